@@ -1,0 +1,123 @@
+//! Query pools.
+
+use ash::vk;
+
+use crate::commands::barrier_all;
+use crate::gpu::Gpu;
+use crate::graphics::{Mesh, State};
+use crate::report::Report;
+use crate::resources::ANY_USE;
+
+unsafe fn pool(gpu: &Gpu, info: &vk::QueryPoolCreateInfo<'_>) -> vk::QueryPool {
+    let pool = gpu.device.create_query_pool(info, None).unwrap();
+    gpu.later(move |device| device.destroy_query_pool(pool, None));
+    pool
+}
+
+/// Draws 0, 3 and 9 vertices, each in a query of its own.
+unsafe fn draw_in_queries(gpu: &Gpu, pool: vk::QueryPool, flags: vk::QueryControlFlags) {
+    let pipeline = State::mesh().build(gpu, gpu.pipeline_layout(&[]));
+    let mesh = Mesh::triangles(gpu);
+    let target = gpu.target();
+    gpu.run(|cb| gpu.device.cmd_reset_query_pool(cb, pool, 0, 3));
+    gpu.render(&target, None, |cb| {
+        gpu.bind_graphics(cb, pipeline);
+        mesh.bind(gpu, cb);
+        for (query, vertices) in [0, 3, 9].into_iter().enumerate() {
+            gpu.device.cmd_begin_query(cb, pool, query as u32, flags);
+            gpu.device.cmd_draw(cb, vertices, 1, 0, 0);
+            gpu.device.cmd_end_query(cb, pool, query as u32);
+        }
+    });
+}
+
+pub(super) unsafe fn occlusion(gpu: &Gpu, report: &Report) {
+    let pool = pool(gpu, &vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::OCCLUSION).query_count(4));
+    let precise = gpu.features.occlusion_query_precise != 0;
+    let flags = if precise { vk::QueryControlFlags::PRECISE } else { vk::QueryControlFlags::empty() };
+    draw_in_queries(gpu, pool, flags);
+    let mut samples = [0u64; 3];
+    let wait = vk::QueryResultFlags::TYPE_64 | vk::QueryResultFlags::WAIT;
+    report.debug("results", gpu.device.get_query_pool_results(pool, 0, &mut samples, wait));
+    report.debug("samples", if precise { samples } else { samples.map(|count| u64::from(count > 0)) });
+}
+
+/// That there are timestamps and that they grow; their values nobody can compare.
+pub(super) unsafe fn timestamps(gpu: &Gpu, report: &Report) {
+    let families = gpu.instance.get_physical_device_queue_family_properties(gpu.physical);
+    let bits = families[gpu.family as usize].timestamp_valid_bits;
+    report.line("bits", bits);
+    if bits == 0 {
+        return;
+    }
+    let pool = pool(gpu, &vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::TIMESTAMP).query_count(4));
+    let buffer = gpu.buffer(1 << 20, ANY_USE);
+    gpu.run(|cb| {
+        gpu.device.cmd_reset_query_pool(cb, pool, 0, 4);
+        gpu.device.cmd_write_timestamp(cb, vk::PipelineStageFlags::TOP_OF_PIPE, pool, 0);
+        gpu.device.cmd_fill_buffer(cb, buffer.handle, 0, vk::WHOLE_SIZE, 1);
+        barrier_all(&gpu.device, cb);
+        gpu.device.cmd_write_timestamp(cb, vk::PipelineStageFlags::BOTTOM_OF_PIPE, pool, 1);
+        gpu.device.cmd_write_timestamp2(cb, vk::PipelineStageFlags2::ALL_COMMANDS, pool, 2);
+    });
+    let mut times = [0u64; 3];
+    let wait = vk::QueryResultFlags::TYPE_64 | vk::QueryResultFlags::WAIT;
+    report.debug("results", gpu.device.get_query_pool_results(pool, 0, &mut times, wait));
+    report.line("set and in order", times[0] > 0 && times[0] <= times[1] && times[1] <= times[2]);
+}
+
+pub(super) unsafe fn statistics(gpu: &Gpu, report: &Report) {
+    if gpu.features.pipeline_statistics_query == 0 {
+        report.line("statistics", "not offered");
+        return;
+    }
+    let wanted = vk::QueryPipelineStatisticFlags::INPUT_ASSEMBLY_VERTICES
+        | vk::QueryPipelineStatisticFlags::INPUT_ASSEMBLY_PRIMITIVES
+        | vk::QueryPipelineStatisticFlags::VERTEX_SHADER_INVOCATIONS
+        | vk::QueryPipelineStatisticFlags::CLIPPING_PRIMITIVES;
+    let info = vk::QueryPoolCreateInfo::default()
+        .query_type(vk::QueryType::PIPELINE_STATISTICS)
+        .query_count(3)
+        .pipeline_statistics(wanted);
+    let pool = pool(gpu, &info);
+    draw_in_queries(gpu, pool, vk::QueryControlFlags::empty());
+    let mut values = [[0u64; 4]; 3];
+    let wait = vk::QueryResultFlags::TYPE_64 | vk::QueryResultFlags::WAIT;
+    report.debug("results", gpu.device.get_query_pool_results(pool, 0, &mut values, wait));
+    report.debug("values", values);
+}
+
+/// Results in each form, to the host and to a buffer, available and not.
+pub(super) unsafe fn results(gpu: &Gpu, report: &Report) {
+    use vk::QueryResultFlags as Flags;
+    let pool = pool(gpu, &vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::OCCLUSION).query_count(4));
+    gpu.run(|cb| gpu.device.cmd_reset_query_pool(cb, pool, 0, 4));
+    let mut pairs = [[7u32; 2]; 4];
+    let none = gpu.device.get_query_pool_results(pool, 0, &mut pairs, Flags::WITH_AVAILABILITY);
+    report.line("before", format!("{none:?} {:?}", pairs.map(|pair| pair[1])));
+    let mut plain = [0u32; 4];
+    report.debug("not ready", gpu.device.get_query_pool_results(pool, 0, &mut plain, Flags::empty()));
+    draw_in_queries(gpu, pool, vk::QueryControlFlags::empty());
+    let some = gpu.device.get_query_pool_results(pool, 0, &mut pairs, Flags::WITH_AVAILABILITY);
+    report.line("three of four", format!("{some:?} {:?}", pairs.map(|pair| pair[1])));
+    report.debug("samples seen", pairs[..3].iter().map(|pair| pair[0] > 0).collect::<Vec<_>>());
+    let buffer = gpu.buffer(64, ANY_USE);
+    gpu.run(|cb| {
+        let flags = Flags::TYPE_64 | Flags::WAIT | Flags::WITH_AVAILABILITY;
+        gpu.device.cmd_copy_query_pool_results(cb, pool, 0, 3, buffer.handle, 0, 16, flags);
+        barrier_all(&gpu.device, cb);
+    });
+    let copied: Vec<u64> = bytemuck::pod_collect_to_vec(&buffer.read());
+    report.debug("copied", copied.chunks(2).take(3).map(|pair| (pair[0] > 0, pair[1])).collect::<Vec<_>>());
+}
+
+pub(super) unsafe fn reset(gpu: &Gpu, report: &Report) {
+    let pool = pool(gpu, &vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::OCCLUSION).query_count(3));
+    for _ in 0..3 {
+        draw_in_queries(gpu, pool, vk::QueryControlFlags::empty());
+        gpu.device.reset_query_pool(pool, 0, 3);
+        let mut values = [0u32; 3];
+        let after = gpu.device.get_query_pool_results(pool, 0, &mut values, vk::QueryResultFlags::empty());
+        report.debug("after a reset by the host", after);
+    }
+}

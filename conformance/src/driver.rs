@@ -1,0 +1,107 @@
+//! Which Vulkan driver a program gets, and nothing else: no other driver, no implicit layer.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Error, Result, doing, products};
+
+/// The environment that makes the Vulkan loader offer one driver alone.
+#[derive(Debug, Clone)]
+pub struct Driver {
+    /// Short name for messages.
+    pub name: String,
+    manifest: PathBuf,
+    variables: Vec<(&'static str, OsString)>,
+}
+
+impl Driver {
+    /// The distribution's lavapipe.
+    ///
+    /// # Errors
+    /// [`Error::NotAvailable`] when it is not installed.
+    pub fn lavapipe() -> Result<Self> {
+        for folder in ["/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d"] {
+            let Ok(entries) = fs::read_dir(folder) else { continue };
+            let manifests = entries.filter_map(|entry| Some(entry.ok()?.path()));
+            let lavapipe = |path: &PathBuf| {
+                path.file_name().is_some_and(|name| {
+                    let name = name.to_string_lossy();
+                    name.starts_with("lvp_icd") && name.ends_with(".json")
+                })
+            };
+            if let Some(manifest) = manifests.filter(lavapipe).min() {
+                return Ok(Self { name: "lavapipe".into(), manifest, variables: Vec::new() });
+            }
+        }
+        Err(Error::NotAvailable {
+            what: "lavapipe".into(),
+            remedy: "install the package mesa-vulkan-drivers (`cargo xtask setup`)",
+        })
+    }
+
+    /// The newer lavapipe (Vulkan 1.4) that set-up unpacks under `target/`.
+    ///
+    /// # Errors
+    /// [`Error::NotAvailable`] where set-up did not or could not unpack it.
+    pub fn newer_lavapipe() -> Result<Self> {
+        let folder = products::setup_folder().join("mesa");
+        let manifest = folder.join("lvp_icd.json");
+        if !manifest.is_file() {
+            return Err(Error::NotAvailable {
+                what: "Mesa 25 from Debian's backports".into(),
+                remedy: "`cargo xtask setup` unpacks it on Debian 12",
+            });
+        }
+        let libraries = folder.join("root/usr/lib").join(concat_triplet());
+        Ok(Self { name: "lavapipe of Mesa 25".into(), manifest, variables: vec![("LD_LIBRARY_PATH", libraries.into())] })
+    }
+
+    /// vw's driver, talking to the renderer on `socket`. The manifest is written to `folder`.
+    ///
+    /// # Errors
+    /// When the driver is not built or the manifest cannot be written.
+    pub fn vw(socket: &Path, folder: &Path) -> Result<Self> {
+        let library = products::guest_driver()?;
+        let manifest = folder.join("vw_icd.json");
+        let text = serde_json::json!({
+            "file_format_version": "1.0.1",
+            "ICD": { "library_path": library, "api_version": "1.4.309" }
+        });
+        fs::write(&manifest, text.to_string()).map_err(doing(format!("writing {}", manifest.display())))?;
+        let mut host = OsString::from("unix:");
+        host.push(socket);
+        Ok(Self { name: "vw".into(), manifest, variables: vec![("VW_HOST", host)] })
+    }
+
+    /// The same driver with one more environment variable.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.variables.retain(|(present, _)| *present != name);
+        self.variables.push((name, value.into()));
+        self
+    }
+
+    /// A command that runs `program` on this driver.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(program.as_ref());
+        self.apply(&mut command);
+        command
+    }
+
+    /// Makes a command run on this driver.
+    pub fn apply(&self, command: &mut Command) {
+        for name in ["VW_HOST", "VK_INSTANCE_LAYERS", "VK_ADD_DRIVER_FILES", "LD_LIBRARY_PATH"] {
+            command.env_remove(name);
+        }
+        command.env("VK_DRIVER_FILES", &self.manifest).env("VK_ICD_FILENAMES", &self.manifest);
+        command.env("VK_LOADER_LAYERS_DISABLE", "~implicit~").env("NODEVICE_SELECT", "1");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+    }
+}
+
+/// Debian's name of this machine's kind, as its library folders are called.
+fn concat_triplet() -> String {
+    format!("{}-linux-gnu", std::env::consts::ARCH)
+}

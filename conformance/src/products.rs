@@ -1,0 +1,109 @@
+//! Where the built programs and libraries are.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::{Error, Result};
+
+/// Says that the products are built already and need no look (set by `cargo xtask test`).
+const BUILT: &str = "VW_PRODUCTS_BUILT";
+
+/// The root folder of the workspace.
+pub fn workspace() -> PathBuf {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_folder.parent().unwrap_or(crate_folder).to_path_buf()
+}
+
+/// What `cargo xtask setup` unpacked: Python packages, a second Mesa.
+pub fn setup_folder() -> PathBuf {
+    workspace().join("target/setup")
+}
+
+/// The renderer's program. Built first when this is a test that cargo started.
+///
+/// # Errors
+/// [`Error::NotAvailable`] when it cannot be built or found.
+pub fn renderer() -> Result<PathBuf> {
+    built("vw-renderer")
+}
+
+/// The monitor's program.
+///
+/// # Errors
+/// As [`renderer`].
+pub fn control() -> Result<PathBuf> {
+    built("vwctl")
+}
+
+/// The guest driver.
+///
+/// # Errors
+/// As [`renderer`].
+pub fn guest_driver() -> Result<PathBuf> {
+    built("libvulkan_vw.so")
+}
+
+/// A program of this crate.
+///
+/// # Errors
+/// As [`renderer`].
+pub fn program(name: &str) -> Result<PathBuf> {
+    let path = folder()?.join(name);
+    if path.is_file() { Ok(path) } else { Err(absent(name)) }
+}
+
+/// The Python interpreter with the packages that the tests use.
+///
+/// # Errors
+/// [`Error::NotAvailable`] where set-up did not or could not install them.
+pub fn python() -> Result<PathBuf> {
+    let folder = setup_folder().join("venv");
+    if folder.join("installed").is_file() {
+        return Ok(folder.join("bin/python3"));
+    }
+    Err(Error::NotAvailable {
+        what: "the Python packages (ncnn, wgpu)".into(),
+        remedy: "`cargo xtask setup` installs them from PyPI",
+    })
+}
+
+fn absent(name: &str) -> Error {
+    Error::NotAvailable {
+        what: name.to_owned(),
+        remedy: "`cargo build -p vw-guest-icd -p vw-host-renderer -p vw-conformance` (with --release if this is a release build)",
+    }
+}
+
+/// The folder of this build's programs: the one that this program lies in, or the one above `deps`.
+fn folder() -> Result<PathBuf> {
+    let program = std::env::current_exe().map_err(crate::doing("finding this program"))?;
+    let mut folder = program.parent().unwrap_or(Path::new("/")).to_path_buf();
+    if folder.ends_with("deps") || folder.ends_with("examples") {
+        folder.pop();
+    }
+    Ok(folder)
+}
+
+fn built(name: &str) -> Result<PathBuf> {
+    let folder = folder()?;
+    build(&folder);
+    let path = folder.join(name);
+    if path.is_file() { Ok(path) } else { Err(absent(name)) }
+}
+
+/// Brings the products up to date once in a process: cargo builds no other package's programs for a test by itself,
+/// and a test of yesterday's driver misleads. Only for tests, which cargo starts; an installed program builds nothing.
+fn build(folder: &Path) {
+    static DONE: OnceLock<()> = OnceLock::new();
+    let Some(cargo) = std::env::var_os("CARGO").filter(|_| std::env::var_os(BUILT).is_none()) else { return };
+    DONE.get_or_init(|| {
+        let mut command = Command::new(cargo);
+        command.args(["build", "--quiet", "--package", "vw-guest-icd", "--package", "vw-host-renderer"]);
+        if folder.ends_with("release") {
+            command.arg("--release");
+        }
+        // What comes out of it is looked at by the caller, who misses the file if it failed.
+        let _ = command.current_dir(workspace()).stdin(Stdio::null()).status();
+    });
+}

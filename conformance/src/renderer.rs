@@ -1,0 +1,160 @@
+//! A renderer of one's own, on a private socket.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::driver::Driver;
+use crate::{Error, Result, doing, procfs, products, scratch_folder};
+
+/// How long a renderer may take until it listens, and to end when asked.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A `vw-renderer` that runs. Ended, and its folder removed, when dropped.
+pub struct Renderer {
+    child: Child,
+    folder: PathBuf,
+    guest: Driver,
+}
+
+impl Renderer {
+    /// Starts one that renders with `host`.
+    ///
+    /// # Errors
+    /// When it is not built, ends at once or does not listen within 10 s.
+    pub fn start(host: &Driver) -> Result<Self> {
+        Self::start_with(host, &[])
+    }
+
+    /// Starts one with more arguments.
+    ///
+    /// # Errors
+    /// As [`Renderer::start`].
+    pub fn start_with(host: &Driver, arguments: &[&str]) -> Result<Self> {
+        let mut command = host.command(products::renderer()?);
+        command.args(arguments);
+        Self::start_command(command)
+    }
+
+    /// Starts a prepared command; `--listen` is added here.
+    ///
+    /// # Errors
+    /// As [`Renderer::start`].
+    pub fn start_command(mut command: Command) -> Result<Self> {
+        let folder = scratch_folder("renderer")?;
+        let socket = folder.join("vw.sock");
+        let guest = Driver::vw(&socket, &folder)?;
+        let log = File::create(folder.join("log")).map_err(doing("making the renderer's log"))?;
+        let log_too = log.try_clone().map_err(doing("making the renderer's log"))?;
+        command.arg("--listen").arg(format!("unix:{}", socket.display()));
+        if std::env::var_os("VW_LOG").is_none() {
+            command.env("VW_LOG", "info");
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(log_too)
+            .spawn()
+            .map_err(doing("starting vw-renderer"))?;
+        let mut renderer = Self { child, folder, guest };
+        let started = Instant::now();
+        while !procfs::listens(&socket) {
+            if let Ok(Some(status)) = renderer.child.try_wait() {
+                return Err(renderer.error(format!("ended at once ({})", crate::child::describe(status))));
+            }
+            if started.elapsed() > PATIENCE {
+                return Err(renderer.error("does not listen".into()));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(renderer)
+    }
+
+    /// The driver of programs that are to use this renderer.
+    pub fn guest(&self) -> Driver {
+        self.guest.clone()
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("vw.sock")
+    }
+
+    /// A folder of its own, removed with it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The broker's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Process ids of its sessions.
+    pub fn sessions(&self) -> Vec<u32> {
+        procfs::children(self.pid())
+    }
+
+    /// What it and its sessions wrote so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// Kills the broker and all of its sessions, with no chance to say goodbye.
+    pub fn kill(&mut self) {
+        let sessions = self.sessions();
+        // Killed or gone, both are what was asked for.
+        let _ = self.child.kill();
+        for session in sessions {
+            signal(session, Signal::KILL);
+        }
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to end, and waits.
+    ///
+    /// # Errors
+    /// [`Error::Renderer`] when it has not ended after 10 s; then it is killed.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        signal(self.pid(), Signal::TERM);
+        let asked = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().map_err(doing("waiting for vw-renderer"))? {
+                return Ok(status);
+            }
+            if asked.elapsed() > PATIENCE {
+                self.kill();
+                return Err(self.error("did not end on SIGTERM".into()));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn error(&self, what: String) -> Error {
+        Error::Renderer { what, log: self.log() }
+    }
+}
+
+impl Drop for Renderer {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) && self.stop().is_err() {
+            eprintln!("vw-renderer did not end when asked and was killed");
+        }
+        if thread::panicking() {
+            eprintln!("log of vw-renderer:\n{}", self.log());
+        }
+        // What is left in the folder for temporary files harms nobody.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Sends a signal; a process that is gone already is no error.
+fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
+        let _ = kill_process(pid, signal);
+    }
+}

@@ -1,0 +1,13 @@
+//! Linker settings of `libvulkan_vw.so`.
+//!
+//! rustc's own version script already hides everything but the `#[no_mangle]` functions, which are the three of
+//! the loader interface (`src/icd.rs`).
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    // A stable name whatever the file is called, references bound at load time (a missing symbol shows at once,
+    // not in the middle of a frame), and no interposition of our own functions by the program's.
+    for arg in ["-Wl,-soname,libvulkan_vw.so", "-Wl,-z,now", "-Wl,-z,defs", "-Wl,-Bsymbolic"] {
+        println!("cargo:rustc-cdylib-link-arg={arg}");
+    }
+}

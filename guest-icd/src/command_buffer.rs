@@ -1,0 +1,219 @@
+//! `VkCommandBuffer`: recording.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use ash::vk;
+use vw_wire_protocol::codec::encode_request;
+use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::handles::HandleType;
+use vw_wire_protocol::schema::Command;
+
+use crate::command_pool::CommandPool;
+use crate::dispatch::{self, Head};
+use crate::failure::Failure;
+use crate::forward;
+use crate::session::Session;
+use crate::stream::Stream;
+
+/// The host begins with a stream of this many bytes at its end, not only at the submission.
+const WORTH_A_WAKE: usize = 4 << 10;
+
+/// What a `VkCommandBuffer` points to. One thread at a time uses it, as the specification demands.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct CommandBuffer {
+    head: Head,
+    pool: Arc<CommandPool>,
+    primary: bool,
+    stream: Stream,
+}
+
+impl CommandBuffer {
+    /// Appends a command.
+    ///
+    /// # Safety
+    /// `args` must be valid arguments of `cmd`.
+    pub(crate) unsafe fn record(&mut self, cmd: &Command, args: &[u64]) {
+        let Some(session) = self.head.session() else { return };
+        if self.stream.needs_space()
+            && let Some(space) = self.pool.take_spare()
+        {
+            self.stream.set_space(space);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.stream.append(session, self.head.id(), cmd, args) };
+    }
+
+    /// Drops what was recorded and not handed over.
+    pub(crate) fn reset(&mut self) {
+        self.stream.reset();
+        self.give_space_back();
+    }
+
+    fn give_space_back(&mut self) {
+        if let Some(space) = self.stream.take_space()
+            && let Some(session) = self.head.session()
+        {
+            self.pool.keep_or_release(session, space);
+        }
+    }
+
+    /// Ends the recording: what is left of the stream, then the command.
+    fn end(&mut self, args: &[u64]) -> Result<(), Failure> {
+        let (session, id) = (self.head.session().ok_or(Failure::Lost)?, self.head.id());
+        let stream = &mut self.stream;
+        let result = session.with_sender(|sender| {
+            let recorded = stream.finish(sender, id);
+            let cmd = &commands::VK_END_COMMAND_BUFFER;
+            // SAFETY: `vkEndCommandBuffer` has one argument, this command buffer.
+            sender.push(cmd.opcode, &|w| unsafe { encode_request(cmd, args, w) })?;
+            if recorded? >= WORTH_A_WAKE {
+                sender.publish();
+            }
+            Ok(())
+        });
+        self.give_space_back();
+        result
+    }
+}
+
+/// Frees a command buffer's object and id. The host frees its part by the command that the caller sends.
+///
+/// # Safety
+/// `buffer` must be a live command buffer of `pool` and not be used again.
+pub(crate) unsafe fn remove(session: &Session, pool: &CommandPool, mut buffer: NonNull<CommandBuffer>) {
+    if !pool.forget(buffer) {
+        return;
+    }
+    // SAFETY: the caller's promise; it was placed by the pool's allocator in `vkAllocateCommandBuffers`.
+    unsafe {
+        buffer.as_mut().reset();
+        let id = buffer.as_ref().head.id();
+        pool.allocator.remove(buffer);
+        session.free_id(HandleType::CommandBuffer, id);
+    }
+}
+
+/// `vkAllocateCommandBuffers`
+pub(crate) unsafe extern "system" fn vkAllocateCommandBuffers(
+    device: *mut c_void,
+    info: *const vk::CommandBufferAllocateInfo<'_>,
+    buffers: *mut *mut CommandBuffer,
+) -> i32 {
+    let lost = vk::Result::ERROR_DEVICE_LOST;
+    let args = [device as u64, info as u64, buffers as u64];
+    // SAFETY: the application's valid usage of this command: room for as many handles as the info says.
+    unsafe {
+        forward::guard(device, lost, || {
+            let Some(session) = dispatch::session(device) else { return lost };
+            let count = (*info).command_buffer_count as usize;
+            let pool = session.objects.command_pools.get(ash::vk::Handle::as_raw((*info).command_pool));
+            let Some(pool) = pool else { return vk::Result::ERROR_OUT_OF_HOST_MEMORY };
+            let primary = (*info).level == vk::CommandBufferLevel::PRIMARY;
+            buffers.write_bytes(0, count);
+            let mut result = Ok(());
+            for i in 0..count {
+                match place(session, &pool, primary) {
+                    Some(buffer) => buffers.add(i).write(buffer.as_ptr()),
+                    None => result = Err(vk::Result::ERROR_OUT_OF_HOST_MEMORY),
+                }
+            }
+            let cmd = &commands::VK_ALLOCATE_COMMAND_BUFFERS;
+            let result = result.and_then(|()| {
+                let sent = session.send(cmd.opcode, &|w| encode_request(cmd, &args, w));
+                sent.map_err(Failure::result)
+            });
+            let Err(error) = result else { return vk::Result::SUCCESS };
+            for i in 0..count {
+                if let Some(buffer) = NonNull::new(buffers.add(i).replace(std::ptr::null_mut())) {
+                    remove(session, &pool, buffer);
+                }
+            }
+            error
+        })
+    }
+    .as_raw()
+}
+
+fn place(session: &Arc<Session>, pool: &Arc<CommandPool>, primary: bool) -> Option<NonNull<CommandBuffer>> {
+    let id = session.allocate_id(HandleType::CommandBuffer)?;
+    let buffer = CommandBuffer {
+        head: Head::new(id, Arc::clone(session)),
+        pool: Arc::clone(pool),
+        primary,
+        stream: Stream::default(),
+    };
+    let placed = pool.allocator.place(buffer, vk::SystemAllocationScope::OBJECT);
+    match placed {
+        Some(placed) => pool.add(placed),
+        None => session.free_id(HandleType::CommandBuffer, id),
+    }
+    placed
+}
+
+/// `vkFreeCommandBuffers`
+pub(crate) unsafe extern "system" fn vkFreeCommandBuffers(
+    device: *mut c_void,
+    pool: u64,
+    count: u32,
+    buffers: *const *mut CommandBuffer,
+) {
+    let args = [device as u64, pool, u64::from(count), buffers as u64];
+    // SAFETY: the application's valid usage of this command: none of the buffers is in use.
+    unsafe {
+        let Some(session) = dispatch::session(device) else { return };
+        forward::send(device, &commands::VK_FREE_COMMAND_BUFFERS, &args);
+        let Some(pool) = session.objects.command_pools.get(pool) else { return };
+        for i in 0..count as usize {
+            if let Some(buffer) = NonNull::new(*buffers.add(i)) {
+                remove(session, &pool, buffer);
+            }
+        }
+    }
+}
+
+/// `vkBeginCommandBuffer`
+pub(crate) unsafe extern "system" fn vkBeginCommandBuffer(
+    buffer: *mut CommandBuffer,
+    info: *const vk::CommandBufferBeginInfo<'_>,
+) -> i32 {
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        let Some(this) = buffer.as_mut() else { return vk::Result::ERROR_DEVICE_LOST.as_raw() };
+        this.reset();
+        let mut info = *info;
+        if this.primary {
+            // Ignored for primary command buffers, and may be garbage.
+            info.p_inheritance_info = std::ptr::null();
+        }
+        let args = [buffer as u64, &raw const info as u64];
+        forward::send(buffer.cast(), &commands::VK_BEGIN_COMMAND_BUFFER, &args)
+    }
+}
+
+/// `vkEndCommandBuffer`
+pub(crate) unsafe extern "system" fn vkEndCommandBuffer(buffer: *mut CommandBuffer) -> i32 {
+    let lost = vk::Result::ERROR_DEVICE_LOST;
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        forward::guard(buffer.cast(), lost, || {
+            let Some(this) = buffer.as_mut() else { return lost };
+            this.end(&[buffer as u64]).map_or_else(Failure::result, |()| vk::Result::SUCCESS)
+        })
+    }
+    .as_raw()
+}
+
+/// `vkResetCommandBuffer`
+pub(crate) unsafe extern "system" fn vkResetCommandBuffer(buffer: *mut CommandBuffer, flags: u32) -> i32 {
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        if let Some(this) = buffer.as_mut() {
+            this.reset();
+        }
+        let args = [buffer as u64, u64::from(flags)];
+        forward::send(buffer.cast(), &commands::VK_RESET_COMMAND_BUFFER, &args)
+    }
+}

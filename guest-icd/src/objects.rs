@@ -1,0 +1,32 @@
+//! Guest-side state of all non-dispatchable objects that have any.
+
+use crate::command_pool::CommandPool;
+use crate::descriptor_pool::DescriptorPool;
+use crate::descriptor_set_layout::SetLayout;
+use crate::descriptor_template::Template;
+use crate::fence::Fence;
+use crate::private_data::PrivateDataSlot;
+use crate::requirements::Resources;
+use crate::semaphore::Timeline;
+use crate::table::Table;
+
+/// The tables, one for each type of object.
+#[derive(Default)]
+pub(crate) struct Objects {
+    /// Fences; they exist in the guest only.
+    pub(crate) fences: Table<Fence>,
+    /// Timeline semaphores; binary ones have no state here.
+    pub(crate) timelines: Table<Timeline>,
+    /// Command pools.
+    pub(crate) command_pools: Table<CommandPool>,
+    /// Descriptor pools.
+    pub(crate) descriptor_pools: Table<DescriptorPool>,
+    /// Descriptor-set layouts.
+    pub(crate) set_layouts: Table<SetLayout>,
+    /// Descriptor update templates; they exist in the guest only.
+    pub(crate) templates: Table<Template>,
+    /// Private data slots; they exist in the guest only.
+    pub(crate) private_data_slots: Table<PrivateDataSlot>,
+    /// Buffers and images, as far as their memory requirements are known.
+    pub(crate) resources: Resources,
+}

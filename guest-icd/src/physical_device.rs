@@ -1,0 +1,342 @@
+//! `VkPhysicalDevice`: answered from the facts that the host sends at connect.
+
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+
+use ash::vk;
+use vw_wire_protocol::facts::Facts;
+use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::extensions::EXTENSIONS;
+use vw_wire_protocol::schema::Support;
+
+use crate::chain;
+use crate::dispatch::{Head, SOLE_ID};
+use crate::enumerate;
+use crate::forward;
+use crate::proc::{self, Enabled};
+use crate::session::Session;
+
+/// What the host has said about its device.
+pub(crate) struct DeviceFacts {
+    /// Everything.
+    pub(crate) facts: Facts,
+    /// The memory types and heaps among it.
+    pub(crate) memory: vk::PhysicalDeviceMemoryProperties,
+}
+
+impl DeviceFacts {
+    /// Over the host's answer.
+    pub(crate) fn new(facts: Facts) -> Self {
+        let mut memory = vk::PhysicalDeviceMemoryProperties2::default();
+        // SAFETY: a structure of the type that the chain's root is, with an empty chain.
+        unsafe { facts.memory.fill((&raw mut memory).cast()) };
+        Self { facts, memory: memory.memory_properties }
+    }
+
+    /// Whether a device extension can be enabled.
+    pub(crate) fn offers(&self, name: &str) -> bool {
+        self.facts.has_extension(name) || is_guest_extension(name)
+    }
+}
+
+/// Whether the guest implements the device extension, so that the host need not know of it.
+pub(crate) fn is_guest_extension(name: &str) -> bool {
+    proc::extension(name).is_some_and(|e| !e.instance && matches!(e.support, Support::Guest))
+}
+
+/// What a `VkPhysicalDevice` points to.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct PhysicalDevice {
+    head: Head,
+    /// What is enabled in the instance.
+    pub(crate) enabled: Enabled,
+}
+
+impl PhysicalDevice {
+    /// The device of a session whose facts are known.
+    pub(crate) fn new(session: Arc<Session>, enabled: Enabled) -> Self {
+        Self { head: Head::new(SOLE_ID, session), enabled }
+    }
+
+    /// The session.
+    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
+        self.head.session()
+    }
+}
+
+/// The session and the facts behind a handle.
+///
+/// # Safety
+/// `device` must be null or a live physical device.
+unsafe fn known<'a>(device: *mut PhysicalDevice) -> Option<(&'a Session, &'a DeviceFacts)> {
+    // SAFETY: the caller's promise.
+    let session = unsafe { device.as_ref() }?.session()?;
+    Some((session, session.facts()?))
+}
+
+/// `vkGetPhysicalDeviceProperties`
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceProperties(
+    device: *mut PhysicalDevice,
+    properties: *mut vk::PhysicalDeviceProperties,
+) {
+    let mut all = vk::PhysicalDeviceProperties2::default();
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        vkGetPhysicalDeviceProperties2(device, &raw mut all);
+        properties.write(all.properties);
+    }
+}
+
+/// `vkGetPhysicalDeviceProperties2`
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceProperties2(
+    device: *mut PhysicalDevice,
+    properties: *mut vk::PhysicalDeviceProperties2<'_>,
+) {
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        if let Some((_, known)) = known(device) {
+            known.facts.properties.fill(properties.cast());
+        }
+    }
+}
+
+/// `vkGetPhysicalDeviceFeatures`
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceFeatures(
+    device: *mut PhysicalDevice,
+    features: *mut vk::PhysicalDeviceFeatures,
+) {
+    let mut all = vk::PhysicalDeviceFeatures2::default();
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        vkGetPhysicalDeviceFeatures2(device, &raw mut all);
+        features.write(all.features);
+    }
+}
+
+/// `vkGetPhysicalDeviceFeatures2`
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceFeatures2(
+    device: *mut PhysicalDevice,
+    features: *mut vk::PhysicalDeviceFeatures2<'_>,
+) {
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        if let Some((_, known)) = known(device) {
+            known.facts.features.fill(features.cast());
+        }
+    }
+}
+
+/// `vkGetPhysicalDeviceMemoryProperties`
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceMemoryProperties(
+    device: *mut PhysicalDevice,
+    properties: *mut vk::PhysicalDeviceMemoryProperties,
+) {
+    // SAFETY: the application's valid usage of this command.
+    unsafe { properties.write(known(device).map(|(_, known)| known.memory).unwrap_or_default()) };
+}
+
+/// `vkGetPhysicalDeviceMemoryProperties2`
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceMemoryProperties2(
+    device: *mut PhysicalDevice,
+    properties: *mut vk::PhysicalDeviceMemoryProperties2<'_>,
+) {
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        let Some((session, known)) = known(device) else { return };
+        known.facts.memory.fill(properties.cast());
+        let budget = chain::find::<vk::PhysicalDeviceMemoryBudgetPropertiesEXT<'_>>((*properties).p_next);
+        if let Some(budget) = budget.as_mut() {
+            // The host said what can be had; what this program has taken, the guest counts.
+            session.memories.usage(&mut budget.heap_usage);
+        }
+    }
+}
+
+/// `vkGetPhysicalDeviceQueueFamilyProperties`
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceQueueFamilyProperties(
+    device: *mut PhysicalDevice,
+    count: *mut u32,
+    properties: *mut vk::QueueFamilyProperties,
+) {
+    // SAFETY: the application's valid usage of this command: room for `count` structures, or null.
+    unsafe {
+        let families = known(device).map_or(&[][..], |(_, known)| &known.facts.queue_families);
+        let list: Vec<vk::QueueFamilyProperties> = families
+            .iter()
+            .map(|family| {
+                let mut all = vk::QueueFamilyProperties2::default();
+                family.fill((&raw mut all).cast());
+                all.queue_family_properties
+            })
+            .collect();
+        let _ = enumerate::copy(&list, count, properties);
+    }
+}
+
+/// `vkGetPhysicalDeviceQueueFamilyProperties2`
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceQueueFamilyProperties2(
+    device: *mut PhysicalDevice,
+    count: *mut u32,
+    properties: *mut vk::QueueFamilyProperties2<'_>,
+) {
+    // SAFETY: the application's valid usage of this command: room for `count` structures, or null.
+    unsafe {
+        let families = known(device).map_or(&[][..], |(_, known)| &known.facts.queue_families);
+        if properties.is_null() {
+            count.write(families.len() as u32);
+            return;
+        }
+        let room = (*count as usize).min(families.len());
+        for (i, family) in families.iter().take(room).enumerate() {
+            family.fill(properties.add(i).cast());
+        }
+        count.write(room as u32);
+    }
+}
+
+/// `vkGetPhysicalDeviceFormatProperties`
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceFormatProperties(
+    device: *mut PhysicalDevice,
+    format: i32,
+    properties: *mut vk::FormatProperties,
+) {
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        let fact = known(device).and_then(|(_, known)| known.facts.format(format));
+        // What the host does not list has no features.
+        let [linear, optimal, buffer] =
+            fact.map_or([0; 3], |f| f.features).map(vk::FormatFeatureFlags::from_raw);
+        properties.write(vk::FormatProperties {
+            linear_tiling_features: linear,
+            optimal_tiling_features: optimal,
+            buffer_features: buffer,
+        });
+    }
+}
+
+/// `vkGetPhysicalDeviceFormatProperties2`
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceFormatProperties2(
+    device: *mut PhysicalDevice,
+    format: i32,
+    properties: *mut vk::FormatProperties2<'_>,
+) {
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        vkGetPhysicalDeviceFormatProperties(device, format, &raw mut (*properties).format_properties);
+        if let Some(wide) = chain::find::<vk::FormatProperties3<'_>>((*properties).p_next).as_mut() {
+            let fact = known(device).and_then(|(_, known)| known.facts.format(format));
+            let [linear, optimal, buffer] =
+                fact.map_or([0; 3], |f| f.features2).map(vk::FormatFeatureFlags2::from_raw);
+            wide.linear_tiling_features = linear;
+            wide.optimal_tiling_features = optimal;
+            wide.buffer_features = buffer;
+        }
+    }
+}
+
+/// `vkGetPhysicalDeviceImageFormatProperties2`: asked of the host, once for each question.
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceImageFormatProperties2(
+    device: *mut PhysicalDevice,
+    info: *const vk::PhysicalDeviceImageFormatInfo2<'_>,
+    properties: *mut vk::ImageFormatProperties2<'_>,
+) -> i32 {
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        let external = chain::find::<vk::PhysicalDeviceExternalImageFormatInfo<'_>>((*info).p_next).as_ref();
+        if external.is_some_and(|e| !e.handle_type.is_empty()) {
+            // No memory can be shared outside of the session.
+            return vk::Result::ERROR_FORMAT_NOT_SUPPORTED.as_raw();
+        }
+        let args = [device as u64, info as u64, properties as u64];
+        forward::call(device.cast(), &commands::VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES_2, &args)
+            as i32
+    }
+}
+
+/// `vkGetPhysicalDeviceExternalBufferProperties`: nothing can be imported or exported.
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceExternalBufferProperties(
+    _: *mut PhysicalDevice,
+    info: *const vk::PhysicalDeviceExternalBufferInfo<'_>,
+    properties: *mut vk::ExternalBufferProperties<'_>,
+) {
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        (*properties).external_memory_properties = vk::ExternalMemoryProperties {
+            compatible_handle_types: (*info).handle_type,
+            ..Default::default()
+        };
+    }
+}
+
+/// `vkGetPhysicalDeviceExternalFenceProperties`: nothing can be imported or exported.
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceExternalFenceProperties(
+    _: *mut PhysicalDevice,
+    _: *const c_void,
+    properties: *mut vk::ExternalFenceProperties<'_>,
+) {
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        (*properties).export_from_imported_handle_types = vk::ExternalFenceHandleTypeFlags::empty();
+        (*properties).compatible_handle_types = vk::ExternalFenceHandleTypeFlags::empty();
+        (*properties).external_fence_features = vk::ExternalFenceFeatureFlags::empty();
+    }
+}
+
+/// `vkGetPhysicalDeviceExternalSemaphoreProperties`: nothing can be imported or exported.
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceExternalSemaphoreProperties(
+    _: *mut PhysicalDevice,
+    _: *const c_void,
+    properties: *mut vk::ExternalSemaphoreProperties<'_>,
+) {
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        (*properties).export_from_imported_handle_types = vk::ExternalSemaphoreHandleTypeFlags::empty();
+        (*properties).compatible_handle_types = vk::ExternalSemaphoreHandleTypeFlags::empty();
+        (*properties).external_semaphore_features = vk::ExternalSemaphoreFeatureFlags::empty();
+    }
+}
+
+/// `vkGetPhysicalDeviceToolProperties`: a driver is no tool.
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceToolProperties(
+    _: *mut PhysicalDevice,
+    count: *mut u32,
+    _: *mut c_void,
+) -> i32 {
+    // SAFETY: the application's valid usage of this command.
+    unsafe { count.write(0) };
+    vk::Result::SUCCESS.as_raw()
+}
+
+/// `vkEnumerateDeviceExtensionProperties`
+pub(crate) unsafe extern "system" fn vkEnumerateDeviceExtensionProperties(
+    device: *mut PhysicalDevice,
+    layer: *const c_char,
+    count: *mut u32,
+    properties: *mut vk::ExtensionProperties,
+) -> i32 {
+    if !layer.is_null() {
+        // A driver has no layers.
+        return vk::Result::ERROR_LAYER_NOT_PRESENT.as_raw();
+    }
+    // SAFETY: the application's valid usage of this command: room for `count` elements, or null.
+    unsafe {
+        let Some((_, known)) = known(device) else { return vk::Result::ERROR_INITIALIZATION_FAILED.as_raw() };
+        let host = known.facts.extensions.iter().map(|e| enumerate::extension(&e.name, e.spec_version));
+        let guest =
+            EXTENSIONS.iter().filter(|e| is_guest_extension(e.name) && !known.facts.has_extension(e.name));
+        let list: Vec<_> = host.chain(guest.map(|e| enumerate::extension(e.name, e.spec_version))).collect();
+        enumerate::copy(&list, count, properties).as_raw()
+    }
+}
+
+/// `vkEnumerateDeviceLayerProperties`: a driver has none.
+pub(crate) unsafe extern "system" fn vkEnumerateDeviceLayerProperties(
+    _: *mut PhysicalDevice,
+    count: *mut u32,
+    _: *mut c_void,
+) -> i32 {
+    // SAFETY: the application's valid usage of this command.
+    unsafe { count.write(0) };
+    vk::Result::SUCCESS.as_raw()
+}

@@ -1,0 +1,219 @@
+//! `VkPipeline`: creation is not waited for.
+
+use std::ffi::c_void;
+
+use ash::vk;
+use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::handles::HandleType;
+use vw_wire_protocol::schema::Command;
+
+use crate::chain;
+use crate::dispatch;
+use crate::forward;
+
+/// The program would rather have no pipeline than wait for a compiler.
+const MUST_NOT_COMPILE: u64 = vk::PipelineCreateFlags::FAIL_ON_PIPELINE_COMPILE_REQUIRED.as_raw() as u64;
+
+/// What the create infos of all kinds of pipelines begin with.
+#[repr(C)]
+struct CommonInfo {
+    s_type: vk::StructureType,
+    p_next: *const c_void,
+    flags: u32,
+}
+
+/// One call that creates pipelines.
+struct Creation<'a> {
+    device: *mut c_void,
+    cmd: &'a Command,
+    /// The arguments.
+    args: &'a [u64],
+    /// Index of the number of pipelines among the arguments; the infos follow, then the allocator and the handles.
+    count: usize,
+    /// Size of one info in bytes.
+    stride: usize,
+}
+
+impl Creation<'_> {
+    fn len(&self) -> usize {
+        (self.args[self.count] & 0xFFFF_FFFF) as usize
+    }
+
+    fn info(&self, i: usize) -> *const CommonInfo {
+        (self.args[self.count + 1] as *const u8).wrapping_add(i * self.stride).cast()
+    }
+
+    fn handle(&self, i: usize) -> *mut u64 {
+        (self.args[self.count + 3] as *mut u64).wrapping_add(i)
+    }
+
+    /// Creates the pipelines.
+    ///
+    /// # Safety
+    /// The arguments must be valid for the command.
+    unsafe fn run(&self) -> i32 {
+        // SAFETY: the caller's promise: `len` infos and handles.
+        unsafe {
+            for i in 0..self.len() {
+                no_feedback((*self.info(i)).p_next);
+            }
+            if !(0..self.len()).any(|i| must_not_compile(self.info(i))) {
+                let result = forward::create(self.device, self.cmd, self.args, HandleType::Pipeline);
+                // The host compiles while the program goes on.
+                if let Some(session) = dispatch::session(self.device) {
+                    session.flush();
+                }
+                return result;
+            }
+            // Whether the host's driver would have to compile is not known here, so it is taken to.
+            let mut result = 0;
+            for i in 0..self.len() {
+                let one = if must_not_compile(self.info(i)) {
+                    self.handle(i).write(0);
+                    vk::Result::PIPELINE_COMPILE_REQUIRED_EXT.as_raw()
+                } else {
+                    let mut args = self.args.to_vec();
+                    args[self.count] = 1;
+                    args[self.count + 1] = self.info(i) as u64;
+                    args[self.count + 3] = self.handle(i) as u64;
+                    forward::create(self.device, self.cmd, &args, HandleType::Pipeline)
+                };
+                if one < 0 || result == 0 {
+                    result = one;
+                }
+            }
+            result
+        }
+    }
+}
+
+/// # Safety
+/// `info` must be valid.
+unsafe fn must_not_compile(info: *const CommonInfo) -> bool {
+    // SAFETY: the caller's promise.
+    let flags = unsafe {
+        match chain::find::<vk::PipelineCreateFlags2CreateInfoKHR<'_>>((*info).p_next).as_ref() {
+            Some(wide) => wide.flags.as_raw(),
+            None => (*info).flags.into(),
+        }
+    };
+    flags & MUST_NOT_COMPILE != 0
+}
+
+/// Says in the feedback of a pipeline, if it is asked for, that there is none.
+///
+/// # Safety
+/// The chain must be valid.
+unsafe fn no_feedback(next: *const c_void) {
+    // SAFETY: the caller's promise: as many stages as the structure says.
+    unsafe {
+        let Some(feedback) = chain::find::<vk::PipelineCreationFeedbackCreateInfo<'_>>(next).as_ref() else {
+            return;
+        };
+        let none = vk::PipelineCreationFeedback::default();
+        if let Some(of_pipeline) = feedback.p_pipeline_creation_feedback.as_mut() {
+            *of_pipeline = none;
+        }
+        for i in 0..feedback.pipeline_stage_creation_feedback_count as usize {
+            feedback.p_pipeline_stage_creation_feedbacks.add(i).write(none);
+        }
+    }
+}
+
+/// `vkCreateGraphicsPipelines`
+pub(crate) unsafe extern "system" fn vkCreateGraphicsPipelines(
+    device: *mut c_void,
+    cache: u64,
+    count: u32,
+    infos: *const c_void,
+    callbacks: *const c_void,
+    pipelines: *mut u64,
+) -> i32 {
+    let args = [device as u64, cache, count.into(), infos as u64, callbacks as u64, pipelines as u64];
+    let cmd = &commands::VK_CREATE_GRAPHICS_PIPELINES;
+    let stride = size_of::<vk::GraphicsPipelineCreateInfo<'_>>();
+    // SAFETY: the application's valid usage of this command.
+    unsafe { Creation { device, cmd, args: &args, count: 2, stride }.run() }
+}
+
+/// `vkCreateComputePipelines`
+pub(crate) unsafe extern "system" fn vkCreateComputePipelines(
+    device: *mut c_void,
+    cache: u64,
+    count: u32,
+    infos: *const c_void,
+    callbacks: *const c_void,
+    pipelines: *mut u64,
+) -> i32 {
+    let args = [device as u64, cache, count.into(), infos as u64, callbacks as u64, pipelines as u64];
+    let cmd = &commands::VK_CREATE_COMPUTE_PIPELINES;
+    let stride = size_of::<vk::ComputePipelineCreateInfo<'_>>();
+    // SAFETY: the application's valid usage of this command.
+    unsafe { Creation { device, cmd, args: &args, count: 2, stride }.run() }
+}
+
+/// `vkCreateRayTracingPipelinesKHR`: never deferred.
+pub(crate) unsafe extern "system" fn vkCreateRayTracingPipelinesKHR(
+    device: *mut c_void,
+    deferred: u64,
+    cache: u64,
+    count: u32,
+    infos: *const c_void,
+    callbacks: *const c_void,
+    pipelines: *mut u64,
+) -> i32 {
+    let args =
+        [device as u64, deferred, cache, count.into(), infos as u64, callbacks as u64, pipelines as u64];
+    let cmd = &commands::VK_CREATE_RAY_TRACING_PIPELINES_KHR;
+    let stride = size_of::<vk::RayTracingPipelineCreateInfoKHR<'_>>();
+    // SAFETY: the application's valid usage of this command.
+    unsafe { Creation { device, cmd, args: &args, count: 3, stride }.run() }
+}
+
+/// `vkCreateRayTracingPipelinesNV`
+pub(crate) unsafe extern "system" fn vkCreateRayTracingPipelinesNV(
+    device: *mut c_void,
+    cache: u64,
+    count: u32,
+    infos: *const c_void,
+    callbacks: *const c_void,
+    pipelines: *mut u64,
+) -> i32 {
+    let args = [device as u64, cache, count.into(), infos as u64, callbacks as u64, pipelines as u64];
+    let cmd = &commands::VK_CREATE_RAY_TRACING_PIPELINES_NV;
+    let stride = size_of::<vk::RayTracingPipelineCreateInfoNV<'_>>();
+    // SAFETY: the application's valid usage of this command.
+    unsafe { Creation { device, cmd, args: &args, count: 2, stride }.run() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pipeline_when_it_must_not_be_compiled_is_seen_by_either_flags() {
+        let mut info = vk::ComputePipelineCreateInfo::default();
+        // SAFETY: valid structures.
+        unsafe {
+            assert!(!must_not_compile((&raw const info).cast()));
+            info.flags = vk::PipelineCreateFlags::FAIL_ON_PIPELINE_COMPILE_REQUIRED;
+            assert!(must_not_compile((&raw const info).cast()));
+            let wide = vk::PipelineCreateFlags2CreateInfoKHR::default();
+            info.p_next = (&raw const wide).cast();
+            assert!(!must_not_compile((&raw const info).cast()), "the wide flags replace the others");
+        }
+    }
+
+    #[test]
+    fn feedback_when_asked_for_is_not_valid() {
+        let valid =
+            vk::PipelineCreationFeedback { flags: vk::PipelineCreationFeedbackFlags::VALID, duration: 7 };
+        let (mut whole, mut stages) = (valid, [valid; 2]);
+        let feedback = vk::PipelineCreationFeedbackCreateInfo::default()
+            .pipeline_creation_feedback(&mut whole)
+            .pipeline_stage_creation_feedbacks(&mut stages);
+        // SAFETY: a valid chain.
+        unsafe { no_feedback((&raw const feedback).cast()) };
+        assert!(whole.flags.is_empty() && stages.iter().all(|stage| stage.flags.is_empty()));
+    }
+}

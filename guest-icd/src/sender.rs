@@ -1,0 +1,114 @@
+//! Records into the command ring: encoded in place, published when it pays.
+
+use vw_transport::Producer;
+use vw_wire_protocol::codec::{EncodeError, Writer};
+use vw_wire_protocol::record::{FLAG_LAST, HEADER_SIZE, Header, MAX_RECORD, op, record_length};
+
+use crate::failure::Failure;
+
+/// Committed bytes after which the host is told without anybody asking.
+const PUBLISH_AT: u64 = 16 << 10;
+
+/// Space asked for before a record's size is known: more than nearly all records take.
+const FIRST_TRY: usize = 512;
+
+/// Largest part of a record that is larger than the ring takes, header included.
+const PART: usize = 256 << 10;
+
+/// Writes a record's payload. May be called twice, and must write the same both times.
+pub(crate) type Payload<'a> = &'a dyn Fn(&mut Writer<'_>);
+
+/// The guest's end of the ring; used under the session's lock.
+pub(crate) struct Sender {
+    producer: Producer,
+}
+
+impl Sender {
+    /// Over the ring's producer.
+    pub(crate) fn new(producer: Producer) -> Self {
+        Self { producer }
+    }
+
+    /// Appends a record, and returns the ring position behind it.
+    pub(crate) fn push(&mut self, opcode: u16, payload: Payload<'_>) -> Result<u64, Failure> {
+        let mut want = FIRST_TRY;
+        // The second time the size is known. (A third would mean that the payload changes between calls.)
+        for _ in 0..2 {
+            let space = self.reserve(want)?;
+            // SAFETY: reserved for this producer alone until it is committed.
+            let mut writer = unsafe { Writer::from_raw(space.0.add(HEADER_SIZE), space.1 - HEADER_SIZE) };
+            payload(&mut writer);
+            writer.pad_to(8);
+            match writer.finish() {
+                Ok(written) => {
+                    let length = HEADER_SIZE + written;
+                    let header = Header { opcode, flags: 0, length: length as u32 };
+                    // SAFETY: the space begins with room for the header and is aligned to 8 bytes.
+                    unsafe { space.0.cast::<u64>().write(header.to_word().to_le()) };
+                    self.commit(length);
+                    return Ok(self.producer.position());
+                }
+                Err(EncodeError::Overflow { needed })
+                    if record_length(needed) <= self.producer.max_reserve() =>
+                {
+                    want = record_length(needed);
+                }
+                Err(EncodeError::Overflow { needed }) => return self.push_parts(opcode, needed, payload),
+                Err(_) => return Err(Failure::TooLarge),
+            }
+        }
+        Err(Failure::TooLarge)
+    }
+
+    /// Appends a record of `needed` payload bytes, too large for the ring, in parts.
+    fn push_parts(&mut self, opcode: u16, needed: usize, payload: Payload<'_>) -> Result<u64, Failure> {
+        let total = record_length(needed);
+        if total > MAX_RECORD {
+            return Err(Failure::TooLarge);
+        }
+        let mut whole = Vec::with_capacity(total);
+        let header = Header { opcode, flags: 0, length: total as u32 };
+        whole.extend_from_slice(&header.to_word().to_le_bytes());
+        let mut writer = Writer::growing(&mut whole, total - HEADER_SIZE);
+        payload(&mut writer);
+        writer.pad_to(8);
+        writer.finish().map_err(|_| Failure::TooLarge)?;
+        if whole.len() != total {
+            return Err(Failure::TooLarge);
+        }
+        let part = PART.min(self.producer.max_reserve()) - HEADER_SIZE;
+        let mut parts = whole.chunks(part).peekable();
+        while let Some(bytes) = parts.next() {
+            let flags = if parts.peek().is_none() { FLAG_LAST } else { 0 };
+            // Both are multiples of 8, so that no part needs padding.
+            let length = HEADER_SIZE + bytes.len();
+            let space = self.reserve(length)?;
+            let header = Header { opcode: op::FRAGMENT, flags, length: length as u32 };
+            // SAFETY: at least `length` bytes were reserved for this producer, aligned to 8 bytes.
+            unsafe {
+                space.0.cast::<u64>().write(header.to_word().to_le());
+                space.0.add(HEADER_SIZE).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            }
+            self.commit(length);
+        }
+        Ok(self.producer.position())
+    }
+
+    /// Lets the host see everything appended so far.
+    pub(crate) fn publish(&mut self) {
+        self.producer.publish();
+    }
+
+    /// At least `min` bytes of ring space; waits for the host to make room.
+    fn reserve(&mut self, min: usize) -> Result<(*mut u8, usize), Failure> {
+        let space = self.producer.reserve(min).map_err(|_| Failure::Lost)?;
+        Ok((space.ptr.as_ptr(), space.len))
+    }
+
+    fn commit(&mut self, length: usize) {
+        self.producer.commit(length);
+        if self.producer.unpublished() >= PUBLISH_AT {
+            self.producer.publish();
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! One connection to the host and everything that is shared by the objects behind it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use vw_transport::{Connection, Control, Liveness as _, Peer, Producer, Region, Spin};
+use vw_wire_protocol::generated::handles::HandleType;
+
+use crate::chunks::Chunks;
+use crate::failure::Failure;
+use crate::ids::Ids;
+use crate::log;
+use crate::memory::Memories;
+use crate::objects::Objects;
+use crate::physical_device::DeviceFacts;
+use crate::sender::{Payload, Sender};
+
+/// Answers by what determines them.
+type Memo = HashMap<Box<[u8]>, Box<[u8]>>;
+
+/// Locks without caring whether another thread panicked while it held the lock: the data are kept consistent
+/// by every step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One connection to the host.
+///
+/// Locks are taken in the order `call`, a queue's, `sender`; the others are held for a few instructions and
+/// nothing else is locked meanwhile.
+pub(crate) struct Session {
+    region: Arc<Region>,
+    pub(crate) peer: Arc<Peer>,
+    sender: Mutex<Sender>,
+    /// Number of replies received; held from a call's record to its reply.
+    pub(crate) call: Mutex<u32>,
+    broken: AtomicBool,
+    ids: [Mutex<Ids>; HandleType::COUNT],
+    /// Queue slots in use, one bit each.
+    slots: Mutex<u64>,
+    chunks: Mutex<Chunks>,
+    /// Replies that the request's bytes determine.
+    pub(crate) memo: Mutex<Memo>,
+    pub(crate) reply_spin: Spin,
+    pub(crate) completion_spin: Spin,
+    pub(crate) memories: Memories,
+    pub(crate) objects: Objects,
+    facts: OnceLock<DeviceFacts>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("broken", &self.broken()).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A session over a fresh connection.
+    pub(crate) fn new(connection: Connection) -> Self {
+        let region = connection.region;
+        let peer = connection.peer;
+        let (window, size) = region.window();
+        Self {
+            sender: Mutex::new(Sender::new(Producer::new(Arc::clone(&region), Arc::<Peer>::clone(&peer)))),
+            chunks: Mutex::new(Chunks::new(region.arena().1)),
+            memories: Memories::new(window, size, region.layout().page_size()),
+            region,
+            peer,
+            call: Mutex::new(0),
+            broken: AtomicBool::new(false),
+            ids: std::array::from_fn(|_| Mutex::default()),
+            slots: Mutex::new(0),
+            memo: Mutex::default(),
+            reply_spin: Spin::adaptive(),
+            completion_spin: Spin::adaptive(),
+            objects: Objects::default(),
+            facts: OnceLock::new(),
+        }
+    }
+
+    /// What the host has said about its physical device; none before it was asked.
+    pub(crate) fn facts(&self) -> Option<&DeviceFacts> {
+        self.facts.get()
+    }
+
+    /// Keeps what the host says about its physical device; the first answer counts.
+    pub(crate) fn set_facts(&self, facts: DeviceFacts) {
+        let _ = self.facts.set(facts);
+    }
+
+    /// The shared region.
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// The region's control page.
+    pub(crate) fn control(&self) -> &Control {
+        self.region.control()
+    }
+
+    /// Whether the connection is of no more use.
+    pub(crate) fn broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    /// Gives the connection up: every later command fails, and who waits is woken.
+    pub(crate) fn give_up(&self, reason: &dyn std::fmt::Display) {
+        if !self.broken.swap(true, Ordering::AcqRel) {
+            match self.peer.last_words() {
+                Some(words) => log::error!("the connection to the host is lost: {reason} (it said: {words})"),
+                None => log::error!("the connection to the host is lost: {reason}"),
+            }
+            self.control().completion.signal();
+            self.control().reply.signal();
+        }
+    }
+
+    /// Notices that the host is gone. For commands that a program may repeat for ever without waiting.
+    pub(crate) fn check(&self) {
+        // The peer looks at its socket now and then only, so that this costs little.
+        if !self.peer.alive() {
+            self.give_up(&vw_transport::PeerGone);
+        }
+    }
+
+    /// Appends records to the ring, in one go: no other thread's record comes between.
+    pub(crate) fn with_sender<R>(
+        &self,
+        work: impl FnOnce(&mut Sender) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
+        if self.broken() {
+            return Err(Failure::Lost);
+        }
+        let result = work(&mut lock(&self.sender));
+        if matches!(result, Err(Failure::Lost)) {
+            self.give_up(&"no room is made in the command ring any more");
+        }
+        result
+    }
+
+    /// Appends one record.
+    pub(crate) fn send(&self, opcode: u16, payload: Payload<'_>) -> Result<u64, Failure> {
+        self.with_sender(|sender| sender.push(opcode, payload))
+    }
+
+    /// Appends one record and lets the host see it at once.
+    pub(crate) fn send_now(&self, opcode: u16, payload: Payload<'_>) -> Result<u64, Failure> {
+        self.with_sender(|sender| {
+            let position = sender.push(opcode, payload)?;
+            sender.publish();
+            Ok(position)
+        })
+    }
+
+    /// Lets the host see everything sent so far.
+    pub(crate) fn flush(&self) {
+        if !self.broken() {
+            lock(&self.sender).publish();
+        }
+    }
+
+    /// A new id.
+    pub(crate) fn allocate_id(&self, ty: HandleType) -> Option<u64> {
+        lock(&self.ids[ty as usize]).allocate()
+    }
+
+    /// Gives an id back, once the record that destroys the object is in the ring.
+    pub(crate) fn free_id(&self, ty: HandleType, id: u64) {
+        lock(&self.ids[ty as usize]).free(id);
+    }
+
+    /// A queue slot in the control page; none when all 64 are in use.
+    pub(crate) fn allocate_slot(&self) -> Option<u8> {
+        let mut used = lock(&self.slots);
+        let slot = used.trailing_ones() as u8;
+        *used |= 1u64.checked_shl(slot.into())?;
+        Some(slot)
+    }
+
+    /// Gives a queue slot back, once the record that destroys the device is in the ring.
+    pub(crate) fn free_slot(&self, slot: u8) {
+        *lock(&self.slots) &= !(1 << slot);
+    }
+
+    /// A chunk of the arena, as its offset; none when all are in use.
+    pub(crate) fn take_chunk(&self) -> Option<u64> {
+        let consumed = self.control().head_cursor().load();
+        lock(&self.chunks).take(consumed)
+    }
+
+    /// Gives a chunk of the arena back; see [`Chunks::give_back`].
+    pub(crate) fn give_chunk_back(&self, offset: u64, position: u64) {
+        lock(&self.chunks).give_back(offset, position);
+    }
+}

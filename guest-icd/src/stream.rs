@@ -1,0 +1,243 @@
+//! A command buffer's stream of records, written without any lock.
+//!
+//! Records go to a chunk of the command arena, or to a vector of the same size when no chunk is free. A full chunk
+//! is handed over while recording goes on.
+
+use vw_wire_protocol::codec::{EncodeError, Writer, encode_request};
+use vw_wire_protocol::record::{HEADER_SIZE, Header, MAX_RECORD, op, record_length};
+use vw_wire_protocol::schema::Command;
+
+use crate::chunks::CHUNK_SIZE;
+use crate::failure::Failure;
+use crate::sender::Sender;
+use crate::session::Session;
+
+/// A chunk with less room than this is not worth keeping for the next recording.
+const WORTH_KEEPING: usize = 4 << 10;
+
+/// Where a stream is being written.
+#[derive(Debug)]
+pub(crate) struct Space {
+    memory: Memory,
+    /// First byte that has not been handed over; a multiple of 8.
+    start: usize,
+    /// First byte that has not been written; a multiple of 8.
+    end: usize,
+    /// Ring position behind the last hand-over; 0 when there was none.
+    position: u64,
+}
+
+#[derive(Debug)]
+enum Memory {
+    /// The chunk at this offset of the arena.
+    Arena(u64),
+    /// Memory of the guest, [`CHUNK_SIZE`] bytes.
+    Heap(Vec<u64>),
+}
+
+impl Space {
+    fn new(session: &Session) -> Self {
+        let memory =
+            session.take_chunk().map_or_else(|| Memory::Heap(vec![0; CHUNK_SIZE / 8]), Memory::Arena);
+        Self { memory, start: 0, end: 0, position: 0 }
+    }
+
+    /// The bytes from `end` on.
+    fn room(&mut self, session: &Session) -> (*mut u8, usize) {
+        let base = match &mut self.memory {
+            // SAFETY: chunks lie in the arena, which is mapped as long as the session.
+            Memory::Arena(offset) => unsafe { session.region().arena().0.as_ptr().add(*offset as usize) },
+            Memory::Heap(words) => words.as_mut_ptr().cast(),
+        };
+        // SAFETY: `end` is at most the chunk's size.
+        (unsafe { base.add(self.end) }, CHUNK_SIZE - self.end)
+    }
+
+    /// Gives the records written since the last time to the host, and returns how many bytes they are.
+    fn hand_over(&mut self, sender: &mut Sender, buffer: u64) -> Result<usize, Failure> {
+        if self.start == self.end {
+            return Ok(0);
+        }
+        let (start, length) = (self.start, self.end - self.start);
+        self.position = match &self.memory {
+            Memory::Arena(offset) => sender.push(op::ARENA_STREAM, &|w| {
+                w.put_u64(buffer);
+                w.put_u64(offset + start as u64);
+                w.put_u64(length as u64);
+            })?,
+            Memory::Heap(words) => sender.push(op::STREAM, &|w| {
+                w.put_u64(buffer);
+                for word in &words[start / 8..(start + length) / 8] {
+                    w.put_u64(*word);
+                }
+            })?,
+        };
+        // What the ring holds a copy of may be written over.
+        match self.memory {
+            Memory::Arena(_) => self.start = self.end,
+            Memory::Heap(_) => (self.start, self.end) = (0, 0),
+        }
+        Ok(length)
+    }
+
+    /// Whether another recording can begin here.
+    pub(crate) fn worth_keeping(&self) -> bool {
+        matches!(self.memory, Memory::Arena(_)) && CHUNK_SIZE - self.end >= WORTH_KEEPING
+    }
+
+    /// Lets go of the memory; records that were not handed over are lost.
+    pub(crate) fn release(self, session: &Session) {
+        if let Memory::Arena(offset) = self.memory {
+            session.give_chunk_back(offset, self.position);
+        }
+    }
+}
+
+/// The stream of one command buffer.
+#[derive(Debug, Default)]
+pub(crate) struct Stream {
+    space: Option<Space>,
+    /// The first error of the recording; `vkEndCommandBuffer` returns it.
+    failure: Option<Failure>,
+}
+
+impl Stream {
+    /// Whether the stream has no memory to write to yet.
+    pub(crate) fn needs_space(&self) -> bool {
+        self.space.is_none()
+    }
+
+    /// Continues in the rest of another recording's chunk.
+    pub(crate) fn set_space(&mut self, space: Space) {
+        self.space = Some(space);
+    }
+
+    /// Appends a record.
+    ///
+    /// # Safety
+    /// `args` must be valid arguments of `cmd`.
+    pub(crate) unsafe fn append(&mut self, session: &Session, buffer: u64, cmd: &Command, args: &[u64]) {
+        let space = self.space.get_or_insert_with(|| Space::new(session));
+        // SAFETY: the caller's promise.
+        match unsafe { write(space, session, cmd, args) } {
+            Ok(()) => {}
+            Err(EncodeError::Overflow { needed }) => {
+                // SAFETY: the caller's promise.
+                let appended = unsafe { self.append_elsewhere(session, buffer, cmd, args, needed) };
+                if let Err(failure) = appended {
+                    self.failure.get_or_insert(failure);
+                }
+            }
+            Err(_) => {
+                self.failure.get_or_insert(Failure::TooLarge);
+            }
+        }
+    }
+
+    /// Appends a record for which the chunk has no room.
+    #[cold]
+    unsafe fn append_elsewhere(
+        &mut self,
+        session: &Session,
+        buffer: u64,
+        cmd: &Command,
+        args: &[u64],
+        needed: usize,
+    ) -> Result<(), Failure> {
+        if let Some(mut full) = self.space.take() {
+            let handed_over = session.with_sender(|sender| {
+                full.hand_over(sender, buffer)?;
+                // The host may begin to read while the recording goes on.
+                sender.publish();
+                Ok(())
+            });
+            full.release(session);
+            handed_over?;
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            if record_length(needed) > CHUNK_SIZE {
+                return send_large(session, buffer, cmd, args);
+            }
+            let space = self.space.insert(Space::new(session));
+            match write(space, session, cmd, args) {
+                Ok(()) => Ok(()),
+                // What is needed was not known before. The fresh space is empty, so that the order is kept.
+                Err(EncodeError::Overflow { .. }) => send_large(session, buffer, cmd, args),
+                Err(_) => Err(Failure::TooLarge),
+            }
+        }
+    }
+
+    /// Hands over what is left, and returns how many bytes that is or the recording's error. The space stays for
+    /// another recording.
+    pub(crate) fn finish(&mut self, sender: &mut Sender, buffer: u64) -> Result<usize, Failure> {
+        let failure = self.failure.take();
+        let handed_over = match &mut self.space {
+            Some(space) => space.hand_over(sender, buffer)?,
+            None => 0,
+        };
+        failure.map_or(Ok(handed_over), Err)
+    }
+
+    /// Takes the space out, to be kept or released.
+    pub(crate) fn take_space(&mut self) -> Option<Space> {
+        self.space.take()
+    }
+
+    /// Forgets what was recorded and not handed over.
+    pub(crate) fn reset(&mut self) {
+        self.failure = None;
+        if let Some(space) = &mut self.space {
+            space.end = space.start;
+        }
+    }
+}
+
+/// Writes a record into the space that is left.
+///
+/// # Safety
+/// `args` must be valid arguments of `cmd`.
+unsafe fn write(
+    space: &mut Space,
+    session: &Session,
+    cmd: &Command,
+    args: &[u64],
+) -> Result<(), EncodeError> {
+    let (ptr, room) = space.room(session);
+    if room < HEADER_SIZE {
+        return Err(EncodeError::Overflow { needed: 0 });
+    }
+    // SAFETY: the room belongs to this stream alone: the host is not told of it before the hand-over. The arguments
+    // are the caller's promise.
+    unsafe {
+        let mut writer = Writer::from_raw(ptr.add(HEADER_SIZE), room - HEADER_SIZE);
+        encode_request(cmd, args, &mut writer);
+        writer.pad_to(8);
+        let length = HEADER_SIZE + writer.finish()?;
+        let header = Header { opcode: cmd.opcode, flags: 0, length: length as u32 };
+        ptr.cast::<u64>().write(header.to_word().to_le());
+        space.end += length;
+    }
+    Ok(())
+}
+
+/// Sends a record that is larger than a chunk, as a stream of its own.
+///
+/// # Safety
+/// `args` must be valid arguments of `cmd`.
+unsafe fn send_large(session: &Session, buffer: u64, cmd: &Command, args: &[u64]) -> Result<(), Failure> {
+    let mut payload = Vec::new();
+    let mut writer = Writer::growing(&mut payload, MAX_RECORD);
+    // SAFETY: the caller's promise.
+    unsafe { encode_request(cmd, args, &mut writer) };
+    writer.pad_to(8);
+    let length = HEADER_SIZE + writer.finish().map_err(|_| Failure::TooLarge)?;
+    let header = Header { opcode: cmd.opcode, flags: 0, length: length as u32 };
+    let send = |w: &mut Writer<'_>| {
+        w.put_u64(buffer);
+        w.put_u64(header.to_word());
+        w.put_bytes(&payload);
+    };
+    session.send(op::STREAM, &send).map(|_| ())
+}

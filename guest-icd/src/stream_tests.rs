@@ -1,0 +1,200 @@
+//! Streams as the host sees them: the same records in the same order, however they travel.
+
+use std::sync::Arc;
+
+use vw_transport::{Connection, Consumer, Limits};
+use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::record::{FLAG_LAST, Header, op};
+
+use crate::chunks::CHUNK_SIZE;
+use crate::dispatch::Head;
+use crate::session::Session;
+use crate::stream::Stream;
+
+const BUFFER: u64 = 9;
+
+struct World {
+    session: Arc<Session>,
+    head: Head,
+    host: Connection,
+    consumer: Consumer,
+    /// Bytes of a record that comes in parts.
+    joined: Vec<u8>,
+}
+
+impl World {
+    fn new(chunks: usize) -> Self {
+        let limits = Limits {
+            ring_size: 1 << 20,
+            reply_size: 4096,
+            arena_size: (chunks * CHUNK_SIZE) as u64,
+            window_size: 4096,
+            page_size: 4096,
+        };
+        let (guest, host) = vw_transport::in_process::pair(&limits).unwrap();
+        let session = Arc::new(Session::new(guest));
+        let head = Head::new(BUFFER, Arc::clone(&session));
+        let consumer = Consumer::new(Arc::clone(&host.region));
+        Self { session, head, host, consumer, joined: Vec::new() }
+    }
+
+    /// `vkCmdDraw` with a number to know it by.
+    fn draw(&self, stream: &mut Stream, number: u64) {
+        let args = [&raw const self.head as u64, number, 1, 0, 0];
+        // SAFETY: valid arguments; the head stands for a command buffer.
+        unsafe { stream.append(&self.session, BUFFER, &commands::VK_CMD_DRAW, &args) };
+    }
+
+    /// `vkCmdUpdateBuffer` with `size` bytes.
+    fn update(&self, stream: &mut Stream, size: usize) {
+        let data = vec![7u8; size];
+        let args = [&raw const self.head as u64, 1, 0, size as u64, data.as_ptr() as u64];
+        // SAFETY: valid arguments; the head stands for a command buffer.
+        unsafe { stream.append(&self.session, BUFFER, &commands::VK_CMD_UPDATE_BUFFER, &args) };
+    }
+
+    fn finish(&self, stream: &mut Stream) {
+        self.session
+            .with_sender(|sender| {
+                stream.finish(sender, BUFFER)?;
+                sender.publish();
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    /// The records of the streams received: for draws their number, for others their length. And how many came by
+    /// the ring.
+    fn replay(&mut self) -> (Vec<u64>, usize) {
+        let (mut seen, mut in_ring) = (Vec::new(), 0);
+        while let Some(record) = self.consumer.next().unwrap() {
+            let header = Header::from_word(record.word);
+            // SAFETY: nothing else touches the record before it is released.
+            let payload = unsafe { std::slice::from_raw_parts(record.payload.as_ptr(), record.len) }.to_vec();
+            self.consumer.release();
+            let word = |i: usize| u64::from_le_bytes(payload[8 * i..8 * i + 8].try_into().unwrap());
+            match header.opcode {
+                op::ARENA_STREAM => {
+                    assert_eq!(word(0), BUFFER);
+                    let (base, size) = self.host.region.arena();
+                    let (offset, length) = (word(1) as usize, word(2) as usize);
+                    assert!(offset + length <= size);
+                    // SAFETY: the range lies in the arena; the guest has handed it over.
+                    let bytes = unsafe { std::slice::from_raw_parts(base.as_ptr().add(offset), length) };
+                    walk(bytes, &mut seen);
+                }
+                op::STREAM => {
+                    assert_eq!(word(0), BUFFER);
+                    walk(&payload[8..], &mut seen);
+                    in_ring += 1;
+                }
+                op::FRAGMENT => {
+                    self.joined.extend_from_slice(&payload);
+                    if header.flags & FLAG_LAST != 0 {
+                        let whole = std::mem::take(&mut self.joined);
+                        walk(&whole[16..], &mut seen);
+                        in_ring += 1;
+                    }
+                }
+                other => panic!("opcode {other:#x}"),
+            }
+        }
+        (seen, in_ring)
+    }
+}
+
+fn walk(mut bytes: &[u8], seen: &mut Vec<u64>) {
+    while !bytes.is_empty() {
+        let header = Header::from_word(u64::from_le_bytes(bytes[..8].try_into().unwrap()));
+        assert!(header.length % 8 == 0 && header.length as usize <= bytes.len(), "{header:?}");
+        seen.push(if header.opcode == commands::VK_CMD_DRAW.opcode {
+            u32::from_le_bytes(bytes[16..20].try_into().unwrap()).into()
+        } else {
+            assert_eq!(header.opcode, commands::VK_CMD_UPDATE_BUFFER.opcode);
+            header.length.into()
+        });
+        bytes = &bytes[header.length as usize..];
+    }
+}
+
+#[test]
+fn stream_when_short_is_one_piece_of_the_arena() {
+    let mut w = World::new(2);
+    let mut stream = Stream::default();
+    (0..10).for_each(|i| w.draw(&mut stream, i));
+    assert_eq!(w.replay(), (vec![], 0), "nothing is handed over before the end");
+    w.finish(&mut stream);
+    assert_eq!(w.replay(), ((0..10).collect(), 0));
+}
+
+#[test]
+fn stream_when_long_is_handed_over_meanwhile_in_order() {
+    let mut w = World::new(4);
+    let mut stream = Stream::default();
+    let mut seen = Vec::new();
+    for i in 0..20_000 {
+        w.draw(&mut stream, i);
+        if i % 1000 == 0 {
+            seen.extend(w.replay().0);
+        }
+    }
+    assert!(seen.len() > 10_000, "{} handed over while recording", seen.len());
+    w.finish(&mut stream);
+    seen.extend(w.replay().0);
+    assert_eq!(seen, (0..20_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn stream_when_the_arena_is_full_travels_in_the_ring() {
+    let mut w = World::new(1);
+    let (mut first, mut second) = (Stream::default(), Stream::default());
+    w.draw(&mut first, 1);
+    (0..3000).for_each(|i| w.draw(&mut second, i));
+    w.finish(&mut second);
+    let (seen, in_ring) = w.replay();
+    assert_eq!(seen, (0..3000).collect::<Vec<_>>());
+    assert!(in_ring >= 2, "{in_ring}");
+    w.finish(&mut first);
+    assert_eq!(w.replay(), (vec![1], 0));
+}
+
+#[test]
+fn record_when_larger_than_a_chunk_keeps_its_place() {
+    let mut w = World::new(3);
+    let mut stream = Stream::default();
+    w.draw(&mut stream, 1);
+    w.update(&mut stream, 65536);
+    w.draw(&mut stream, 2);
+    w.update(&mut stream, 900_000);
+    w.draw(&mut stream, 3);
+    w.finish(&mut stream);
+    let (seen, in_ring) = w.replay();
+    assert_eq!(in_ring, 2);
+    assert_eq!((seen.len(), seen[0], seen[2], seen[4]), (5, 1, 2, 3));
+    assert!(seen[1] > 65536 && seen[3] > 900_000, "{seen:?}");
+}
+
+#[test]
+fn stream_when_reset_forgets_what_was_not_handed_over() {
+    let mut w = World::new(2);
+    let mut stream = Stream::default();
+    w.draw(&mut stream, 1);
+    w.finish(&mut stream);
+    w.draw(&mut stream, 2);
+    stream.reset();
+    w.draw(&mut stream, 3);
+    w.finish(&mut stream);
+    assert_eq!(w.replay().0, [1, 3]);
+}
+
+#[test]
+fn chunk_when_the_host_has_read_it_is_used_again() {
+    let mut w = World::new(1);
+    for round in 0..10 {
+        let mut stream = Stream::default();
+        w.draw(&mut stream, round);
+        w.finish(&mut stream);
+        stream.take_space().unwrap().release(&w.session);
+        assert_eq!(w.replay(), (vec![round], 0), "by the arena's one chunk");
+    }
+}

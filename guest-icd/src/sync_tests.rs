@@ -1,0 +1,372 @@
+//! Fences, timeline semaphores, idle waits and the ring, against a host that the tests play.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ash::vk;
+use ash::vk::Handle as _;
+use vw_transport::{Connection, Consumer, Limits};
+use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::handles::HandleType;
+use vw_wire_protocol::record::{FLAG_LAST, Header, op};
+
+use crate::dispatch::Head;
+use crate::fence::{Fence, vkCreateFence, vkDestroyFence, vkGetFenceStatus, vkResetFences, vkWaitForFences};
+use crate::queue::{Queue, QueueAddress, vkQueueSubmit, vkQueueWaitIdle};
+use crate::semaphore::{Timeline, vkGetSemaphoreCounterValue, vkSignalSemaphore, vkWaitSemaphores};
+use crate::session::Session;
+
+const SUCCESS: i32 = vk::Result::SUCCESS.as_raw();
+const TIMEOUT: i32 = vk::Result::TIMEOUT.as_raw();
+const NOT_READY: i32 = vk::Result::NOT_READY.as_raw();
+const LOST: i32 = vk::Result::ERROR_DEVICE_LOST.as_raw();
+const FOREVER: u64 = u64::MAX;
+const MS: u64 = 1_000_000;
+
+/// A guest's session, something to dispatch on, and the host's end.
+struct World {
+    session: Arc<Session>,
+    head: Box<Head>,
+    host: Connection,
+}
+
+impl World {
+    fn new() -> Self {
+        let limits = Limits {
+            ring_size: 64 << 10,
+            reply_size: 4096,
+            arena_size: 128 << 10,
+            window_size: 1 << 20,
+            page_size: 4096,
+        };
+        let (guest, host) = vw_transport::in_process::pair(&limits).unwrap();
+        let session = Arc::new(Session::new(guest));
+        let head = Box::new(Head::new(1, Arc::clone(&session)));
+        Self { session, head, host }
+    }
+
+    fn device(&self) -> *mut c_void {
+        std::ptr::from_ref(&*self.head).cast_mut().cast()
+    }
+
+    fn queue(&self) -> Queue {
+        let slot = self.session.allocate_slot().unwrap();
+        let id = self.session.allocate_id(HandleType::Queue).unwrap();
+        Queue::new(
+            Head::new(id, Arc::clone(&self.session)),
+            slot,
+            QueueAddress { family: 0, index: 0, flags: 0 },
+        )
+    }
+
+    fn fence(&self, signaled: bool) -> u64 {
+        let flags = if signaled { vk::FenceCreateFlags::SIGNALED } else { vk::FenceCreateFlags::empty() };
+        let info = vk::FenceCreateInfo::default().flags(flags);
+        let mut fence = 0;
+        // SAFETY: valid arguments.
+        let result =
+            unsafe { vkCreateFence(self.device(), &raw const info, std::ptr::null(), &raw mut fence) };
+        assert_eq!(result, SUCCESS);
+        fence
+    }
+
+    fn timeline(&self, value: u64) -> u64 {
+        let id = self.session.allocate_id(HandleType::Semaphore).unwrap();
+        self.session.objects.timelines.insert(id, Arc::new(Timeline::new(value)));
+        id
+    }
+
+    fn status(&self, fence: u64) -> i32 {
+        // SAFETY: valid arguments.
+        unsafe { vkGetFenceStatus(self.device(), fence) }
+    }
+
+    fn wait(&self, fences: &[u64], all: bool, timeout: u64) -> i32 {
+        // SAFETY: valid arguments.
+        unsafe { vkWaitForFences(self.device(), fences.len() as u32, fences.as_ptr(), all.into(), timeout) }
+    }
+
+    fn value(&self, semaphore: u64) -> u64 {
+        let mut value = 0;
+        // SAFETY: valid arguments.
+        assert_eq!(unsafe { vkGetSemaphoreCounterValue(self.device(), semaphore, &raw mut value) }, SUCCESS);
+        value
+    }
+
+    fn wait_semaphores(&self, waits: &[(u64, u64)], any: bool, timeout: u64) -> i32 {
+        let semaphores: Vec<_> = waits.iter().map(|(s, _)| vk::Semaphore::from_raw(*s)).collect();
+        let values: Vec<_> = waits.iter().map(|(_, v)| *v).collect();
+        let flags = if any { vk::SemaphoreWaitFlags::ANY } else { vk::SemaphoreWaitFlags::empty() };
+        let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values).flags(flags);
+        // SAFETY: valid arguments.
+        unsafe { vkWaitSemaphores(self.device(), &raw const info, timeout) }
+    }
+
+    fn complete(&self, queue: &Queue, seq: u64) {
+        self.host.region.control().complete(queue.slot().into(), seq);
+    }
+
+    /// Opcodes of the records published so far.
+    fn received(&self, consumer: &mut Consumer) -> Vec<u16> {
+        let mut opcodes = Vec::new();
+        while let Some(record) = consumer.next().unwrap() {
+            opcodes.push(Header::from_word(record.word).opcode);
+            consumer.release();
+        }
+        opcodes
+    }
+}
+
+fn submit(queue: &Queue, infos: &[vk::SubmitInfo<'_>], fence: u64) -> i32 {
+    let queue = std::ptr::from_ref(queue).cast_mut();
+    // SAFETY: valid arguments.
+    unsafe { vkQueueSubmit(queue, infos.len() as u32, infos.as_ptr(), fence) }
+}
+
+#[test]
+fn fence_when_created_signaled_is_and_when_reset_is_not() {
+    let w = World::new();
+    let fence = w.fence(true);
+    assert_eq!(w.status(fence), SUCCESS);
+    assert_eq!(w.wait(&[fence], true, 0), SUCCESS);
+    // SAFETY: valid arguments.
+    unsafe { assert_eq!(vkResetFences(w.device(), 1, &raw const fence), SUCCESS) };
+    assert_eq!(w.status(fence), NOT_READY);
+    assert_eq!(w.wait(&[fence], true, 0), TIMEOUT);
+    // SAFETY: valid arguments.
+    unsafe { vkDestroyFence(w.device(), fence, std::ptr::null()) };
+    assert!(w.session.objects.fences.get(fence).is_none());
+}
+
+#[test]
+fn fence_when_its_submission_is_finished_is_signaled() {
+    let (w, info) = (World::new(), [vk::SubmitInfo::default()]);
+    let (queue, first, second) = (w.queue(), w.fence(false), w.fence(false));
+    assert_eq!(submit(&queue, &info, first), SUCCESS);
+    assert_eq!(submit(&queue, &info, second), SUCCESS);
+    assert_eq!((w.status(first), w.status(second)), (NOT_READY, NOT_READY));
+    w.complete(&queue, 1);
+    assert_eq!((w.status(first), w.status(second)), (SUCCESS, NOT_READY));
+    assert_eq!(w.wait(&[first, second], false, FOREVER), SUCCESS);
+    assert_eq!(w.wait(&[first, second], true, MS), TIMEOUT);
+    w.complete(&queue, 2);
+    assert_eq!(w.wait(&[first, second], true, FOREVER), SUCCESS);
+}
+
+#[test]
+fn fence_alone_when_submitted_waits_for_what_is_ahead_and_sends_nothing() {
+    let w = World::new();
+    let (queue, idle, busy) = (w.queue(), w.fence(false), w.fence(false));
+    let mut consumer = Consumer::new(Arc::clone(&w.host.region));
+    assert_eq!(submit(&queue, &[], idle), SUCCESS);
+    assert_eq!(w.status(idle), SUCCESS);
+    assert_eq!(submit(&queue, &[vk::SubmitInfo::default()], 0), SUCCESS);
+    assert_eq!(submit(&queue, &[], busy), SUCCESS);
+    assert_eq!(w.status(busy), NOT_READY);
+    w.complete(&queue, 1);
+    assert_eq!(w.status(busy), SUCCESS);
+    assert_eq!(w.received(&mut consumer), [commands::VK_QUEUE_SUBMIT.opcode]);
+}
+
+#[test]
+fn wait_when_another_thread_makes_progress_ends() {
+    let w = World::new();
+    let (queue, fence) = (w.queue(), w.fence(false));
+    assert_eq!(submit(&queue, &[vk::SubmitInfo::default()], fence), SUCCESS);
+    let region = Arc::clone(&w.host.region);
+    let slot = queue.slot();
+    let host = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(20));
+        region.control().complete(slot.into(), 1);
+    });
+    assert_eq!(w.wait(&[fence], true, FOREVER), SUCCESS);
+    let pointer = std::ptr::from_ref(&queue).cast_mut();
+    // SAFETY: a live queue.
+    assert_eq!(unsafe { vkQueueWaitIdle(pointer) }, SUCCESS);
+    host.join().unwrap();
+}
+
+#[test]
+fn wait_when_time_is_up_takes_about_that_long() {
+    let w = World::new();
+    let fence = w.fence(false);
+    let start = Instant::now();
+    assert_eq!(w.wait(&[fence], true, 30 * MS), TIMEOUT);
+    assert!(start.elapsed() >= Duration::from_millis(30));
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn timeline_when_submissions_finish_has_their_values() {
+    let w = World::new();
+    let (queue, semaphore) = (w.queue(), w.timeline(5));
+    let handles = [vk::Semaphore::from_raw(semaphore)];
+    let mut consumer = Consumer::new(Arc::clone(&w.host.region));
+    let (ten, eleven) = ([10], [11]);
+    let mut first = vk::TimelineSemaphoreSubmitInfo::default().signal_semaphore_values(&ten);
+    let mut second = vk::TimelineSemaphoreSubmitInfo::default().signal_semaphore_values(&eleven);
+    let infos = [
+        vk::SubmitInfo::default().signal_semaphores(&handles).push_next(&mut first),
+        vk::SubmitInfo::default().signal_semaphores(&handles).push_next(&mut second),
+    ];
+    assert_eq!(submit(&queue, &infos, 0), SUCCESS);
+    let opcode = commands::VK_QUEUE_SUBMIT.opcode;
+    assert_eq!(w.received(&mut consumer), [opcode, opcode], "each has its number");
+    assert_eq!(w.value(semaphore), 5);
+    w.complete(&queue, 1);
+    assert_eq!(w.value(semaphore), 10);
+    assert_eq!(w.wait_semaphores(&[(semaphore, 11)], false, 0), TIMEOUT);
+    w.complete(&queue, 2);
+    assert_eq!(w.wait_semaphores(&[(semaphore, 11)], false, FOREVER), SUCCESS);
+    assert_eq!(w.value(semaphore), 11);
+}
+
+#[test]
+fn submission_without_timelines_is_one_record() {
+    let w = World::new();
+    let queue = w.queue();
+    let mut consumer = Consumer::new(Arc::clone(&w.host.region));
+    assert_eq!(submit(&queue, &[vk::SubmitInfo::default(), vk::SubmitInfo::default()], 0), SUCCESS);
+    assert_eq!(w.received(&mut consumer).len(), 1);
+    assert_eq!(queue.last_point().seq, 1);
+}
+
+#[test]
+fn timeline_when_signaled_by_another_thread_ends_the_wait() {
+    let w = World::new();
+    let (a, b) = (w.timeline(0), w.timeline(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(20));
+            let info = vk::SemaphoreSignalInfo::default().semaphore(vk::Semaphore::from_raw(b)).value(3);
+            let device = std::ptr::from_ref(&*w.head).cast_mut().cast();
+            // SAFETY: valid arguments.
+            assert_eq!(unsafe { vkSignalSemaphore(device, &raw const info) }, SUCCESS);
+        });
+        assert_eq!(w.wait_semaphores(&[(a, 1), (b, 3)], true, FOREVER), SUCCESS);
+    });
+    assert_eq!(w.wait_semaphores(&[(a, 1), (b, 3)], false, MS), TIMEOUT);
+    assert_eq!((w.value(a), w.value(b)), (0, 3));
+}
+
+#[test]
+fn wait_when_the_host_goes_away_is_lost_within_a_second() {
+    let w = World::new();
+    let (queue, fence) = (w.queue(), w.fence(false));
+    assert_eq!(submit(&queue, &[vk::SubmitInfo::default()], fence), SUCCESS);
+    let World { session, head, host } = w;
+    let start = Instant::now();
+    let host = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(20));
+        drop(host);
+    });
+    let device = std::ptr::from_ref(&*head).cast_mut().cast();
+    // SAFETY: valid arguments.
+    unsafe {
+        assert_eq!(vkWaitForFences(device, 1, &raw const fence, 1, FOREVER), LOST);
+        assert!(start.elapsed() < Duration::from_secs(1));
+        assert!(session.broken());
+        assert_eq!(vkGetFenceStatus(device, fence), LOST);
+        assert_eq!(submit(&queue, &[vk::SubmitInfo::default()], 0), LOST);
+    }
+    host.join().unwrap();
+}
+
+#[test]
+fn wait_when_the_device_is_lost_ends_but_what_was_finished_counts() {
+    let w = World::new();
+    let (queue, first, second) = (w.queue(), w.fence(false), w.fence(false));
+    assert_eq!(submit(&queue, &[vk::SubmitInfo::default()], first), SUCCESS);
+    assert_eq!(submit(&queue, &[vk::SubmitInfo::default()], second), SUCCESS);
+    w.complete(&queue, 1);
+    w.host.region.control().lose_device(1);
+    assert_eq!(w.wait(&[first], true, FOREVER), SUCCESS);
+    assert_eq!(w.wait(&[second], true, FOREVER), LOST);
+}
+
+#[test]
+fn fence_when_it_names_the_last_slot_is_found() {
+    let w = World::new();
+    let fence = Fence::new(false);
+    let point = crate::completion::Point { slot: 63, seq: 1 << 40 };
+    fence.submit(point);
+    assert!(!fence.signaled(&w.session));
+    w.host.region.control().complete(63, 1 << 40);
+    assert!(fence.signaled(&w.session));
+}
+
+#[test]
+fn slots_when_all_are_in_use_are_refused() {
+    let w = World::new();
+    let slots: Vec<_> = (0..64).map(|_| w.session.allocate_slot()).collect();
+    assert_eq!(slots, (0..64).map(Some).collect::<Vec<_>>());
+    assert_eq!(w.session.allocate_slot(), None);
+    w.session.free_slot(17);
+    assert_eq!(w.session.allocate_slot(), Some(17));
+}
+
+#[test]
+fn record_when_larger_than_the_ring_takes_travels_in_parts() {
+    let w = World::new();
+    let payload: Vec<u8> = (0..300_000u32).map(|i| i as u8).collect();
+    let region = Arc::clone(&w.host.region);
+    let host = thread::spawn(move || {
+        let mut consumer = Consumer::new(region);
+        let mut whole = Vec::new();
+        loop {
+            let Some(record) = consumer.next().unwrap() else {
+                thread::sleep(Duration::from_millis(1));
+                continue;
+            };
+            let header = Header::from_word(record.word);
+            assert_eq!(header.opcode, op::FRAGMENT);
+            // SAFETY: the record's payload, which the guest leaves alone until it is released.
+            whole.extend_from_slice(unsafe {
+                std::slice::from_raw_parts(record.payload.as_ptr(), record.len)
+            });
+            consumer.release();
+            if header.flags & FLAG_LAST != 0 {
+                return whole;
+            }
+        }
+    });
+    w.session.send_now(0x1234, &|writer| writer.put_bytes(&payload)).unwrap();
+    let whole = host.join().unwrap();
+    let header = Header::from_word(u64::from_le_bytes(whole[..8].try_into().unwrap()));
+    assert_eq!((header.opcode, header.length as usize), (0x1234, whole.len()));
+    assert_eq!(whole[8..8 + payload.len()], payload);
+}
+
+#[test]
+fn call_when_the_reply_is_larger_than_its_area_is_fetched_in_parts() {
+    let w = World::new();
+    let answer: Vec<u8> = (0..10_000u32).map(|i| (i * 7) as u8).collect();
+    let (region, expected) = (Arc::clone(&w.host.region), answer.clone());
+    let host = thread::spawn(move || {
+        let mut consumer = Consumer::new(Arc::clone(&region));
+        let (area, size) = region.reply();
+        let mut at = 0;
+        while at < answer.len() {
+            let Some(record) = consumer.next().unwrap() else {
+                thread::sleep(Duration::from_millis(1));
+                continue;
+            };
+            let fetching = Header::from_word(record.word).opcode == op::FETCH_REPLY;
+            assert_eq!(fetching, at > 0);
+            consumer.release();
+            let part = size.min(answer.len() - at);
+            // SAFETY: the part fits the area; the guest reads it after the reply was posted.
+            unsafe { area.as_ptr().copy_from_nonoverlapping(answer[at..].as_ptr(), part) };
+            region.control().post_reply((answer.len() - at) as u32);
+            at += part;
+        }
+    });
+    let got = w.session.call(0x1234, &|_| {}, |r| {
+        let mut bytes = vec![0; r.left()];
+        r.take_bytes(&mut bytes).map(|()| bytes)
+    });
+    assert_eq!(got, Ok(expected));
+    host.join().unwrap();
+}

@@ -1,0 +1,114 @@
+//! `vw-renderer`: executes the Vulkan of its guests on the host's GPU.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+use vw_host_renderer::broker::Broker;
+use vw_host_renderer::config::{Config, ConfigError, Listen};
+use vw_host_renderer::session::process;
+
+/// Executes the Vulkan of its guests on the host's GPU.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    role: Option<Role>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// Where guests connect [default: unix:/run/vw/vw.sock]
+    #[arg(long, value_name = "unix:PATH")]
+    listen: Option<Listen>,
+    /// Physical device for guests: index, UUID, PCI address or part of the name [default: the best]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Configuration in TOML; the command line overrides it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Decode and validate only; needs no GPU
+    #[arg(long)]
+    null: bool,
+    /// What is logged: error, warn, info, debug, trace, or a filter [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// Most sessions at a time [default: 64]
+    #[arg(long, value_name = "COUNT")]
+    max_sessions: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Serves one guest on standard input; started by the daemon.
+    #[command(hide = true)]
+    Session(SessionArgs),
+}
+
+#[derive(Debug, Args)]
+struct SessionArgs {
+    #[arg(long)]
+    number: u64,
+    #[arg(long)]
+    broker: u32,
+    #[arg(long)]
+    config_text: String,
+}
+
+impl Options {
+    fn config(self) -> Result<Config, ConfigError> {
+        let mut config = match &self.config {
+            Some(path) => Config::read(path)?,
+            None => Config::default(),
+        };
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        config.device = self.device.or(config.device);
+        config.null |= self.null;
+        config.log = self.log.unwrap_or(config.log);
+        config.max_sessions = self.max_sessions.unwrap_or(config.max_sessions);
+        Ok(config)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.role {
+        Some(Role::Session(args)) => match Config::parse(&args.config_text, "the broker's configuration") {
+            Ok(config) => {
+                start_log(&config.log);
+                let _span = tracing::info_span!("session", number = args.number).entered();
+                process::run(&config, args.broker)
+            }
+            Err(error) => fail(&error),
+        },
+        None => match cli.options.config() {
+            Ok(config) => {
+                start_log(&config.log);
+                match Broker::new(config).and_then(Broker::run) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(error) => fail(&error),
+                }
+            }
+            Err(error) => fail(&error),
+        },
+    }
+}
+
+fn start_log(filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
+        eprintln!("vw-renderer: `{filter}` is no log filter ({error}); `info` is used");
+        EnvFilter::new("info")
+    });
+    let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color).with_target(false).init();
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("vw-renderer: {error}");
+    ExitCode::from(2)
+}

@@ -1,0 +1,138 @@
+//! A session process as the broker sees it.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal};
+
+use crate::session::end::End;
+use crate::session::status::{Lines, Status};
+
+/// This program, whatever happened to its file since.
+const SELF: &str = "/proc/self/exe";
+
+/// One session process.
+#[derive(Debug)]
+pub(super) struct SessionProcess {
+    number: u64,
+    child: Child,
+    pipe: Option<ChildStdout>,
+    lines: Lines,
+    guest: Option<(u32, String)>,
+    reason: Option<String>,
+    started: Instant,
+}
+
+impl SessionProcess {
+    /// Starts a process for the guest on `stream`, which becomes its standard input.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn start(number: u64, stream: UnixStream, config: &str) -> io::Result<Self> {
+        let mut child = Command::new(SELF)
+            .arg0("vw-renderer")
+            .args(["session", "--number", &number.to_string()])
+            .args(["--broker", &std::process::id().to_string()])
+            .args(["--config-text", config])
+            .stdin(Stdio::from(OwnedFd::from(stream)))
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let pipe = child.stdout.take();
+        if let Some(pipe) = &pipe {
+            let flags = rustix::fs::fcntl_getfl(pipe)?;
+            rustix::fs::fcntl_setfl(pipe, flags | OFlags::NONBLOCK)?;
+        }
+        tracing::debug!(session = number, pid = child.id(), "session process started");
+        Ok(Self { number, child, pipe, lines: Lines::default(), guest: None, reason: None, started: Instant::now() })
+    }
+
+    /// What it tells; readable when there is something.
+    pub(super) fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes what it told and looks whether it has ended; then logs how, and returns true.
+    pub(super) fn look(&mut self) -> bool {
+        let status = self.child.try_wait();
+        self.read();
+        match status {
+            Ok(None) => false,
+            Ok(Some(status)) => {
+                self.log_end(status);
+                true
+            }
+            Err(error) => {
+                tracing::error!(session = self.number, "a session process cannot be waited for: {error}");
+                true
+            }
+        }
+    }
+
+    /// Asks it to end.
+    pub(super) fn terminate(&self) {
+        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
+            // It is not reaped yet, so the number is its own.
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+        }
+    }
+
+    /// Ends it.
+    pub(super) fn kill(mut self) {
+        tracing::warn!(session = self.number, pid = self.child.id(), "a session process did not end in time: killed");
+        let _ = self.child.kill();
+        if let Ok(status) = self.child.wait() {
+            self.read();
+            self.log_end(status);
+        }
+    }
+
+    fn read(&mut self) {
+        let Some(pipe) = &mut self.pipe else { return };
+        let mut bytes = [0; 1024];
+        // A few reads each time: a process that writes without end must not keep the broker.
+        for _ in 0..4 {
+            match pipe.read(&mut bytes) {
+                Ok(0) => {
+                    self.pipe = None;
+                    return;
+                }
+                Ok(count) => {
+                    let (guest, reason) = (&mut self.guest, &mut self.reason);
+                    self.lines.take(&bytes[..count], |status| match status {
+                        Status::Guest { pid, program } => *guest = Some((pid, program)),
+                        Status::End(text) => *reason = Some(text),
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn log_end(&self, status: ExitStatus) {
+        let (guest_pid, program) = self.guest.clone().unwrap_or((0, "unknown".to_owned()));
+        let how = match (status.code(), status.signal()) {
+            (Some(code), _) => match End::kind(code) {
+                Some(kind) => kind.to_owned(),
+                None => format!("exit code {code}"),
+            },
+            (_, Some(signal)) => format!("killed by signal {signal}"),
+            _ => status.to_string(),
+        };
+        tracing::info!(
+            session = self.number,
+            pid = self.child.id(),
+            program,
+            guest_pid,
+            how,
+            reason = self.reason.as_deref().unwrap_or("none given"),
+            lifetime = format_args!("{:.3} s", self.started.elapsed().as_secs_f64()),
+            "session ended"
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! The broker: accepts connections and serves each by a process of its own.
+//!
+//! It never opens a GPU driver and never reads what guests send. A session process is started by exec of this same
+//! program, because drivers do not survive a fork, and dies with the broker.
+
+mod child;
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use vw_transport::unix::refuse;
+use vw_transport::{BindError, Listener};
+
+use self::child::SessionProcess;
+use crate::config::{Config, ConfigError, Listen};
+use crate::session::greet::VERSIONS;
+
+/// How long session processes may take to end when the broker does.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// How long nothing is accepted after the system had no descriptors or processes left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the broker cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// Not at this address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The configuration cannot be handed on.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The system refused something.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> BrokerError {
+    move |source| BrokerError::System { what, source }
+}
+
+/// Signals that the broker acts on.
+#[derive(Debug)]
+struct Signals {
+    /// Readable when one came.
+    wake: UnixStream,
+    stop: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn register() -> std::io::Result<Self> {
+        let (wake, write) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        }
+        for signal in [SIGTERM, SIGINT, SIGCHLD] {
+            signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+        }
+        Ok(Self { wake, stop })
+    }
+
+    fn clear(&mut self) {
+        let mut bytes = [0; 64];
+        while matches!(self.wake.read(&mut bytes), Ok(count) if count > 0) {}
+    }
+}
+
+/// Accepts guests until it is told to stop.
+#[derive(Debug)]
+pub struct Broker {
+    listener: Listener,
+    signals: Signals,
+    config: Config,
+    /// The configuration as session processes read it.
+    handed_on: String,
+    sessions: Vec<SessionProcess>,
+    next: u64,
+    paused_until: Option<Instant>,
+}
+
+impl Broker {
+    /// Listens where `config` says.
+    ///
+    /// # Errors
+    /// [`BrokerError`] says what is in the way.
+    pub fn new(config: Config) -> Result<Self, BrokerError> {
+        let Listen::Unix(path) = &config.listen;
+        let signals = Signals::register().map_err(system("handle signals"))?;
+        let listener = Listener::bind(path)?;
+        listener.set_nonblocking(true).map_err(system("use the listening socket"))?;
+        let handed_on = config.to_toml()?;
+        Ok(Self { listener, signals, config, handed_on, sessions: Vec::new(), next: 1, paused_until: None })
+    }
+
+    /// Serves until SIGTERM or SIGINT, then ends all sessions and removes the socket.
+    ///
+    /// # Errors
+    /// When the system does not let it wait for guests.
+    pub fn run(mut self) -> Result<(), BrokerError> {
+        tracing::info!(listen = %self.config.listen, null = self.config.null, "vw-renderer {} listens", env!("CARGO_PKG_VERSION"));
+        while !self.signals.stop.load(Ordering::Acquire) {
+            self.wait().map_err(|error| system("wait for guests")(error.into()))?;
+            self.signals.clear();
+            self.sessions.retain_mut(|session| !session.look());
+            self.accept();
+        }
+        self.shut_down();
+        Ok(())
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&self) -> Result<(), Errno> {
+        let paused = self.paused_until.map(|until| until.saturating_duration_since(Instant::now()));
+        let mut fds = vec![PollFd::new(&self.signals.wake, PollFlags::IN)];
+        fds.extend(self.sessions.iter().filter_map(|session| session.pipe()).map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
+        if paused.is_none() {
+            fds.push(PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN));
+        }
+        let timeout = paused.map(|time| Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos().max(1_000_000)) });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes all guests that wait.
+    fn accept(&mut self) {
+        if self.paused_until.take_if(|until| Instant::now() >= *until).is_none() && self.paused_until.is_some() {
+            return;
+        }
+        loop {
+            let stream = match self.listener.accept() {
+                Ok(stream) => stream,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(error) => return self.pause("accept a guest", &error),
+            };
+            if self.sessions.len() >= self.config.max_sessions {
+                let message = format!(
+                    "the renderer serves {} sessions already, which is its limit (max_sessions): try again later",
+                    self.sessions.len()
+                );
+                tracing::warn!("refused a guest: {message}");
+                refuse(&stream, VERSIONS, &message);
+                continue;
+            }
+            let number = self.next;
+            self.next += 1;
+            match SessionProcess::start(number, stream, &self.handed_on) {
+                Ok(session) => self.sessions.push(session),
+                Err(error) => return self.pause("start a session process", &error),
+            }
+        }
+    }
+
+    fn pause(&mut self, what: &str, error: &std::io::Error) {
+        tracing::error!("cannot {what}: {error}; accepting again in {PAUSE:?}");
+        self.paused_until = Some(Instant::now() + PAUSE);
+    }
+
+    fn shut_down(mut self) {
+        let Self { listener, sessions, .. } = &mut self;
+        tracing::info!(sessions = sessions.len(), "shutting down");
+        let path = listener.path().to_owned();
+        for session in sessions.iter() {
+            session.terminate();
+        }
+        let deadline = Instant::now() + SHUTDOWN;
+        while !sessions.is_empty() && Instant::now() < deadline {
+            sessions.retain_mut(|session| !session.look());
+            if !sessions.is_empty() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        for session in sessions.drain(..) {
+            session.kill();
+        }
+        drop(self);
+        tracing::info!(socket = %path.display(), "stopped");
+    }
+}

@@ -1,0 +1,284 @@
+//! What the operator chooses: a TOML file, overridden by the command line.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Where the socket is when nothing else is said.
+pub const DEFAULT_SOCKET: &str = "/run/vw/vw.sock";
+
+/// Everything that the broker and its session processes need to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where guests connect.
+    pub listen: Listen,
+    /// Which physical device guests get; the best one when absent.
+    pub device: Option<String>,
+    /// Decode and validate only; no GPU is touched and none is needed.
+    pub null: bool,
+    /// What is logged: a level or a filter (`info`, `vw_host_renderer=debug`).
+    pub log: String,
+    /// Most sessions at a time; further guests are refused with the reason.
+    pub max_sessions: usize,
+    /// What each session may use.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: Listen::default(),
+            device: None,
+            null: false,
+            log: "info".to_owned(),
+            max_sessions: 64,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Limits of one session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Host-visible memory in bytes; the size of the device's host-visible heaps when absent.
+    pub window: Option<Size>,
+    /// Command ring in bytes, a power of two.
+    pub ring: Size,
+    /// Reply area in bytes.
+    pub reply: Size,
+    /// Command arena in bytes.
+    pub arena: Size,
+    /// Decoded form of one record in bytes.
+    pub record: Size,
+    /// Guests get `robustBufferAccess`, whether they ask for it or not.
+    pub robust_buffer_access: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            window: None,
+            ring: Size(4 << 20),
+            reply: Size(1 << 20),
+            arena: Size(16 << 20),
+            record: Size(256 << 20),
+            robust_buffer_access: true,
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not a configuration.
+    #[error("{origin} is not a configuration: {source}")]
+    Parse {
+        /// Where the text came from.
+        origin: String,
+        /// Why.
+        source: Box<toml::de::Error>,
+    },
+    /// A value cannot be used.
+    #[error("{0}")]
+    Value(String),
+}
+
+impl Config {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// When it cannot be read, has unknown keys, or values that cannot be.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads TOML text that came from `origin`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text)
+            .map_err(|source| ConfigError::Parse { origin: origin.to_owned(), source: Box::new(source) })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The configuration as TOML, which [`parse`](Self::parse) reads: how the broker hands it to a session process.
+    ///
+    /// # Errors
+    /// Never for a configuration that was read.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|error| ConfigError::Value(error.to_string()))
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let ring = self.limits.ring.0;
+        if !ring.is_power_of_two() || !(64 << 10..=1 << 30).contains(&ring) {
+            return Err(ConfigError::Value(format!(
+                "limits.ring is {ring} bytes; it has to be a power of two from 64 KiB to 1 GiB"
+            )));
+        }
+        if self.max_sessions == 0 {
+            return Err(ConfigError::Value("max_sessions is 0: no guest could connect".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// An address to listen at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Listen {
+    /// `unix:PATH`.
+    Unix(PathBuf),
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self::Unix(PathBuf::from(DEFAULT_SOCKET))
+    }
+}
+
+impl FromStr for Listen {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        match text.split_once(':') {
+            Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(PathBuf::from(path))),
+            _ => Err(ConfigError::Value(format!("cannot listen at `{text}`; known is unix:PATH"))),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Unix(path) = self;
+        write!(f, "unix:{}", path.display())
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = ConfigError;
+
+    fn try_from(text: String) -> Result<Self, ConfigError> {
+        text.parse()
+    }
+}
+
+impl From<Listen> for String {
+    fn from(listen: Listen) -> Self {
+        listen.to_string()
+    }
+}
+
+/// A number of bytes: an integer, or text with a unit (`"512 MiB"`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "SizeText", into = "u64")]
+pub struct Size(pub u64);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SizeText {
+    Bytes(u64),
+    Text(String),
+}
+
+impl TryFrom<SizeText> for Size {
+    type Error = ConfigError;
+
+    fn try_from(text: SizeText) -> Result<Self, ConfigError> {
+        match text {
+            SizeText::Bytes(bytes) => Ok(Self(bytes)),
+            SizeText::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl From<Size> for u64 {
+    fn from(size: Size) -> Self {
+        size.0
+    }
+}
+
+impl FromStr for Size {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let wrong = || ConfigError::Value(format!("`{text}` is not a size; write bytes or KiB, MiB, GiB"));
+        let digits = text.trim_start().find(|c: char| !c.is_ascii_digit()).map(|at| text.trim_start().split_at(at));
+        let (number, unit) = digits.unwrap_or((text.trim(), ""));
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let shift = match unit.trim() {
+            "" | "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            "TiB" => 40,
+            _ => return Err(wrong()),
+        };
+        number.checked_mul(1 << shift).map(Self).ok_or_else(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn config_when_written_and_read_is_the_same() {
+        let config = Config {
+            device: Some("llvmpipe".to_owned()),
+            limits: Limits { window: Some(Size(2 << 30)), ..Limits::default() },
+            ..Config::default()
+        };
+        assert_eq!(Config::parse(&config.to_toml().unwrap(), "test").unwrap(), config);
+        assert_eq!(Config::parse("", "test").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn config_when_partly_given_keeps_defaults() {
+        let text = "listen = \"unix:/tmp/a:b\"\n[limits]\nwindow = \"512 MiB\"\nring = 65536\n";
+        let config = Config::parse(text, "test").unwrap();
+        assert_eq!(config.listen, Listen::Unix("/tmp/a:b".into()));
+        assert_eq!(config.limits.window, Some(Size(512 << 20)));
+        assert_eq!(config.limits.ring, Size(65536));
+        assert_eq!(config.max_sessions, 64);
+    }
+
+    #[test]
+    fn config_when_wrong_is_refused_with_the_reason() {
+        for (text, needle) in [
+            ("colour = 1", "colour"),
+            ("listen = \"tcp:1\"", "unix:PATH"),
+            ("max_sessions = 0", "max_sessions"),
+            ("[limits]\nring = 100000", "power of two"),
+            ("[limits]\nwindow = \"3 parsecs\"", "parsecs"),
+            ("[limits]\nwindow = \"99999999999 GiB\"", "not a size"),
+        ] {
+            let error = Config::parse(text, "test").unwrap_err().to_string();
+            assert!(error.contains(needle), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn size_when_given_with_units_is_bytes() {
+        assert_eq!("7".parse::<Size>().unwrap(), Size(7));
+        assert_eq!("7 B".parse::<Size>().unwrap(), Size(7));
+        assert_eq!(" 2GiB".parse::<Size>().unwrap(), Size(2 << 30));
+        assert!("GiB".parse::<Size>().is_err());
+    }
+}

@@ -1,0 +1,195 @@
+//! The host's Vulkan: one instance, one physical device, what it can do for guests.
+
+pub mod facts;
+pub mod formats;
+pub mod import;
+pub mod mask;
+pub mod offer;
+pub mod procs;
+pub mod select;
+
+use std::ffi::CStr;
+
+use ash::vk;
+use vw_wire_protocol::generated::extensions::{EXTENSIONS, REGISTRY_VERSION};
+use vw_wire_protocol::schema::Support;
+
+use self::offer::Offer;
+use self::select::Candidate;
+use crate::null;
+
+/// Highest core version that the tables describe.
+pub const REGISTRY_API_VERSION: u32 = vk::make_api_version(0, 1, 4, REGISTRY_VERSION);
+
+/// Why there is no device to serve guests with. The text goes to the log and to the guest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GpuError {
+    /// `libvulkan.so.1` cannot be used.
+    #[error("the host has no usable Vulkan loader: {0}")]
+    NoLoader(String),
+    /// A Vulkan command failed.
+    #[error("{command} on the host: {result}")]
+    Failed {
+        /// The command.
+        command: &'static str,
+        /// What it returned.
+        result: vk::Result,
+    },
+    /// No device fits.
+    #[error("{0}")]
+    NoDevice(String),
+}
+
+/// For `map_err` after a Vulkan command.
+pub fn failed(command: &'static str) -> impl FnOnce(vk::Result) -> GpuError {
+    move |result| GpuError::Failed { command, result }
+}
+
+/// The host's instance and the physical device that the session's guest gets.
+pub struct Gpu {
+    /// Keeps the Vulkan loader open.
+    entry: ash::Entry,
+    /// The instance.
+    pub instance: ash::Instance,
+    /// The physical device.
+    pub physical: vk::PhysicalDevice,
+    /// What the device offers to guests, and what vw needs for itself.
+    pub offer: Offer,
+    /// `deviceName` of the driver.
+    pub name: String,
+    /// The null executor stands in for a driver.
+    pub null: bool,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gpu").field("name", &self.name).field("null", &self.null).finish_non_exhaustive()
+    }
+}
+
+impl Gpu {
+    /// Opens the host's Vulkan and chooses a physical device.
+    ///
+    /// `device` is the operator's choice, see [`select`]; `program` the guest's program, by which drivers choose
+    /// workarounds.
+    ///
+    /// # Errors
+    /// [`GpuError`] says what the host lacks.
+    pub fn open(null: bool, device: Option<&str>, program: &str) -> Result<Self, GpuError> {
+        let entry = if null { null::entry() } else { load()? };
+        // SAFETY: a global command of a loaded Vulkan.
+        let version = unsafe { entry.try_enumerate_instance_version() }
+            .map_err(failed("vkEnumerateInstanceVersion"))?
+            .unwrap_or(vk::API_VERSION_1_0);
+        if version < vk::API_VERSION_1_1 {
+            return Err(GpuError::NoLoader("it implements Vulkan 1.0 only; 1.1 is needed".to_owned()));
+        }
+        let instance = create_instance(&entry, version, program)?;
+        // From here on an error leaks the instance, and the session process with it ends.
+        // SAFETY: the instance is live.
+        let devices = unsafe { instance.enumerate_physical_devices() }.map_err(failed("vkEnumeratePhysicalDevices"))?;
+        let candidates: Vec<Candidate> = devices.iter().map(|&device| candidate(&instance, device)).collect();
+        let chosen = select::choose(&candidates, device).map_err(GpuError::NoDevice)?;
+        let physical = devices[chosen];
+        let extensions = device_extensions(&instance, physical)?;
+        let api_version = candidates[chosen].api_version.min(version).min(REGISTRY_API_VERSION);
+        let offer = Offer::new(api_version, extensions);
+        let name = candidates[chosen].name.clone();
+        Ok(Self { entry, instance, physical, offer, name, null })
+    }
+
+    /// The `vkGetInstanceProcAddr` of this Vulkan.
+    pub fn get_instance_proc(&self, name: &CStr) -> vk::PFN_vkVoidFunction {
+        // SAFETY: the instance is live and the name a C string.
+        unsafe { self.entry.get_instance_proc_addr(self.instance.handle(), name.as_ptr()) }
+    }
+
+    /// The physical device's memory types and heaps, as the driver reports them.
+    pub fn memory_properties(&self) -> vk::PhysicalDeviceMemoryProperties {
+        // SAFETY: the instance and its physical device are live.
+        unsafe { self.instance.get_physical_device_memory_properties(self.physical) }
+    }
+
+    /// Sum of the sizes of all heaps with a host-visible type, in bytes: the largest window that makes sense.
+    pub fn host_visible_bytes(&self) -> u64 {
+        let memory = self.memory_properties();
+        let visible = |heap: usize| {
+            let flags = |t: &vk::MemoryType| t.property_flags.contains(vk::MemoryPropertyFlags::HOST_VISIBLE);
+            memory.memory_types_as_slice().iter().any(|t| t.heap_index as usize == heap && flags(t))
+        };
+        let heaps = memory.memory_heaps_as_slice().iter().enumerate();
+        heaps.filter(|(i, _)| visible(*i)).fold(0, |sum, (_, heap)| sum.saturating_add(heap.size))
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        // SAFETY: whoever holds objects of the instance holds this, and has destroyed them first.
+        unsafe { self.instance.destroy_instance(None) };
+    }
+}
+
+fn load() -> Result<ash::Entry, GpuError> {
+    // SAFETY: libvulkan.so.1 is the Vulkan loader; its initialisers may run in this process.
+    unsafe { ash::Entry::load_from("libvulkan.so.1") }.map_err(|error| GpuError::NoLoader(error.to_string()))
+}
+
+fn create_instance(entry: &ash::Entry, version: u32, program: &str) -> Result<ash::Instance, GpuError> {
+    // SAFETY: a global command of a loaded Vulkan.
+    let available = unsafe { entry.enumerate_instance_extension_properties(None) }
+        .map_err(failed("vkEnumerateInstanceExtensionProperties"))?;
+    let wanted = |name: &CStr| {
+        name.to_str().is_ok_and(|name| {
+            EXTENSIONS.iter().any(|e| e.instance && e.support == Support::Forwarded && e.name == name)
+        })
+    };
+    let names: Vec<&CStr> = available.iter().filter_map(|e| e.extension_name_as_c_str().ok()).collect();
+    let names: Vec<_> = names.into_iter().filter(|name| wanted(name)).map(CStr::as_ptr).collect();
+    let mut name: Vec<u8> = program.bytes().filter(|byte| *byte != 0).take(255).collect();
+    name.push(0);
+    let application = vk::ApplicationInfo::default()
+        .application_name(CStr::from_bytes_with_nul(&name).unwrap_or(c"vw guest"))
+        .engine_name(c"vw")
+        .api_version(version.min(REGISTRY_API_VERSION));
+    let info = vk::InstanceCreateInfo::default().application_info(&application).enabled_extension_names(&names);
+    // SAFETY: the structures are valid for the call.
+    unsafe { entry.create_instance(&info, None) }.map_err(failed("vkCreateInstance"))
+}
+
+fn device_extensions(instance: &ash::Instance, device: vk::PhysicalDevice) -> Result<Vec<(String, u32)>, GpuError> {
+    // SAFETY: the instance and its physical device are live.
+    let properties = unsafe { instance.enumerate_device_extension_properties(device) }
+        .map_err(failed("vkEnumerateDeviceExtensionProperties"))?;
+    let name = |e: &vk::ExtensionProperties| e.extension_name_as_c_str().ok()?.to_str().ok().map(str::to_owned);
+    Ok(properties.iter().filter_map(|e| Some((name(e)?, e.spec_version))).collect())
+}
+
+fn candidate(instance: &ash::Instance, device: vk::PhysicalDevice) -> Candidate {
+    // SAFETY: the instance and its physical device are live.
+    let basic = unsafe { instance.get_physical_device_properties(device) };
+    let mut candidate = Candidate {
+        name: basic.device_name_as_c_str().unwrap_or_default().to_string_lossy().into_owned(),
+        device_type: basic.device_type,
+        api_version: basic.api_version,
+        uuid: [0; 16],
+        pci: None,
+    };
+    if basic.api_version < vk::API_VERSION_1_1 {
+        return candidate;
+    }
+    let has_pci = device_extensions(instance, device)
+        .is_ok_and(|extensions| extensions.iter().any(|(name, _)| name == "VK_EXT_pci_bus_info"));
+    let mut id = vk::PhysicalDeviceIDProperties::default();
+    let mut pci = vk::PhysicalDevicePCIBusInfoPropertiesEXT::default();
+    let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut id);
+    if has_pci {
+        properties = properties.push_next(&mut pci);
+    }
+    // SAFETY: the device implements 1.1 and, where chained, the extension.
+    unsafe { instance.get_physical_device_properties2(device, &mut properties) };
+    candidate.uuid = id.device_uuid;
+    if has_pci {
+        candidate.pci = Some([pci.pci_domain, pci.pci_bus, pci.pci_device, pci.pci_function]);
+    }
+    candidate
+}

@@ -1,0 +1,85 @@
+//! Function pointers by opcode.
+
+use std::ffi::{CStr, CString};
+
+use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::schema::{Command, Provider};
+
+/// Any Vulkan command.
+pub type Pfn = unsafe extern "system" fn();
+
+/// The commands that a guest may call on one dispatchable level, by opcode.
+#[derive(Debug, Clone)]
+pub struct Procs {
+    by_opcode: Box<[Entry]>,
+}
+
+/// What stands behind an opcode.
+#[derive(Debug, Clone, Copy)]
+pub enum Entry {
+    /// Not allowed here, or the driver does not have it.
+    Absent,
+    /// A command of the driver.
+    Native(Pfn),
+    /// The null executor's answer.
+    Null,
+}
+
+impl Procs {
+    /// Looks up every command that `allowed` lets through. With `null`, those that the lookup does not have are
+    /// answered by the null executor.
+    pub fn load(
+        allowed: impl Fn(&Command) -> bool,
+        lookup: impl Fn(&CStr) -> Option<Pfn>,
+        null: bool,
+    ) -> Self {
+        let mut by_opcode = vec![Entry::Absent; commands::ALL.len() + 1].into_boxed_slice();
+        for command in commands::ALL.iter().filter(|command| allowed(command)) {
+            let entry = match find(command, &lookup) {
+                Some(pfn) => Entry::Native(pfn),
+                None if null => Entry::Null,
+                None => Entry::Absent,
+            };
+            if let Some(slot) = by_opcode.get_mut(usize::from(command.opcode)) {
+                *slot = entry;
+            }
+        }
+        Self { by_opcode }
+    }
+
+    /// What stands behind `command`.
+    #[inline]
+    pub fn get(&self, command: &Command) -> Entry {
+        self.by_opcode.get(usize::from(command.opcode)).copied().unwrap_or(Entry::Absent)
+    }
+}
+
+/// The command under its own name, or under that of the extension that it was promoted from: a driver of an older
+/// core version has only that one.
+fn find(command: &Command, lookup: &impl Fn(&CStr) -> Option<Pfn>) -> Option<Pfn> {
+    let by_name = |name: String| lookup(&CString::new(name).ok()?);
+    by_name(command.name.to_owned()).or_else(|| {
+        command.provided_by.iter().find_map(|provider| {
+            let Provider::Extension(extension) = provider else { return None };
+            let author = extension.split('_').nth(1)?;
+            by_name(format!("{}{author}", command.name))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn load_when_only_the_extension_name_is_known_finds_it() {
+        unsafe extern "system" fn some() {}
+        let lookup = |name: &CStr| (name == c"vkCmdBeginRenderingKHR").then_some(some as Pfn);
+        let procs = Procs::load(|_| true, lookup, false);
+        assert!(matches!(procs.get(&commands::VK_CMD_BEGIN_RENDERING), Entry::Native(_)));
+        assert!(matches!(procs.get(&commands::VK_CMD_END_RENDERING), Entry::Absent));
+        let procs = Procs::load(|command| command.name != "vkCmdEndRendering", lookup, true);
+        assert!(matches!(procs.get(&commands::VK_CMD_END_RENDERING), Entry::Absent));
+        assert!(matches!(procs.get(&commands::VK_CMD_DRAW), Entry::Null));
+    }
+}

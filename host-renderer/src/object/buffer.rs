@@ -1,0 +1,101 @@
+//! Buffers: made so that imported pages may be bound to them.
+
+use std::collections::HashMap;
+
+use ash::vk;
+use vw_wire_protocol::codec::{Arena, DecodeError};
+
+use crate::gpu::Gpu;
+use crate::gpu::import::HANDLE_TYPE;
+
+/// Flags of buffers that are never bound to imported pages.
+const SPARSE: vk::BufferCreateFlags = vk::BufferCreateFlags::from_raw(
+    vk::BufferCreateFlags::SPARSE_BINDING.as_raw()
+        | vk::BufferCreateFlags::SPARSE_RESIDENCY.as_raw()
+        | vk::BufferCreateFlags::SPARSE_ALIASED.as_raw(),
+);
+
+/// Which buffers are declared to take imported pages.
+#[derive(Debug)]
+pub struct ExternalBuffers {
+    /// Declaring it costs nothing on this device.
+    free: bool,
+    /// Whether the device supports it, by (flags, usage).
+    supported: HashMap<(u32, u32), bool>,
+}
+
+impl ExternalBuffers {
+    /// Finds out what declaring costs: a device that then offers fewer memory types for buffers (as some do, leaving
+    /// only system memory) is not told, because the declaration is a formality that no known driver enforces.
+    pub fn probe(device: &ash::Device) -> Self {
+        let usage = vk::BufferUsageFlags::TRANSFER_SRC
+            | vk::BufferUsageFlags::TRANSFER_DST
+            | vk::BufferUsageFlags::UNIFORM_BUFFER
+            | vk::BufferUsageFlags::STORAGE_BUFFER
+            | vk::BufferUsageFlags::INDEX_BUFFER
+            | vk::BufferUsageFlags::VERTEX_BUFFER
+            | vk::BufferUsageFlags::INDIRECT_BUFFER;
+        let requirements = |declared: bool| {
+            let mut external = vk::ExternalMemoryBufferCreateInfo::default().handle_types(HANDLE_TYPE);
+            let mut info = vk::BufferCreateInfo::default().size(65536).usage(usage);
+            if declared {
+                info = info.push_next(&mut external);
+            }
+            // SAFETY: a valid structure for a live device; the buffer is used nowhere else.
+            unsafe {
+                let buffer = device.create_buffer(&info, None).ok()?;
+                let requirements = device.get_buffer_memory_requirements(buffer);
+                device.destroy_buffer(buffer, None);
+                Some((requirements.size, requirements.alignment, requirements.memory_type_bits))
+            }
+        };
+        let plain = requirements(false);
+        Self { free: plain.is_some() && plain == requirements(true), supported: HashMap::new() }
+    }
+
+    /// Declares that the buffer of `info` may be bound to imported pages, if the device supports that for it.
+    ///
+    /// # Errors
+    /// When the arena is full.
+    ///
+    /// # Safety
+    /// `info` must be null or point to a decoded structure in `arena`, without such a declaration in its chain.
+    pub unsafe fn declare(
+        &mut self,
+        gpu: &Gpu,
+        arena: &Arena,
+        info: *mut vk::BufferCreateInfo<'_>,
+    ) -> Result<(), DecodeError> {
+        if !self.free || info.is_null() {
+            return Ok(());
+        }
+        // SAFETY: the caller's promise.
+        let (flags, usage) = unsafe { ((*info).flags, (*info).usage) };
+        if flags.intersects(SPARSE) || flags.contains(vk::BufferCreateFlags::PROTECTED) || usage.is_empty() {
+            return Ok(());
+        }
+        let supported =
+            *self.supported.entry((flags.as_raw(), usage.as_raw())).or_insert_with(|| importable(gpu, flags, usage));
+        if supported {
+            let external = arena.alloc(size_of::<vk::ExternalMemoryBufferCreateInfo<'_>>())?.cast();
+            // SAFETY: the block has the structure's size and the arena's alignment; `info` as the caller promises.
+            unsafe {
+                let mut declared = vk::ExternalMemoryBufferCreateInfo::default().handle_types(HANDLE_TYPE);
+                declared.p_next = (*info).p_next;
+                external.write(declared);
+                (*info).p_next = external.as_ptr().cast_const().cast();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn importable(gpu: &Gpu, flags: vk::BufferCreateFlags, usage: vk::BufferUsageFlags) -> bool {
+    let info =
+        vk::PhysicalDeviceExternalBufferInfo::default().flags(flags).usage(usage).handle_type(HANDLE_TYPE);
+    let mut properties = vk::ExternalBufferProperties::default();
+    // SAFETY: the instance and its physical device are live and of version 1.1.
+    unsafe { gpu.instance.get_physical_device_external_buffer_properties(gpu.physical, &info, &mut properties) };
+    let features = properties.external_memory_properties.external_memory_features;
+    features.contains(vk::ExternalMemoryFeatureFlags::IMPORTABLE)
+}

@@ -1,0 +1,103 @@
+//! Images: made so that imported pages may be bound to them.
+
+use std::collections::HashMap;
+
+use ash::vk;
+use vw_wire_protocol::codec::{Arena, DecodeError};
+
+use crate::gpu::Gpu;
+use crate::gpu::import::{HANDLE_TYPE, Import};
+
+/// Flags of images that are never bound to imported pages.
+const EXCLUDED: vk::ImageCreateFlags = vk::ImageCreateFlags::from_raw(
+    vk::ImageCreateFlags::SPARSE_BINDING.as_raw()
+        | vk::ImageCreateFlags::SPARSE_RESIDENCY.as_raw()
+        | vk::ImageCreateFlags::SPARSE_ALIASED.as_raw()
+        | vk::ImageCreateFlags::PROTECTED.as_raw(),
+);
+
+/// What an image's support for imported pages depends on: format, type, tiling, usage, flags.
+type Key = (i32, i32, i32, u32, u32);
+
+/// Which images are declared to take imported pages.
+#[derive(Debug)]
+pub struct ExternalImages {
+    /// All memory types are imported pages, so optimal images are bound to them too. Elsewhere they are bound to
+    /// the device's own memory, and the declaration could cost them their compression.
+    optimal: bool,
+    supported: HashMap<Key, bool>,
+}
+
+impl ExternalImages {
+    /// The rule for a device with this memory.
+    pub fn new(gpu: &Gpu, import: &Import) -> Self {
+        let count = gpu.memory_properties().memory_type_count;
+        Self { optimal: (0..count).all(|index| import.serves(index)), supported: HashMap::new() }
+    }
+
+    /// Declares that the image of `info` may be bound to imported pages, if the device supports that for it.
+    ///
+    /// # Errors
+    /// When the arena is full.
+    ///
+    /// # Safety
+    /// `info` must be null or point to a decoded structure in `arena`, without such a declaration in its chain.
+    pub unsafe fn declare(
+        &mut self,
+        gpu: &Gpu,
+        arena: &Arena,
+        info: *mut vk::ImageCreateInfo<'_>,
+    ) -> Result<(), DecodeError> {
+        if info.is_null() {
+            return Ok(());
+        }
+        // SAFETY: the caller's promise.
+        let image = unsafe { &mut *info };
+        let tiling = image.tiling == vk::ImageTiling::LINEAR || self.optimal && image.tiling == vk::ImageTiling::OPTIMAL;
+        // A preinitialised image may not be declared so.
+        if !tiling || image.flags.intersects(EXCLUDED) || image.initial_layout != vk::ImageLayout::UNDEFINED {
+            return Ok(());
+        }
+        let key = (
+            image.format.as_raw(),
+            image.image_type.as_raw(),
+            image.tiling.as_raw(),
+            image.usage.as_raw(),
+            image.flags.as_raw(),
+        );
+        if *self.supported.entry(key).or_insert_with(|| importable(gpu, image)) {
+            let external = arena.alloc(size_of::<vk::ExternalMemoryImageCreateInfo<'_>>())?.cast();
+            let mut declared = vk::ExternalMemoryImageCreateInfo::default().handle_types(HANDLE_TYPE);
+            declared.p_next = image.p_next;
+            // SAFETY: the block has the structure's size and the arena's alignment.
+            unsafe { external.write(declared) };
+            image.p_next = external.as_ptr().cast_const().cast();
+        }
+        Ok(())
+    }
+}
+
+fn importable(gpu: &Gpu, image: &vk::ImageCreateInfo<'_>) -> bool {
+    let mut external = vk::PhysicalDeviceExternalImageFormatInfo::default().handle_type(HANDLE_TYPE);
+    let info = vk::PhysicalDeviceImageFormatInfo2::default()
+        .format(image.format)
+        .ty(image.image_type)
+        .tiling(image.tiling)
+        .usage(image.usage)
+        .flags(image.flags)
+        .push_next(&mut external);
+    let mut memory = vk::ExternalImageFormatProperties::default();
+    let mut properties = vk::ImageFormatProperties2::default().push_next(&mut memory);
+    // SAFETY: the instance and its physical device are live and of version 1.1.
+    let result =
+        unsafe { gpu.instance.get_physical_device_image_format_properties2(gpu.physical, &info, &mut properties) };
+    let limits = properties.image_format_properties;
+    let fits = limits.max_extent.width >= image.extent.width
+        && limits.max_extent.height >= image.extent.height
+        && limits.max_extent.depth >= image.extent.depth
+        && limits.max_mip_levels >= image.mip_levels
+        && limits.max_array_layers >= image.array_layers
+        && limits.sample_counts.contains(image.samples);
+    let features = memory.external_memory_properties.external_memory_features;
+    result.is_ok() && fits && features.contains(vk::ExternalMemoryFeatureFlags::IMPORTABLE)
+}

@@ -1,0 +1,212 @@
+//! Device memory: pages of the shared window where the guest is to see it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ash::vk;
+use vw_wire_protocol::codec::{Arena, Reader};
+use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::handles::HandleType;
+use vw_wire_protocol::record::NO_OFFSET;
+
+use crate::gpu::import::HANDLE_TYPE;
+use crate::session::end::{End, violation};
+use crate::session::{Decoded, Session};
+
+/// Index of `pAllocateInfo` among the arguments of `vkAllocateMemory`.
+const ALLOCATE_INFO: usize = 1;
+
+/// The allocations of a session.
+#[derive(Debug, Default)]
+pub struct Memories {
+    by_id: HashMap<u64, Allocation>,
+    /// Ranges of the window in use: start to end.
+    ranges: BTreeMap<u64, u64>,
+}
+
+/// One allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allocation {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Offset and length in the window, for memory that the guest sees.
+    pub range: Option<(u64, u64)>,
+}
+
+impl Memories {
+    /// Whether nothing of the window from `offset` on for `length` bytes is in use.
+    fn is_free(&self, offset: u64, length: u64) -> bool {
+        let before = self.ranges.range(..offset + length).next_back();
+        before.is_none_or(|(_, end)| *end <= offset)
+    }
+
+    fn add(&mut self, id: u64, allocation: Allocation) {
+        if let Some((offset, length)) = allocation.range {
+            self.ranges.insert(offset, offset + length);
+        }
+        self.by_id.insert(id, allocation);
+    }
+
+    /// Forgets an allocation.
+    pub fn remove(&mut self, id: u64) -> Option<Allocation> {
+        let allocation = self.by_id.remove(&id)?;
+        if let Some((offset, _)) = allocation.range {
+            self.ranges.remove(&offset);
+        }
+        Some(allocation)
+    }
+}
+
+impl Session {
+    /// The record `ALLOCATE_MEMORY`: `u64` offset in the window, then a `vkAllocateMemory` request.
+    ///
+    /// # Errors
+    /// When the guest broke the protocol.
+    pub(crate) fn allocate_memory(&mut self, arena: &Arena, mut reader: Reader<'_>) -> Result<(), End> {
+        let command = &commands::VK_ALLOCATE_MEMORY;
+        let offset = reader.take_u64().map_err(violation)?;
+        let Decoded { request, seen } = self.decode(arena, command, reader)?;
+        let info = request.args[ALLOCATE_INFO] as *mut vk::MemoryAllocateInfo<'_>;
+        if info.is_null() || seen.device == 0 {
+            return Err(violation("vkAllocateMemory without its structure or device"));
+        }
+        // SAFETY: not null, so it is the structure that the tables say, decoded into the arena.
+        let info = unsafe { &mut *info };
+        let range = self.check_range(offset, info)?;
+        let mut import = vk::ImportMemoryHostPointerInfoEXT::default().handle_type(HANDLE_TYPE);
+        if let Some((offset, length)) = range {
+            // SAFETY: the chain was decoded into the arena.
+            unsafe { unlink(info, vk::StructureType::MEMORY_DEDICATED_ALLOCATE_INFO) };
+            // SAFETY: the range was checked to lie in the window.
+            import.p_host_pointer = unsafe { self.region.window().0.as_ptr().add(offset as usize) }.cast();
+            import.p_next = info.p_next;
+            info.p_next = std::ptr::from_ref(&import).cast();
+            info.allocation_size = length;
+        }
+        let bytes = info.allocation_size;
+        let result = if request.poisoned.is_some() {
+            vk::Result::ERROR_OUT_OF_DEVICE_MEMORY
+        } else {
+            let device = self.device(seen.device)?;
+            // SAFETY: the request was decoded for this command; `import` lives until it returns.
+            match vk::Result::from_raw(unsafe { self.call(&device.procs, command, &request)? } as i32) {
+                // How it is done is not the guest's business; that there is no memory is.
+                vk::Result::ERROR_INVALID_EXTERNAL_HANDLE => {
+                    tracing::warn!(bytes, "the driver refused to import pages of the window");
+                    vk::Result::ERROR_OUT_OF_DEVICE_MEMORY
+                }
+                result => result,
+            }
+        };
+        // `import` does not outlive this function, the arena may.
+        if range.is_some() {
+            info.p_next = import.p_next;
+        }
+        let ids: Vec<u64> = request.new.iter().flat_map(|new| new.ids.iter().copied()).collect();
+        self.settle(command, &request, result.as_raw() as i64 as u64, seen);
+        if result == vk::Result::SUCCESS {
+            for id in ids.into_iter().filter(|id| self.tables.object(HandleType::DeviceMemory, *id).is_some()) {
+                self.memories.add(id, Allocation { bytes, range });
+                self.stats.add_memory(bytes);
+            }
+        }
+        self.answer(command, &request, result.as_raw() as i64 as u64)
+    }
+
+    /// The range of the window that an allocation takes; `None` for memory that the guest does not see.
+    fn check_range(&self, offset: u64, info: &vk::MemoryAllocateInfo<'_>) -> Result<Option<(u64, u64)>, End> {
+        let index = info.memory_type_index;
+        if index >= self.memory_types {
+            return Err(violation(format!("memory type {index} of {}", self.memory_types)));
+        }
+        if !self.import.serves(index) {
+            return if offset == NO_OFFSET {
+                Ok(None)
+            } else {
+                Err(violation(format!("memory of type {index} at offset {offset:#x}: the guest does not see this type")))
+            };
+        }
+        let page = self.region.layout().page_size() as u64;
+        let window = self.region.window().1 as u64;
+        let length = info.allocation_size.max(1).checked_next_multiple_of(page);
+        let end = length.and_then(|length| offset.checked_add(length));
+        match (length, end) {
+            (Some(length), Some(end)) if end <= window && offset.is_multiple_of(page) => {
+                if self.memories.is_free(offset, length) {
+                    Ok(Some((offset, length)))
+                } else {
+                    Err(violation(format!("{length} bytes at {offset:#x} of the window overlap a live allocation")))
+                }
+            }
+            _ => Err(violation(format!(
+                "{} bytes at {offset:#x} are not whole pages ({page}) of the window ({window} bytes)",
+                info.allocation_size
+            ))),
+        }
+    }
+
+    /// What follows a freed allocation: its pages go back to the system.
+    pub(crate) fn memory_freed(&mut self, id: u64) {
+        let Some(allocation) = self.memories.remove(id) else { return };
+        self.stats.remove_memory(allocation.bytes);
+        if let Some((offset, length)) = allocation.range
+            && let Err(error) = self.region.punch(offset as usize, length as usize)
+        {
+            tracing::warn!("pages of freed memory stay: {error}");
+        }
+    }
+}
+
+/// Takes a structure out of a chain.
+///
+/// # Safety
+/// The chain must be valid and writable.
+unsafe fn unlink(info: &mut vk::MemoryAllocateInfo<'_>, s_type: vk::StructureType) {
+    let mut link: *mut vk::BaseOutStructure<'_> = std::ptr::from_mut(info).cast();
+    // SAFETY: every link of a valid chain begins with `sType` and `pNext`.
+    unsafe {
+        while !(*link).p_next.is_null() {
+            let next = (*link).p_next;
+            if (*next).s_type == s_type {
+                (*link).p_next = (*next).p_next;
+            } else {
+                link = next;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn range_when_it_touches_a_live_one_is_free_and_when_it_overlaps_is_not() {
+        let mut memories = Memories::default();
+        memories.add(1, Allocation { bytes: 100, range: Some((0x2000, 0x2000)) });
+        for (offset, length, free) in [
+            (0, 0x2000, true),
+            (0, 0x3000, false),
+            (0x1000, 0x4000, false),
+            (0x3000, 0x1000, false),
+            (0x4000, 0x1000, true),
+        ] {
+            assert_eq!(memories.is_free(offset, length), free, "{offset:#x}");
+        }
+        assert_eq!(memories.remove(1).map(|a| a.bytes), Some(100));
+        assert!(memories.is_free(0x3000, 0x1000));
+        assert!(memories.remove(1).is_none());
+    }
+
+    #[test]
+    fn unlink_when_the_structure_stands_in_the_middle_joins_its_neighbours() {
+        let mut flags = vk::MemoryAllocateFlagsInfo::default();
+        let mut dedicated = vk::MemoryDedicatedAllocateInfo::default();
+        let mut info = vk::MemoryAllocateInfo::default().push_next(&mut flags).push_next(&mut dedicated);
+        // SAFETY: a valid chain.
+        unsafe { unlink(&mut info, vk::StructureType::MEMORY_DEDICATED_ALLOCATE_INFO) };
+        // SAFETY: as above.
+        let next = unsafe { info.p_next.cast::<vk::BaseInStructure<'_>>().as_ref() }.unwrap();
+        assert!(next.s_type == vk::StructureType::MEMORY_ALLOCATE_FLAGS_INFO);
+        assert!(next.p_next.is_null());
+    }
+}

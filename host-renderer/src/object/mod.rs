@@ -1,0 +1,9 @@
+//! The host's side of each kind of object, where it needs more than a call. Files mirror the guest's.
+
+pub mod buffer;
+pub mod command_buffer;
+pub mod device;
+pub mod image;
+pub mod memory;
+pub mod pool;
+pub mod queue;

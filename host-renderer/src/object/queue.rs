@@ -1,0 +1,177 @@
+//! Queues: every submission is numbered and its completion published.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use ash::vk;
+use vw_transport::Region;
+
+/// How long a completion thread waits for a fence before it looks whether it is to end, in nanoseconds.
+const WAIT: u64 = 100_000_000;
+
+/// Codes for `device_lost` in the control page.
+pub mod lost {
+    /// The driver says so.
+    pub const DRIVER: u32 = 1;
+    /// A submission could not be made.
+    pub const REFUSED: u32 = 2;
+}
+
+/// What the queues of a device share.
+pub struct Shared {
+    /// The device's functions.
+    pub device: ash::Device,
+    /// Where completions are published.
+    pub region: Arc<Region>,
+    /// Unsignalled fences without use.
+    fences: Mutex<Vec<vk::Fence>>,
+    /// Completion threads are to end.
+    quit: AtomicBool,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("device", &self.device.handle()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// What the queues of `device` share.
+    pub fn new(device: ash::Device, region: Arc<Region>) -> Arc<Self> {
+        Arc::new(Self { device, region, fences: Mutex::default(), quit: AtomicBool::new(false) })
+    }
+
+    /// An unsignalled fence.
+    ///
+    /// # Errors
+    /// When the driver cannot make one.
+    pub fn take_fence(&self) -> Result<vk::Fence, vk::Result> {
+        if let Some(fence) = self.fences.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Ok(fence);
+        }
+        // SAFETY: the device is live as long as this.
+        unsafe { self.device.create_fence(&vk::FenceCreateInfo::default(), None) }
+    }
+
+    /// Takes back an unsignalled fence without use.
+    pub fn give_fence(&self, fence: vk::Fence) {
+        self.fences.lock().unwrap_or_else(PoisonError::into_inner).push(fence);
+    }
+
+    /// Tells completion threads to end without waiting for what is outstanding.
+    pub fn quit(&self) {
+        self.quit.store(true, Ordering::Release);
+    }
+
+    /// Destroys the fences that are not in use.
+    pub fn destroy_fences(&self) {
+        for fence in self.fences.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // SAFETY: the fence is of this device and in nobody's use.
+            unsafe { self.device.destroy_fence(fence, None) };
+        }
+    }
+
+    /// Tells the guest that the device is lost, with `reason` for the log.
+    pub fn lose(&self, code: u32, reason: &str) {
+        if self.region.control().device_lost().is_none() {
+            tracing::error!("device lost: {reason}");
+        }
+        self.region.control().lose_device(code);
+    }
+}
+
+/// One queue of a device.
+#[derive(Debug)]
+pub struct Queue {
+    /// The guest's id.
+    pub id: u64,
+    /// Where its completions are published.
+    pub slot: usize,
+    /// Number of the last submission.
+    submitted: u64,
+    completion: Option<Completion>,
+}
+
+#[derive(Debug)]
+struct Completion {
+    sender: Sender<Pending>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    number: u64,
+    fence: vk::Fence,
+}
+
+impl Queue {
+    /// A queue without submissions.
+    pub fn new(id: u64, slot: usize) -> Self {
+        Self { id, slot, submitted: 0, completion: None }
+    }
+
+    /// Counts a submission; also one that will be refused.
+    pub fn count(&mut self) -> u64 {
+        self.submitted += 1;
+        self.submitted
+    }
+
+    /// The submission `number` was made with `fence`: its completion will be published.
+    ///
+    /// # Errors
+    /// When the thread that waits for fences cannot be started.
+    pub fn watch(&mut self, shared: &Arc<Shared>, number: u64, fence: vk::Fence) -> Result<(), std::io::Error> {
+        let completion = match &self.completion {
+            Some(completion) => completion,
+            None => {
+                let (sender, receiver) = channel();
+                let (shared, slot) = (Arc::clone(shared), self.slot);
+                let thread = std::thread::Builder::new()
+                    .name(format!("vw-queue-{slot}"))
+                    .spawn(move || complete(&shared, slot, &receiver))?;
+                self.completion.insert(Completion { sender, thread })
+            }
+        };
+        // The thread ends only when the sender is dropped or the device is lost.
+        let _ = completion.sender.send(Pending { number, fence });
+        Ok(())
+    }
+
+    /// Ends the completion thread, after what is outstanding unless the device was told to [`quit`](Shared::quit).
+    pub fn finish(&mut self) {
+        if let Some(Completion { sender, thread }) = self.completion.take() {
+            drop(sender);
+            if thread.join().is_err() {
+                tracing::error!(slot = self.slot, "a completion thread panicked");
+            }
+        }
+    }
+}
+
+/// Waits for fences in order and publishes what is complete.
+fn complete(shared: &Shared, slot: usize, receiver: &Receiver<Pending>) {
+    while let Ok(Pending { number, fence }) = receiver.recv() {
+        let fences = [fence];
+        loop {
+            // SAFETY: the fence is of this device and used by this thread alone once it is submitted.
+            match unsafe { shared.device.wait_for_fences(&fences, true, WAIT) } {
+                Ok(()) => break,
+                Err(vk::Result::TIMEOUT) if !shared.quit.load(Ordering::Acquire) => {}
+                Err(vk::Result::TIMEOUT) => return,
+                Err(result) => {
+                    shared.lose(lost::DRIVER, &format!("waiting for submission {number} on queue slot {slot}: {result}"));
+                    return;
+                }
+            }
+        }
+        shared.region.control().complete(slot, number);
+        // SAFETY: the fence is signalled and in nobody else's use.
+        match unsafe { shared.device.reset_fences(&fences) } {
+            Ok(()) => shared.give_fence(fence),
+            // SAFETY: as above.
+            Err(_) => unsafe { shared.device.destroy_fence(fence, None) },
+        }
+    }
+}

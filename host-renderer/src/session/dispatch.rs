@@ -1,0 +1,402 @@
+//! From a command's record to the driver's function and back.
+
+use vw_wire_protocol::codec::{Arena, Reader, Request, decode_request, encode_reply, failed};
+use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::handles::HandleType;
+use vw_wire_protocol::schema::{Class, Command, Op, Ret};
+
+use ash::vk;
+
+use super::end::{End, violation};
+use super::policy::Kind;
+use super::resolve::{Resolver, Seen};
+use super::tables::Object;
+use super::{Decoded, Session};
+use crate::gpu::procs::{Entry, Procs};
+use crate::null;
+use crate::object::command_buffer::State;
+use crate::object::pool::child_type;
+use crate::object::queue::lost;
+
+/// Index of `pInfo` or `pCreateInfo` among the arguments of commands that create or ask about one object.
+const INFO: usize = 1;
+
+/// Index of `fence` among the arguments of `vkQueueSubmit`, `vkQueueSubmit2` and `vkQueueBindSparse`.
+const FENCE: usize = 3;
+
+impl Session {
+    /// A record of one Vulkan command.
+    ///
+    /// # Errors
+    /// When the guest broke the protocol.
+    pub(super) fn command(&mut self, arena: &Arena, opcode: u16, reader: Reader<'_>) -> Result<(), End> {
+        let command = commands::by_opcode(opcode).ok_or_else(|| violation(format!("unknown opcode {opcode:#x}")))?;
+        let policy = self.policies.of(command);
+        if let Kind::Refused(reason) = policy.kind {
+            return Err(violation(format!("{} is not taken from guests: {reason}", command.name)));
+        }
+        if command.class == Class::Record {
+            return Err(violation(format!("{} outside of a command buffer's stream", command.name)));
+        }
+        let kind = policy.kind;
+        let Decoded { mut request, seen } = match kind {
+            Kind::Plain | Kind::Buffer | Kind::Image => self.decode(arena, command, reader)?,
+            _ => self.decode_listing(arena, command, reader)?,
+        };
+        let missing = (0..request.args.len()).find(|slot| policy.required & 1 << slot != 0 && request.args[*slot] == 0);
+        if let Some(slot) = missing {
+            return Err(violation(format!("{}: parameter {slot} is null", command.name)));
+        }
+        if let Some(slot) = policy.deferred.and_then(|slot| request.args.get_mut(slot)) {
+            *slot = 0;
+        }
+        if policy.physical {
+            // SAFETY: the request was decoded for this command.
+            let ret = unsafe { self.call(&self.physical_procs, command, &request)? };
+            return self.conclude(command, &request, ret, seen);
+        }
+        let mut call = request.poisoned.is_none();
+        match kind {
+            Kind::Submit => return self.submit(command, &mut request, seen),
+            Kind::DestroyDevice => {
+                self.destroy_device(seen.device);
+                return Ok(());
+            }
+            Kind::Buffer | Kind::Image => self.declare_external(arena, command, kind, &request, seen)?,
+            Kind::FreeChildren(ty) => {
+                self.forget_children(ty, seen)?;
+                call |= spare_poisoned(command, &request);
+            }
+            // What was never begun cannot be ended.
+            Kind::End => call &= self.named(HandleType::CommandBuffer).is_some_and(|id| self.buffers.is_begun(id)),
+            _ => {}
+        }
+        let ret = if call {
+            let device = self.device(seen.device)?;
+            // SAFETY: the request was decoded for this command.
+            unsafe { self.call(&device.procs, command, &request)? }
+        } else {
+            self.dropped(command, &request)
+        };
+        self.after(kind, command, call, ret, seen);
+        self.conclude(command, &request, ret, seen)
+    }
+
+    /// Decodes a request and reserves the ids that it creates.
+    ///
+    /// # Errors
+    /// When the guest broke the protocol.
+    pub(crate) fn decode<'m>(
+        &mut self,
+        arena: &'m Arena,
+        command: &'static Command,
+        reader: Reader<'_>,
+    ) -> Result<Decoded<'m>, End> {
+        let resolver = Resolver::new(&self.tables);
+        let decoded = decode(arena, command, reader, resolver)?;
+        self.reserve(command, &decoded.request)?;
+        Ok(decoded)
+    }
+
+    /// As [`decode`](Self::decode), and lists the objects met in `self.touched`.
+    fn decode_listing<'m>(
+        &mut self,
+        arena: &'m Arena,
+        command: &'static Command,
+        reader: Reader<'_>,
+    ) -> Result<Decoded<'m>, End> {
+        let resolver = Resolver::listing(&self.tables, &mut self.touched);
+        let decoded = decode(arena, command, reader, resolver)?;
+        self.reserve(command, &decoded.request)?;
+        Ok(decoded)
+    }
+
+    fn reserve(&mut self, command: &Command, request: &Request<'_>) -> Result<(), End> {
+        for new in request.new.iter() {
+            for id in new.ids {
+                self.tables
+                    .reserve(new.ty, *id)
+                    .map_err(|error| violation(format!("{}: new {} {id:#x}: {error}", command.name, new.ty.name())))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls the driver.
+    ///
+    /// # Errors
+    /// A violation when this device does not have the command.
+    ///
+    /// # Safety
+    /// The request must have been decoded for `command`.
+    pub(crate) unsafe fn call(&self, procs: &Procs, command: &Command, request: &Request<'_>) -> Result<u64, End> {
+        match procs.get(command) {
+            // SAFETY: the pointer was looked up by the command's name, the arguments decoded by its table.
+            Entry::Native(pfn) => Ok(unsafe { (command.invoke)(pfn, &request.args) }),
+            // SAFETY: as above.
+            Entry::Null => Ok(unsafe { null::answer(command, request) }),
+            Entry::Absent => Err(violation(format!("{} is not available on this device", command.name))),
+        }
+    }
+
+    /// Calls a command that creates nothing, with arguments of the host's own.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    ///
+    /// # Safety
+    /// The arguments must be valid for `command`.
+    pub(crate) unsafe fn call_args(&self, procs: &Procs, command: &Command, args: &[u64]) -> Result<u64, End> {
+        match procs.get(command) {
+            // SAFETY: the pointer was looked up by the command's name; the arguments are the caller's promise.
+            Entry::Native(pfn) => Ok(unsafe { (command.invoke)(pfn, args) }),
+            Entry::Null => Ok(0),
+            Entry::Absent => Err(violation(format!("{} is not available on this device", command.name))),
+        }
+    }
+
+    /// What a command returns that is not executed, because something it names could not be created.
+    fn dropped(&self, command: &Command, request: &Request<'_>) -> u64 {
+        if let Some(bad) = request.poisoned
+            && !command.name.starts_with("vkDestroy")
+        {
+            tracing::warn!("{} dropped: {} {:#x} could not be created", command.name, bad.ty.name(), bad.id);
+        }
+        match command.ret {
+            Ret::Result => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY.as_raw() as i64 as u64,
+            Ret::Void | Ret::Value => 0,
+        }
+    }
+
+    fn declare_external(
+        &mut self,
+        arena: &Arena,
+        command: &Command,
+        kind: Kind,
+        request: &Request<'_>,
+        seen: Seen,
+    ) -> Result<(), End> {
+        let mut info = request.args[INFO] as *mut u8;
+        if !command.name.starts_with("vkCreate") && !info.is_null() {
+            // SAFETY: `VkDevice*MemoryRequirements` have `pCreateInfo` behind `sType` and `pNext`.
+            info = unsafe { info.add(16).cast::<*mut u8>().read() };
+        }
+        let index = usize::from(seen.device).wrapping_sub(1);
+        let Some(Some(device)) = self.devices.get_mut(index) else {
+            return Err(violation("a command without a device"));
+        };
+        // SAFETY: the structures were decoded into this arena by their tables, which do not know the declaration.
+        let declared = unsafe {
+            match kind {
+                Kind::Buffer => device.buffers.declare(&self.gpu, arena, info.cast()),
+                _ => device.images.declare(&self.gpu, arena, info.cast()),
+            }
+        };
+        declared.map_err(violation)
+    }
+
+    /// What else follows from a command, after it was called or dropped.
+    fn after(&mut self, kind: Kind, command: &Command, called: bool, ret: u64, seen: Seen) {
+        let good = called && !failed(command, ret);
+        match kind {
+            Kind::Destroy(ty) => self.forget(ty),
+            Kind::DestroyPool(ty) => {
+                self.free_children(ty, seen);
+                self.forget(ty);
+            }
+            Kind::ResetDescriptorPool => self.free_children(HandleType::DescriptorPool, seen),
+            Kind::ResetCommandPool => {
+                for id in self.pools.children(&self.tables, HandleType::CommandBuffer, seen.pool) {
+                    self.buffers.set(id, State::Initial);
+                }
+            }
+            Kind::Begin | Kind::End | Kind::ResetCommandBuffer => {
+                let Some(id) = self.named(HandleType::CommandBuffer) else { return };
+                match kind {
+                    Kind::Begin if good => self.buffers.set(id, State::Recording),
+                    Kind::End if good => self.buffers.end(id),
+                    Kind::ResetCommandBuffer if good => self.buffers.set(id, State::Initial),
+                    _ => self.buffers.poison(id, format!("{} failed", command.name)),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The object of this type that the last record names, the last of several.
+    fn named(&self, ty: HandleType) -> Option<u64> {
+        self.touched.iter().rev().find(|(touched, _)| *touched == ty).map(|(_, id)| *id)
+    }
+
+    /// Forgets the object of this type that the last record destroyed; a null one destroys nothing.
+    fn forget(&mut self, ty: HandleType) {
+        if let Some(id) = self.named(ty) {
+            self.tables.remove(ty, id);
+            if ty == HandleType::DeviceMemory {
+                self.memory_freed(id);
+            }
+        }
+    }
+
+    /// Forgets the objects that the last record frees, each once and all of the pool that it names: anything else would
+    /// be the driver's undefined behaviour.
+    fn forget_children(&mut self, ty: HandleType, seen: Seen) -> Result<(), End> {
+        let mut touched = std::mem::take(&mut self.touched);
+        for (_, id) in touched.iter().filter(|(touched, _)| *touched == ty) {
+            match self.tables.remove(ty, *id) {
+                Some(object) if object.pool == seen.pool => {}
+                Some(_) => return Err(violation(format!("{} {id:#x} is of another pool", ty.name()))),
+                None => return Err(violation(format!("{} {id:#x} is freed twice", ty.name()))),
+            }
+        }
+        touched.clear();
+        self.touched = touched;
+        Ok(())
+    }
+
+    /// Forgets what was allocated from the pool of type `ty` that the last record names.
+    fn free_children(&mut self, ty: HandleType, seen: Seen) {
+        if let Some(child) = child_type(ty) {
+            for id in self.pools.take(&self.tables, child, seen.pool) {
+                self.tables.remove(child, id);
+            }
+        }
+    }
+
+    fn conclude(&mut self, command: &'static Command, request: &Request<'_>, ret: u64, seen: Seen) -> Result<(), End> {
+        self.settle(command, request, ret, seen);
+        if command.class == Class::Call { self.answer(command, request, ret) } else { Ok(()) }
+    }
+
+    /// Gives new ids their objects, or what there is instead of them, and notices a lost device.
+    pub(crate) fn settle(&mut self, command: &Command, request: &Request<'_>, ret: u64, seen: Seen) {
+        let failed = failed(command, ret);
+        if failed && ret as i32 == vk::Result::ERROR_DEVICE_LOST.as_raw()
+            && let Ok(device) = self.device(seen.device)
+        {
+            device.shared.lose(lost::DRIVER, &format!("{} returned VK_ERROR_DEVICE_LOST", command.name));
+        }
+        for new in request.new.iter() {
+            let none = request.poisoned.is_some() || failed && new.ids.len() == 1;
+            for (id, raw) in new.created() {
+                if raw != 0 && !none {
+                    self.created(new.ty, id, raw, seen);
+                } else if command.class == Class::Send {
+                    tracing::warn!("{} failed ({}): {} {id:#x} is poisoned", command.name, ret as i32, new.ty.name());
+                    let pool = if child_of_pool(new.ty) { seen.pool } else { 0 };
+                    let object = Object { raw: 0, pool, device: seen.device, poisoned: true };
+                    self.tables.commit(new.ty, id, object);
+                    self.adopt(new.ty, id, pool);
+                } else {
+                    self.tables.cancel(new.ty, id);
+                }
+            }
+        }
+    }
+
+    fn created(&mut self, ty: HandleType, id: u64, raw: u64, seen: Seen) {
+        let pool = if child_of_pool(ty) { seen.pool } else { 0 };
+        self.tables.commit(ty, id, Object { raw, pool, device: seen.device, poisoned: false });
+        self.adopt(ty, id, pool);
+    }
+
+    fn adopt(&mut self, ty: HandleType, id: u64, pool: u64) {
+        if ty == HandleType::CommandBuffer {
+            self.buffers.set(id, State::Initial);
+        }
+        if pool != 0 {
+            self.pools.add(&self.tables, ty, pool, id);
+        }
+    }
+
+    /// Answers a call.
+    ///
+    /// # Errors
+    /// When the answer is larger than any may be.
+    pub(crate) fn answer(&mut self, command: &Command, request: &Request<'_>, ret: u64) -> Result<(), End> {
+        // SAFETY: the request was decoded for this command into an arena that has not been reset.
+        self.replies.post(|writer| unsafe { encode_reply(command, request, ret, writer) })
+    }
+
+    /// `vkQueueSubmit`, `vkQueueSubmit2`, `vkQueueBindSparse`: numbered, with a fence of the host's own.
+    fn submit(&mut self, command: &Command, request: &mut Request<'_>, seen: Seen) -> Result<(), End> {
+        let unfit = self.unfit_submission(request);
+        let device = self.device_mut(seen.device)?;
+        let shared = std::sync::Arc::clone(&device.shared);
+        let Some(queue) = device.queue_mut(seen.queue) else { return Err(violation("a submission without a queue")) };
+        let number = queue.count();
+        if let Some(reason) = unfit {
+            shared.lose(lost::REFUSED, &format!("{} refused: {reason}", command.name));
+            return Ok(());
+        }
+        let fence = match shared.take_fence() {
+            Ok(fence) => fence,
+            Err(result) => {
+                shared.lose(lost::REFUSED, &format!("no fence for {}: {result}", command.name));
+                return Ok(());
+            }
+        };
+        request.args[FENCE] = vk::Handle::as_raw(fence);
+        let device = self.device(seen.device)?;
+        // SAFETY: the request was decoded for this command; the fence is unsignalled and in no other use.
+        let ret = unsafe { self.call(&device.procs, command, request)? };
+        if ret != 0 {
+            shared.give_fence(fence);
+            let result = vk::Result::from_raw(ret as i32);
+            let code = if result == vk::Result::ERROR_DEVICE_LOST { lost::DRIVER } else { lost::REFUSED };
+            shared.lose(code, &format!("{}: {result}", command.name));
+            return Ok(());
+        }
+        let device = self.device_mut(seen.device)?;
+        if let Some(queue) = device.queue_mut(seen.queue)
+            && let Err(error) = queue.watch(&shared, number, fence)
+        {
+            shared.lose(lost::REFUSED, &format!("no thread can be started to wait for submissions: {error}"));
+        }
+        Ok(())
+    }
+
+    /// Why a submission may not be made; `None` if it may.
+    fn unfit_submission(&self, request: &Request<'_>) -> Option<String> {
+        if let Some(bad) = request.poisoned {
+            return Some(format!("{} {:#x} could not be created", bad.ty.name(), bad.id));
+        }
+        let buffers = self.touched.iter().filter(|(ty, _)| *ty == HandleType::CommandBuffer);
+        buffers.into_iter().find_map(|(_, id)| {
+            self.buffers.unfit(*id).map(|reason| format!("command buffer {id:#x} may not run: {reason}"))
+        })
+    }
+}
+
+/// A freeing command that names objects whose creation failed, null in its array now, is called all the same, for
+/// the others; not when the pool itself is such an object.
+fn spare_poisoned(command: &Command, request: &Request<'_>) -> bool {
+    let pool = command.params.iter().find_map(|op| match op {
+        Op::Handle { off, .. } if *off > 0 => request.args.get(usize::from(*off) / size_of::<u64>()),
+        _ => None,
+    });
+    pool.is_some_and(|raw| *raw != 0)
+}
+
+fn child_of_pool(ty: HandleType) -> bool {
+    matches!(ty, HandleType::CommandBuffer | HandleType::DescriptorSet)
+}
+
+/// Decodes a request to its end.
+fn decode<'m>(
+    arena: &'m Arena,
+    command: &'static Command,
+    mut reader: Reader<'_>,
+    mut resolver: Resolver<'_>,
+) -> Result<Decoded<'m>, End> {
+    // SAFETY: the command is of the tables.
+    let request = unsafe { decode_request(command, &mut reader, arena, &mut resolver) }
+        .map_err(|error| violation(format!("{}: {error}", command.name)))?;
+    reader.finish().map_err(|error| violation(format!("{}: {error}", command.name)))?;
+    let seen = resolver.seen();
+    // The object that the driver dispatches on; a poisoned one is not dispatched on.
+    if request.args[0] == 0 && request.poisoned.is_none() {
+        return Err(violation(format!("{} without an object", command.name)));
+    }
+    Ok(Decoded { request, seen })
+}

@@ -1,0 +1,267 @@
+//! One guest's session: records in, driver calls out.
+//!
+//! A session lives in a process of its own ([`process`]) and is driven by one thread, which takes records from the
+//! ring ([`Session::serve`]), decodes and validates them ([`dispatch`], [`stream`]), and calls the driver. Completion
+//! threads, one per queue, publish what the GPU has finished.
+
+pub mod dispatch;
+pub mod end;
+pub mod greet;
+pub mod policy;
+pub mod process;
+pub mod reply;
+pub mod resolve;
+pub mod stats;
+pub mod status;
+pub mod stream;
+pub mod tables;
+pub mod warden;
+
+use std::ffi::CStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ash::vk::Handle;
+use vw_transport::{Connection, Consumer, Region};
+use vw_wire_protocol::codec::{Arena, Reader, Request};
+use vw_wire_protocol::generated::handles::HandleType;
+use vw_wire_protocol::record::{FLAG_LAST, HEADER_SIZE, Header, MAX_RECORD, op};
+use vw_wire_protocol::schema::{Class, Command, Op};
+
+use self::end::{End, violation};
+use self::policy::Policies;
+use self::reply::Replies;
+use self::resolve::Seen;
+use self::stats::Stats;
+use self::tables::{Object, Tables};
+use crate::config::Limits;
+use crate::gpu::Gpu;
+use crate::gpu::facts;
+use crate::gpu::import::Import;
+use crate::gpu::procs::{Pfn, Procs};
+use crate::object::command_buffer::CommandBuffers;
+use crate::object::device::Device;
+use crate::object::memory::Memories;
+use crate::object::pool::Pools;
+
+/// Id of the guest's one instance and one physical device.
+const ONLY: u64 = 1;
+
+/// Records taken from the ring before their room is given back.
+const RELEASE_EVERY: u32 = 64;
+
+/// A session after the handshake.
+pub struct Session {
+    pub(crate) gpu: Gpu,
+    pub(crate) import: Import,
+    pub(crate) region: Arc<Region>,
+    pub(crate) tables: Tables,
+    pub(crate) stats: Arc<Stats>,
+    /// By number, from 1.
+    pub(crate) devices: Vec<Option<Device>>,
+    pub(crate) memories: Memories,
+    pub(crate) pools: Pools,
+    pub(crate) buffers: CommandBuffers,
+    pub(crate) robust_buffer_access: bool,
+    /// Number of the device's memory types.
+    pub(crate) memory_types: u32,
+    physical_procs: Procs,
+    policies: Policies,
+    replies: Replies,
+    /// Objects that the last record names, for commands that ask for the list.
+    touched: Vec<(HandleType, u64)>,
+    /// Parts of a record that is not complete yet.
+    parts: Vec<u8>,
+    /// Most bytes that one record may take when decoded.
+    record_limit: usize,
+    records: u64,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("gpu", &self.gpu).field("records", &self.records).finish_non_exhaustive()
+    }
+}
+
+/// A decoded request and what was met among its ids.
+#[derive(Debug)]
+pub(crate) struct Decoded<'m> {
+    pub(crate) request: Request<'m>,
+    pub(crate) seen: Seen,
+}
+
+impl Session {
+    /// A session over `region` with the device that the guest was promised.
+    pub fn new(region: Arc<Region>, gpu: Gpu, import: Import, limits: &Limits, stats: Arc<Stats>) -> Self {
+        let mut tables = Tables::new(Arc::clone(&stats));
+        for (ty, raw) in [
+            (HandleType::Instance, gpu.instance.handle().as_raw()),
+            (HandleType::PhysicalDevice, gpu.physical.as_raw()),
+        ] {
+            // The tables are empty: the first id is free.
+            if tables.reserve(ty, ONLY).is_ok() {
+                tables.commit(ty, ONLY, Object { raw, ..Object::default() });
+            }
+        }
+        let lookup = |name: &CStr| gpu.get_instance_proc(name).map(|pfn| -> Pfn { pfn });
+        let allowed = |command: &Command| is_physical_command(command) && gpu.offer.provides(command.provided_by);
+        let physical_procs = Procs::load(allowed, lookup, gpu.null);
+        Self {
+            memory_types: gpu.memory_properties().memory_type_count,
+            physical_procs,
+            replies: Replies::new(Arc::clone(&region)),
+            robust_buffer_access: limits.robust_buffer_access,
+            record_limit: usize::try_from(limits.record.0).unwrap_or(usize::MAX),
+            gpu,
+            import,
+            region,
+            tables,
+            stats,
+            devices: Vec::new(),
+            memories: Memories::default(),
+            pools: Pools::default(),
+            buffers: CommandBuffers::default(),
+            policies: Policies::new(),
+            touched: Vec::new(),
+            parts: Vec::new(),
+            records: 0,
+        }
+    }
+
+    /// Takes records until the session ends, and says why it did.
+    pub fn serve(&mut self, connection: &Connection, stop: &AtomicBool) -> End {
+        let mut consumer = Consumer::new(Arc::clone(&self.region));
+        let mut arena = Arena::new(self.record_limit);
+        loop {
+            match consumer.wait(&*connection.peer, stop) {
+                Ok(true) => {}
+                Ok(false) => return End::Stopped,
+                Err(_) => return End::Disconnected,
+            }
+            if let Err(end) = self.drain(&mut consumer, &mut arena, stop) {
+                return end;
+            }
+        }
+    }
+
+    /// Takes all records that are there.
+    fn drain(&mut self, consumer: &mut Consumer, arena: &mut Arena, stop: &AtomicBool) -> Result<(), End> {
+        let mut taken = 0;
+        while let Some(record) = consumer.next().map_err(violation)? {
+            let header = Header::from_word(record.word);
+            self.records += 1;
+            self.stats.set_records(self.records);
+            // SAFETY: the payload lies in the mapped ring and stays until it is released below.
+            let reader = unsafe { Reader::from_raw(record.payload.as_ptr(), record.len) };
+            if header.opcode == op::FRAGMENT {
+                self.part(arena, header, reader, record.len)?;
+            } else {
+                self.record(arena, header.opcode, reader, record.payload.as_ptr(), record.len)?;
+            }
+            taken += 1;
+            if taken % RELEASE_EVERY == 0 || is_call(header.opcode) {
+                consumer.release();
+                if stop.load(std::sync::atomic::Ordering::Acquire) {
+                    break;
+                }
+            }
+        }
+        consumer.release();
+        Ok(())
+    }
+
+    /// A part of a record that is larger than the ring takes.
+    fn part(&mut self, arena: &mut Arena, header: Header, mut reader: Reader<'_>, length: usize) -> Result<(), End> {
+        if self.parts.len() + length > MAX_RECORD {
+            return Err(violation(format!("the parts of a record exceed {MAX_RECORD} bytes")));
+        }
+        let start = self.parts.len();
+        self.parts.resize(start + length, 0);
+        reader.take_bytes(&mut self.parts[start..]).map_err(violation)?;
+        if header.flags & FLAG_LAST == 0 {
+            return Ok(());
+        }
+        let whole = std::mem::take(&mut self.parts);
+        let Some((word, payload)) = whole.split_first_chunk::<HEADER_SIZE>() else {
+            return Err(violation("the parts of a record are shorter than its header"));
+        };
+        let header = Header::from_word(u64::from_le_bytes(*word));
+        if header.length as usize != whole.len() || header.opcode == op::FRAGMENT {
+            return Err(violation(format!(
+                "the parts of a record are {} bytes, their header says {} (opcode {:#x})",
+                whole.len(),
+                header.length,
+                header.opcode
+            )));
+        }
+        self.record(arena, header.opcode, Reader::new(payload), payload.as_ptr(), payload.len())
+    }
+
+    /// A whole record; `payload` and `length` are what `reader` reads.
+    fn record(
+        &mut self,
+        arena: &mut Arena,
+        opcode: u16,
+        mut reader: Reader<'_>,
+        payload: *const u8,
+        length: usize,
+    ) -> Result<(), End> {
+        arena.reset();
+        match opcode {
+            op::STREAM => {
+                let id = reader.take_u64().map_err(violation)?;
+                // SAFETY: 8 bytes of the payload were read, the rest follows.
+                unsafe { self.stream(arena, id, payload.add(8), length - 8) }
+            }
+            op::ARENA_STREAM => self.arena_stream(arena, reader),
+            op::FACTS => {
+                reader.finish().map_err(violation)?;
+                let window = self.region.window().1 as u64;
+                let facts = facts::gather(&self.gpu, &self.import, window).encode();
+                self.replies.post(|writer| writer.put_bytes(&facts))
+            }
+            op::FETCH_REPLY => {
+                let offset = reader.take_u64().map_err(violation)?;
+                self.replies.fetch(offset)
+            }
+            op::CREATE_DEVICE => self.create_device(arena, reader),
+            op::ALLOCATE_MEMORY => self.allocate_memory(arena, reader),
+            opcode => self.command(arena, opcode, reader),
+        }
+    }
+
+    /// The device with this number.
+    ///
+    /// # Errors
+    /// A violation when there is none.
+    pub(crate) fn device(&self, number: u16) -> Result<&Device, End> {
+        let index = usize::from(number).checked_sub(1);
+        let device = index.and_then(|index| self.devices.get(index)).and_then(Option::as_ref);
+        device.ok_or_else(|| violation("a command without a device"))
+    }
+
+    /// As [`device`](Self::device), to be changed.
+    ///
+    /// # Errors
+    /// A violation when there is none.
+    pub(crate) fn device_mut(&mut self, number: u16) -> Result<&mut Device, End> {
+        let index = usize::from(number).checked_sub(1);
+        let device = index.and_then(|index| self.devices.get_mut(index)).and_then(Option::as_mut);
+        device.ok_or_else(|| violation("a command without a device"))
+    }
+
+    /// Whether guests may use what brings this command.
+    pub(crate) fn provides(&self, command: &Command) -> bool {
+        self.gpu.offer.provides(command.provided_by)
+    }
+}
+
+/// Whether the guest waits for the answer to this record of vw's own, or may.
+fn is_call(opcode: u16) -> bool {
+    opcode >= op::FIRST
+}
+
+fn is_physical_command(command: &Command) -> bool {
+    let first = command.params.iter().any(|op| matches!(op, Op::Handle { off: 0, ty: HandleType::PhysicalDevice, .. }));
+    first && command.class != Class::Local
+}

@@ -1,0 +1,137 @@
+//! The process that serves one guest: started by the broker with the guest's socket as its standard input and a pipe to
+//! the broker as its standard output.
+
+use std::fs::File;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::Session;
+use super::end::End;
+use super::greet::{Greeted, greet};
+use super::stats::Stats;
+use super::status::{Reporter, Status};
+use super::warden::Warden;
+use crate::config::Config;
+
+/// Above this size an allocation gets its own mapping, and the heap keeps up to this much: lavapipe allocates and frees
+/// its frame data all the time, and with glibc's defaults faults every page of it in again.
+const MALLOC_KEEP: libc::c_int = 512 << 20;
+
+/// Serves the guest on standard input; returns when its session has ended.
+///
+/// `broker` is the process that started this one.
+pub fn run(config: &Config, broker: u32) -> ExitCode {
+    let prepared = prepare(broker);
+    let end = match prepared {
+        Ok((socket, reporter)) => {
+            let end = guarded(|| serve(config, socket, &reporter));
+            reporter.send(&Status::End(end.to_string()));
+            end
+        }
+        Err(reason) => End::Internal(reason),
+    };
+    match &end {
+        End::Disconnected | End::Stopped => tracing::info!("session over: {end}"),
+        _ => tracing::warn!("session over: {end}"),
+    }
+    ExitCode::from(&end)
+}
+
+/// A panic, which would be a mistake in vw, ends the session with its text.
+fn guarded(serve: impl FnOnce() -> End) -> End {
+    catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        End::Internal(format!("panic: {}", text.unwrap_or("without a text")))
+    })
+}
+
+/// Makes the process ready for a driver, and takes the descriptors that it was started with.
+fn prepare(broker: u32) -> Result<(OwnedFd, Reporter), String> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| format!("cannot be tied to the broker: {error}"))?;
+    // The broker may have ended before that.
+    if rustix::process::getppid().map(Pid::as_raw_pid).is_none_or(|parent| parent.cast_unsigned() != broker) {
+        return Err("the broker is gone".to_owned());
+    }
+    let failed = |error: std::io::Error| format!("standard descriptors: {error}");
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
+    let pipe = std::io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
+    // A driver or layer that prints must not reach the guest or the broker's pipe.
+    let null = File::options().read(true).open("/dev/null").map_err(failed)?;
+    rustix::stdio::dup2_stdin(&null).map_err(|error| failed(error.into()))?;
+    rustix::stdio::dup2_stdout(std::io::stderr()).map_err(|error| failed(error.into()))?;
+    prepare_libc();
+    Ok((socket, Reporter::new(Some(File::from(pipe)))))
+}
+
+fn prepare_libc() {
+    // SAFETY: plain settings of the allocator, made before there are other threads.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MALLOC_KEEP);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, MALLOC_KEEP);
+    }
+    // lavapipe's compiler looks `exp2f` and others up in the process: without libm in the global scope it calls
+    // address 0.
+    // SAFETY: libm's initialisers may run at any time; it stays open.
+    let libm = unsafe { libc::dlopen(c"libm.so.6".as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    if libm.is_null() {
+        tracing::debug!("no libm.so.6 to load");
+    }
+}
+
+fn serve(config: &Config, socket: OwnedFd, reporter: &Reporter) -> End {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
+            return End::Internal(format!("no handler for signal {signal}: {error}"));
+        }
+    }
+    let watched = match socket.try_clone() {
+        Ok(socket) => socket,
+        Err(error) => return End::Internal(format!("the guest's socket: {error}")),
+    };
+    let greeted = greet(socket, config, |hello| {
+        tracing::info!(program = hello.program, guest_pid = hello.pid, "guest connected");
+        reporter.send(&Status::Guest { pid: hello.pid, program: hello.program.clone() });
+    });
+    let Greeted { connection, gpu, import } = match greeted {
+        Ok(greeted) => greeted,
+        Err(end) => return end,
+    };
+    let stats = Arc::new(Stats::default());
+    let region = Arc::clone(&connection.region);
+    let warden = match Warden::start(watched, Arc::clone(&region), Arc::clone(&stop), Arc::clone(&stats)) {
+        Ok(warden) => warden,
+        Err(error) => return End::Internal(format!("no thread to watch the guest: {error}")),
+    };
+    let session = Session::new(Arc::clone(&region), gpu, import, &config.limits, Arc::clone(&stats));
+    let mut session = ManuallyDrop::new(session);
+    let end = guarded(|| session.serve(&connection, &stop));
+    if !matches!(end, End::Disconnected) {
+        connection.peer.close(&end.to_string());
+    }
+    let held = stats.held();
+    let start = Instant::now();
+    // After a panic the tables may be half-way through a change: the process's end frees everything.
+    if !matches!(end, End::Internal(_)) {
+        session.destroy_devices();
+        drop(ManuallyDrop::into_inner(session));
+    }
+    tracing::info!(
+        objects = held.objects_text(),
+        memory_bytes = held.memory,
+        records = held.records,
+        took = format_args!("{:?}", start.elapsed()),
+        "everything of the guest is freed"
+    );
+    warden.finish();
+    end
+}

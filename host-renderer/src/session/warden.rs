@@ -1,0 +1,86 @@
+//! Watches the guest's connection while the session thread may be inside the driver.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use vw_transport::Region;
+
+use super::end::End;
+use super::stats::Stats;
+
+/// How long a session may take to free everything after its guest is gone. The process ends then at the latest, which
+/// frees it as well.
+const GRACE: Duration = Duration::from_millis(800);
+
+/// How often a stop by the daemon is looked for while the guest is there.
+const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// The thread that watches. It ends with the session.
+#[derive(Debug)]
+pub struct Warden {
+    done: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Warden {
+    /// Watches `socket`. When the guest is gone, or `stop` was set, the session thread is woken; if
+    /// [`Warden::finish`] does not follow in time, the process ends.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(
+        socket: OwnedFd,
+        region: Arc<Region>,
+        stop: Arc<AtomicBool>,
+        stats: Arc<Stats>,
+    ) -> io::Result<Self> {
+        let (done, finished) = channel();
+        let thread = std::thread::Builder::new().name("vw-warden".to_owned()).spawn(move || {
+            loop {
+                let mut fds = [PollFd::new(&socket, PollFlags::RDHUP)];
+                let over = PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR | PollFlags::NVAL;
+                let gone = poll(&mut fds, Some(&LOOK_EVERY)).is_ok() && fds[0].revents().intersects(over);
+                if gone || stop.load(Ordering::Acquire) {
+                    break;
+                }
+                match finished.try_recv() {
+                    Err(std::sync::mpsc::TryRecvError::Empty) => {}
+                    _ => return,
+                }
+            }
+            let since = Instant::now();
+            // The session thread sees the peer gone, or `stop`, as soon as it looks.
+            region.control().command.signal();
+            if finished.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
+                let held = stats.held();
+                tracing::warn!(
+                    objects = held.objects_text(),
+                    memory = held.memory,
+                    "the driver did not return within {:?} of the guest's end: freed by ending the process",
+                    since.elapsed()
+                );
+                let end = if stop.load(Ordering::Acquire) { End::Stopped } else { End::Disconnected };
+                exit(&end);
+            }
+        })?;
+        Ok(Self { done, thread })
+    }
+
+    /// The session has freed everything; the process is not ended any more.
+    pub fn finish(self) {
+        drop(self.done);
+        let _ = self.thread.join();
+    }
+}
+
+/// Ends the process without running anything of the driver's.
+fn exit(end: &End) -> ! {
+    // SAFETY: ends the process at once; handlers that could wait for the driver do not run.
+    unsafe { libc::_exit(end.exit_code().into()) }
+}

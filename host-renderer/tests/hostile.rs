@@ -1,0 +1,411 @@
+//! Whatever a guest sends, its own session ends with the reason, and nobody else notices. No GPU: `--null`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ash::vk;
+use common::{Guest, Renderer, UNSEEN, allocate_payload, dispatchable, record, request, ret};
+use vw_host_renderer::config::Limits;
+use vw_host_renderer::gpu::Gpu;
+use vw_host_renderer::gpu::import::Import;
+use vw_host_renderer::session::Session;
+use vw_host_renderer::session::end::End;
+use vw_host_renderer::session::stats::Stats;
+use vw_transport::{Limits as Sizes, in_process};
+use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::record::{FLAG_LAST, Header, op};
+
+/// Runs a session in this process for a guest that does `f`, and returns how it ended.
+fn in_process(f: impl FnOnce(&mut Guest)) -> End {
+    let sizes = Sizes {
+        ring_size: 64 << 10,
+        reply_size: 16 << 10,
+        arena_size: 256 << 10,
+        window_size: 1 << 20,
+        ..Sizes::default()
+    };
+    let (guest, host) = in_process::pair(&sizes).unwrap();
+    let gpu = Gpu::open(true, None, "test").unwrap();
+    let stats = Arc::new(Stats::default());
+    let limits = Limits::default();
+    let mut session = Session::new(Arc::clone(&host.region), gpu, Import::of_types(2, 4096), &limits, stats);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let serving = scope.spawn(|| {
+            let end = session.serve(&host, &stop);
+            host.peer.close("over");
+            end
+        });
+        let mut guest = Guest::over(guest);
+        f(&mut guest);
+        drop(guest);
+        serving.join().expect("the session does not panic")
+    })
+}
+
+fn violates(f: impl FnOnce(&mut Guest)) -> String {
+    match in_process(f) {
+        End::Violation(text) => text,
+        end => panic!("{end:?}"),
+    }
+}
+
+/// A guest with device 1, queue 1, command pool 1 and command buffer 1, which is being recorded.
+fn record_commands(guest: &mut Guest) {
+    assert_eq!(guest.create_device(), Ok(0));
+    let info = vk::CommandPoolCreateInfo::default();
+    let id = 1_u64;
+    let args = [dispatchable(1), std::ptr::from_ref(&info) as u64, 0, std::ptr::from_ref(&id) as u64];
+    guest.command(&commands::VK_CREATE_COMMAND_POOL, &args).unwrap();
+    let info = vk::CommandBufferAllocateInfo::default()
+        .command_pool(vk::Handle::from_raw(1))
+        .command_buffer_count(1);
+    let buffer = dispatchable(1);
+    let args = [dispatchable(1), std::ptr::from_ref(&info) as u64, std::ptr::from_ref(&buffer) as u64];
+    guest.command(&commands::VK_ALLOCATE_COMMAND_BUFFERS, &args).unwrap();
+    begin(guest);
+}
+
+fn begin(guest: &mut Guest) {
+    let info = vk::CommandBufferBeginInfo::default();
+    guest.command(&commands::VK_BEGIN_COMMAND_BUFFER, &[dispatchable(1), std::ptr::from_ref(&info) as u64]).unwrap();
+}
+
+/// A stream for command buffer `id` with these records.
+fn stream(id: u64, records: &[Vec<u8>]) -> Vec<u8> {
+    [id.to_le_bytes().to_vec(), records.concat()].concat()
+}
+
+/// A record of `vkCmdFillBuffer` of `buffer` into command buffer 1.
+fn fill(buffer: u64) -> Vec<u8> {
+    let command = &commands::VK_CMD_FILL_BUFFER;
+    record(command.opcode, &request(command, &[dispatchable(1), buffer, 0, 16, 0]))
+}
+
+fn submit(guest: &mut Guest) {
+    let buffers: [vk::CommandBuffer; 1] = [vk::Handle::from_raw(dispatchable(1))];
+    let info = vk::SubmitInfo::default().command_buffers(&buffers);
+    let args = [dispatchable(1), 1, std::ptr::from_ref(&info) as u64, 0];
+    guest.command(&commands::VK_QUEUE_SUBMIT, &args).unwrap();
+}
+
+/// Waits until the host has taken everything, and returns whether the device is lost.
+fn is_lost(guest: &mut Guest) -> bool {
+    guest.call(op::FACTS, &[]).expect("the session goes on");
+    guest.connection.region.control().device_lost().is_some()
+}
+
+#[test]
+fn session_when_records_are_wrong_ends_with_the_reason() {
+    let cases: [(&str, &[u8], &str); 8] = [
+        ("unknown opcode", &record(0xEFFF, &[]), "unknown opcode 0xefff"),
+        ("own opcode", &record(0xF0FF, &[]), "unknown opcode 0xf0ff"),
+        ("truncated", &record(commands::VK_CREATE_BUFFER.opcode, &[1]), "vkCreateBuffer"),
+        ("recorded", &record(commands::VK_CMD_DRAW.opcode, &[]), "outside of a command buffer's stream"),
+        ("plain", &record(commands::VK_CREATE_DEVICE.opcode, &[]), "a record of vw's own"),
+        ("fetch", &record(op::FETCH_REPLY, &0_u64.to_le_bytes()), "a reply"),
+        ("stream", &record(op::STREAM, &7_u64.to_le_bytes()), "names no live object"),
+        ("arena", &record(op::ARENA_STREAM, &[0xFF; 24]), "command arena"),
+    ];
+    for (name, bytes, reason) in cases {
+        let text = violates(|guest| {
+            guest.push(bytes).unwrap();
+            assert!(guest.is_ended(), "{name}");
+        });
+        assert!(text.contains(reason), "{name}: {text}");
+    }
+}
+
+#[test]
+fn session_when_record_lengths_are_wrong_ends() {
+    for length in [0_u32, 4, 9, 1 << 20, u32::MAX] {
+        let word = Header { opcode: 1, flags: 0, length }.to_word().to_le_bytes();
+        let text = violates(|guest| {
+            guest.push(&word).unwrap();
+            assert!(guest.is_ended(), "{length}");
+        });
+        assert!(text.contains(&length.to_string()), "{length}: {text}");
+    }
+    let text = violates(|guest| {
+        guest.connection.region.control().tail.store(u64::MAX, Ordering::Release);
+        guest.connection.region.control().command.signal();
+        assert!(guest.is_ended());
+    });
+    assert!(text.contains("tail") || text.contains("producer"), "{text}");
+}
+
+#[test]
+fn session_when_handles_are_wrong_ends_with_the_handle() {
+    let destroy = &commands::VK_DESTROY_BUFFER;
+    for (id, needle) in [(2, "Buffer 0x2"), (1 | 1 << 32, "Buffer 0x100000001"), (u64::MAX, "0xffffffffffffffff")] {
+        let text = violates(|guest| {
+            assert_eq!(guest.create_device(), Ok(0));
+            guest.create_buffer(1).unwrap();
+            guest.command(destroy, &[dispatchable(1), id, 0]).unwrap();
+            assert!(guest.is_ended());
+        });
+        assert!(text.contains(needle) && text.contains("vkDestroyBuffer"), "{text}");
+    }
+    let twice = violates(|guest| {
+        assert_eq!(guest.create_device(), Ok(0));
+        guest.create_buffer(1).unwrap();
+        guest.command(destroy, &[dispatchable(1), 1, 0]).unwrap();
+        guest.command(destroy, &[dispatchable(1), 1, 0]).unwrap();
+        assert!(guest.is_ended());
+    });
+    assert!(twice.contains("names no live object"), "{twice}");
+    for (id, needle) in [(1, "in use"), (1 << 32, "no object"), (1 << 25, "not below")] {
+        let text = violates(|guest| {
+            assert_eq!(guest.create_device(), Ok(0));
+            guest.create_buffer(1).unwrap();
+            guest.create_buffer(id).unwrap();
+            assert!(guest.is_ended());
+        });
+        assert!(text.contains(needle), "{text}");
+    }
+}
+
+#[test]
+fn session_when_memory_is_outside_of_the_window_or_taken_ends() {
+    let cases = [
+        (0, 8192, 100, "whole pages"),
+        (1 << 20, 4096, 1, "whole pages"),
+        ((1 << 20) - 4096, 8192, 1, "whole pages"),
+        (u64::MAX - 4095, 4096, 1, "whole pages"),
+        (4096, u64::MAX, 1, "whole pages"),
+        (4096, 4096, 1, "overlap"),
+        (0, 4096, 0, "does not see"),
+        (UNSEEN, 4096, 1, "whole pages"),
+        (UNSEEN, 4096, 9, "memory type 9"),
+    ];
+    for (offset, size, ty, needle) in cases {
+        let (offset, ty) = if ty == 100 { (100, 1) } else { (offset, ty) };
+        let text = violates(|guest| {
+            assert_eq!(guest.create_device(), Ok(0));
+            assert_eq!(guest.allocate(1, 0), Ok(0));
+            let _ = guest.call(op::ALLOCATE_MEMORY, &allocate_payload(2, size, offset, ty));
+            assert!(guest.is_ended());
+        });
+        assert!(text.contains(needle), "{offset:#x} {size}: {text}");
+    }
+}
+
+#[test]
+fn record_when_sent_in_parts_is_executed_and_parts_are_checked() {
+    let end = in_process(|guest| {
+        let mut whole = record(op::FACTS, &[]);
+        whole.resize(8, 0);
+        let last = [Header { opcode: op::FRAGMENT, flags: FLAG_LAST, length: 16 }.to_word().to_le_bytes().to_vec(), whole].concat();
+        guest.push(&last).unwrap();
+        assert!(common::wait_for(|| guest.connection.region.control().reply_seq() == 1));
+    });
+    assert_eq!(end, End::Disconnected);
+    for inner in [record(op::FRAGMENT, &[]), record(op::FACTS, &[0; 8])[..8].to_vec(), vec![]] {
+        let header = Header { opcode: op::FRAGMENT, flags: FLAG_LAST, length: 8 + inner.len() as u32 };
+        let bytes = [header.to_word().to_le_bytes().to_vec(), inner].concat();
+        let text = violates(|guest| {
+            guest.push(&bytes).unwrap();
+            assert!(guest.is_ended());
+        });
+        assert!(text.contains("parts"), "{text}");
+    }
+}
+
+#[test]
+fn command_buffer_when_a_handle_is_bad_is_poisoned_alone_until_recorded_anew() {
+    let end = in_process(|guest| {
+        record_commands(guest);
+        guest.create_buffer(1).unwrap();
+        guest.send(op::STREAM, &stream(1, &[fill(1), fill(5), fill(1)])).unwrap();
+        guest.command(&commands::VK_END_COMMAND_BUFFER, &[dispatchable(1)]).unwrap();
+        assert!(!is_lost(guest));
+        begin(guest);
+        guest.send(op::STREAM, &stream(1, &[fill(1)])).unwrap();
+        guest.command(&commands::VK_END_COMMAND_BUFFER, &[dispatchable(1)]).unwrap();
+        submit(guest);
+        assert!(!is_lost(guest));
+        assert!(common::wait_for(|| guest.connection.region.control().completed(0) == 1));
+    });
+    assert_eq!(end, End::Disconnected);
+    let end = in_process(|guest| {
+        record_commands(guest);
+        guest.send(op::STREAM, &stream(1, &[fill(5)])).unwrap();
+        guest.command(&commands::VK_END_COMMAND_BUFFER, &[dispatchable(1)]).unwrap();
+        submit(guest);
+        assert!(is_lost(guest));
+    });
+    assert_eq!(end, End::Disconnected);
+}
+
+#[test]
+fn stream_when_its_structure_is_wrong_ends_the_session() {
+    let header = |length| Header { opcode: commands::VK_CMD_DRAW.opcode, flags: 0, length }.to_word().to_le_bytes().to_vec();
+    let mut cut = fill(1);
+    cut.truncate(16);
+    cut[4..8].copy_from_slice(&16_u32.to_le_bytes());
+    let cases = [
+        (header(0), "a record of 0 bytes"),
+        (header(12), "a record of 12 bytes"),
+        (header(64), "a record of 64 bytes"),
+        (record(commands::VK_CREATE_BUFFER.opcode, &[]), "in a command buffer's stream"),
+        (record(op::FACTS, &[]), "in a command buffer's stream"),
+        (cut, "vkCmdFillBuffer"),
+    ];
+    for (bytes, needle) in cases {
+        let text = violates(|guest| {
+            record_commands(guest);
+            guest.create_buffer(1).unwrap();
+            guest.send(op::STREAM, &stream(1, &[bytes])).unwrap();
+            assert!(guest.is_ended());
+        });
+        assert!(text.contains(needle), "{text}");
+    }
+}
+
+#[test]
+fn pool_when_destroyed_takes_its_command_buffers_along() {
+    let text = violates(|guest| {
+        record_commands(guest);
+        guest.command(&commands::VK_DESTROY_COMMAND_POOL, &[dispatchable(1), 1, 0]).unwrap();
+        guest.command(&commands::VK_END_COMMAND_BUFFER, &[dispatchable(1)]).unwrap();
+        assert!(guest.is_ended());
+    });
+    assert!(text.contains("CommandBuffer 0x1"), "{text}");
+}
+
+#[test]
+fn submission_when_nothing_was_recorded_is_refused_and_counted() {
+    let end = in_process(|guest| {
+        record_commands(guest);
+        submit(guest);
+        assert!(is_lost(guest));
+    });
+    assert_eq!(end, End::Disconnected);
+}
+
+/// Records of a session that does a little of everything.
+fn valid_session() -> Vec<Vec<u8>> {
+    let info = vk::BufferCreateInfo::default().size(4096).usage(vk::BufferUsageFlags::STORAGE_BUFFER);
+    let id = 1_u64;
+    let create = [dispatchable(1), std::ptr::from_ref(&info) as u64, 0, std::ptr::from_ref(&id) as u64];
+    let pool = vk::CommandPoolCreateInfo::default();
+    let create_pool = [dispatchable(1), std::ptr::from_ref(&pool) as u64, 0, std::ptr::from_ref(&id) as u64];
+    let allocate = vk::CommandBufferAllocateInfo::default()
+        .command_pool(vk::Handle::from_raw(1))
+        .command_buffer_count(1);
+    let buffer = dispatchable(1);
+    let allocate = [dispatchable(1), std::ptr::from_ref(&allocate) as u64, std::ptr::from_ref(&buffer) as u64];
+    let begin = vk::CommandBufferBeginInfo::default();
+    let begin = [dispatchable(1), std::ptr::from_ref(&begin) as u64];
+    let command = |command: &vw_wire_protocol::schema::Command, args: &[u64]| record(command.opcode, &request(command, args));
+    let mut device = 1_u32.to_le_bytes().to_vec();
+    device.extend_from_slice(&[0; 16]);
+    device.extend_from_slice(&1_u64.to_le_bytes());
+    device.extend_from_slice(&common::create_device_request(1));
+    vec![
+        record(op::FACTS, &[]),
+        record(op::CREATE_DEVICE, &device),
+        record(op::ALLOCATE_MEMORY, &allocate_payload(1, 8192, 0, 1)),
+        command(&commands::VK_CREATE_BUFFER, &create),
+        command(&commands::VK_BIND_BUFFER_MEMORY, &[dispatchable(1), 1, 1, 0]),
+        command(&commands::VK_CREATE_COMMAND_POOL, &create_pool),
+        command(&commands::VK_ALLOCATE_COMMAND_BUFFERS, &allocate),
+        command(&commands::VK_BEGIN_COMMAND_BUFFER, &begin),
+        record(op::STREAM, &stream(1, &[fill(1), fill(1)])),
+        command(&commands::VK_END_COMMAND_BUFFER, &[dispatchable(1)]),
+        command(&commands::VK_DESTROY_COMMAND_POOL, &[dispatchable(1), 1, 0]),
+        command(&commands::VK_DESTROY_BUFFER, &[dispatchable(1), 1, 0]),
+        command(&commands::VK_FREE_MEMORY, &[dispatchable(1), 1, 0]),
+        command(&commands::VK_DESTROY_DEVICE, &[dispatchable(1), 0]),
+    ]
+}
+
+fn random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+#[test]
+fn valid_session_when_unchanged_is_accepted() {
+    let end = in_process(|guest| {
+        for record in valid_session() {
+            guest.push(&record).unwrap();
+        }
+        assert!(common::wait_for(|| guest.producer.consumed() == guest.producer.position()));
+        // FACTS, CREATE_DEVICE and ALLOCATE_MEMORY were answered.
+        assert_eq!(guest.connection.region.control().reply_seq(), 3);
+    });
+    assert_eq!(end, End::Disconnected);
+}
+
+#[test]
+fn session_when_valid_records_are_mutated_never_crashes() {
+    let records = valid_session();
+    let mut state = 0x1234_5678_9abc_def1;
+    for _ in 0..600 {
+        in_process(|guest| {
+            let chosen = random(&mut state) as usize % records.len();
+            for (number, record) in records.iter().enumerate() {
+                let mut record = record.clone();
+                if number == chosen || random(&mut state).is_multiple_of(16) {
+                    for _ in 0..=random(&mut state) % 4 {
+                        let at = random(&mut state) as usize % record.len();
+                        record[at] ^= 1 << (random(&mut state) % 8);
+                    }
+                }
+                if guest.push(&record).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn session_when_records_are_random_never_crashes() {
+    let mut state = 0xdead_beef_cafe_f00d;
+    for _ in 0..300 {
+        in_process(|guest| {
+            let _ = guest.create_device();
+            for _ in 0..8 {
+                let opcode = random(&mut state) as u16 % 700;
+                let length = random(&mut state) as usize % 200;
+                let payload: Vec<u8> = (0..length)
+                    .map(|_| if random(&mut state).is_multiple_of(2) { 0 } else { random(&mut state) as u8 % 4 })
+                    .collect();
+                if guest.push(&record(opcode, &payload)).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn broker_when_guests_are_hostile_logs_reasons_and_serves_others() {
+    let renderer = Renderer::start(&[]);
+    let mut witness = renderer.connect();
+    assert_eq!(witness.create_device(), Ok(0));
+    for bytes in [vec![0xFF; 100], vec![0; 4096], b"GET / HTTP/1.1\r\n\r\n".to_vec()] {
+        let mut stream = UnixStream::connect(renderer.socket()).unwrap();
+        stream.write_all(&bytes).unwrap();
+    }
+    assert!(renderer.logs(&["session ended", "handshake failed"]), "{}", renderer.log());
+    let mut hostile = renderer.connect();
+    hostile.push(&record(0xEFFF, &[])).unwrap();
+    assert!(hostile.is_ended());
+    assert_eq!(
+        hostile.connection.peer.last_words().as_deref(),
+        Some("protocol violation: unknown opcode 0xefff")
+    );
+    assert!(renderer.logs(&["session ended", "protocol violation", "unknown opcode 0xefff"]), "{}", renderer.log());
+    assert_eq!(ret(&witness.call(op::ALLOCATE_MEMORY, &allocate_payload(1, 4096, 0, 1)).unwrap()), 0);
+    assert_eq!(renderer.children().len(), 1);
+}

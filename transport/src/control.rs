@@ -1,0 +1,145 @@
+//! The control page: the few words that both sides read and write.
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::cursor::Cursor;
+use crate::wait::WaitWord;
+
+/// First word of a region: "vwregion" in memory.
+pub const REGION_MAGIC: u64 = u64::from_le_bytes(*b"vwregion");
+
+/// Queues that can be numbered in one session.
+pub const QUEUE_SLOTS: usize = 64;
+
+/// Something that stands alone on its cache lines: 128 bytes, because x86 fetches lines in pairs and some Arm cores
+/// have lines of 128.
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+pub struct Line<T>(T);
+
+impl<T> Deref for Line<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// The first page of a region. Atomics only: the other side changes it at any time. Who reads a word that the
+/// other side may write must take its value once and check it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Control {
+    /// [`REGION_MAGIC`], written by the side that makes the region.
+    pub magic: Line<AtomicU64>,
+    /// Bytes of the ring ever published; written by the producer (guest).
+    pub tail: Line<AtomicU64>,
+    /// The doorbell, guest to host: `tail` has moved, or the host's own thread is to look at its stop flag.
+    pub command: Line<WaitWord>,
+    /// Bytes of the ring ever released; written by the consumer (host).
+    pub head: Line<AtomicU64>,
+    /// Host to guest: `head` has moved.
+    pub space: Line<WaitWord>,
+    /// Host to guest: a reply stands in the reply area.
+    pub reply: Line<WaitWord>,
+    /// The reply that stands there.
+    pub reply_state: Line<ReplyState>,
+    /// Something in `completed` or `device_lost` has changed. Guest threads also signal it to each other.
+    pub completion: Line<WaitWord>,
+    /// Not 0: the device is lost; the value is the host's reason code, the words are in its log.
+    pub device_lost: Line<AtomicU32>,
+    /// Per queue slot: the number of the last submission that has completed.
+    pub completed: Line<[AtomicU64; QUEUE_SLOTS]>,
+}
+
+/// Number and length of the last reply.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct ReplyState {
+    /// Replies ever posted (wraps).
+    pub seq: AtomicU32,
+    /// Whole length of the last reply in bytes; may exceed the reply area.
+    pub len: AtomicU32,
+}
+
+// One page of the smallest size: the layout gives control one page.
+const _: () = assert!(size_of::<Control>() <= 4096 && align_of::<Control>() == 128);
+const _: () = assert!(size_of::<WaitWord>() == 8);
+
+impl Control {
+    /// The producer's end of the ring.
+    pub fn tail_cursor(&self) -> Cursor<'_> {
+        Cursor { position: &self.tail, moved: &self.command }
+    }
+
+    /// The consumer's end of the ring.
+    pub fn head_cursor(&self) -> Cursor<'_> {
+        Cursor { position: &self.head, moved: &self.space }
+    }
+
+    /// Host: announces the reply of `len` bytes (whole length) that now stands in the reply area.
+    pub fn post_reply(&self, len: u32) {
+        self.reply_state.len.store(len, Ordering::Relaxed);
+        self.reply_state.seq.fetch_add(1, Ordering::Release);
+        self.reply.signal();
+    }
+
+    /// Guest: how many replies were ever posted (wraps). Read it before the call is sent; the reply has come when it
+    /// has changed. Whatever was written before the reply was posted is visible then.
+    pub fn reply_seq(&self) -> u32 {
+        self.reply_state.seq.load(Ordering::Acquire)
+    }
+
+    /// Guest: whole length in bytes of the last reply, to be read once after [`Control::reply_seq`] has changed.
+    pub fn reply_len(&self) -> u32 {
+        self.reply_state.len.load(Ordering::Relaxed)
+    }
+
+    /// Host: submission `seq` of queue `slot`, and all before it, are complete. Slots from [`QUEUE_SLOTS`] on are
+    /// ignored (they were never assigned).
+    pub fn complete(&self, slot: usize, seq: u64) {
+        if let Some(completed) = self.completed.get(slot) {
+            completed.store(seq, Ordering::Release);
+            self.completion.signal();
+        }
+    }
+
+    /// Guest: the last submission of queue `slot` that has completed; 0 for none or a slot that does not exist.
+    pub fn completed(&self, slot: usize) -> u64 {
+        self.completed.get(slot).map_or(0, |c| c.load(Ordering::Acquire))
+    }
+
+    /// Host: the device is lost for `reason` (not 0). Wakes all that wait for completions. The first reason stays.
+    pub fn lose_device(&self, reason: u32) {
+        let _ = self.device_lost.compare_exchange(0, reason.max(1), Ordering::AcqRel, Ordering::Relaxed);
+        self.completion.signal();
+    }
+
+    /// Why the device is lost, if it is.
+    pub fn device_lost(&self) -> Option<u32> {
+        Some(self.device_lost.load(Ordering::Acquire)).filter(|&reason| reason != 0)
+    }
+
+    /// Statistics: how often each side had to be woken.
+    pub fn wakes(&self) -> Wakes {
+        Wakes {
+            doorbells: self.command.wakes(),
+            space: self.space.wakes(),
+            replies: self.reply.wakes(),
+            completions: self.completion.wakes(),
+        }
+    }
+}
+
+/// How often a signal found a sleeper and so cost a system call, since the region was made (each wraps).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wakes {
+    /// Guest to host: the host slept when records were published.
+    pub doorbells: u32,
+    /// Host to guest: the guest slept on a full ring.
+    pub space: u32,
+    /// Host to guest: the guest slept for a reply.
+    pub replies: u32,
+    /// Host to guest: guest threads slept for completions.
+    pub completions: u32,
+}

@@ -1,0 +1,59 @@
+//! How the two sides of vw reach each other: one shared region, a command ring in it, waits, and the handshake
+//! that sets them up. Nothing in this crate knows Vulkan.
+//!
+//! ```text
+//! guest                                             host
+//! Producer --- ring (mapped twice) -----------------> Consumer
+//! Control  <-- head, tail, wait words, completed[] --> Control
+//!          <-- reply area ---------------------------
+//!          --- arena, window of host-visible memory ->
+//! Peer     <-- unix socket: handshake, then only liveness
+//! ```
+//!
+//! Both sides map the same sealed memfd ([`Region`]). The side that reads takes everything in it as hostile: each
+//! scalar is read once into a local and checked there. A side that has nothing to do sleeps on a [`WaitWord`]; the
+//! other side makes a system call only if somebody sleeps.
+#![allow(unexpected_cfgs, reason = "cfg(loom) is set by hand for the model of the sleep handshake")]
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("vw's records and handshake are little endian and are read in place");
+
+pub mod cursor;
+pub mod liveness;
+pub mod spin;
+pub mod sync;
+pub mod wait;
+
+#[cfg(not(loom))]
+pub mod control;
+#[cfg(not(loom))]
+pub mod handshake;
+#[cfg(not(loom))]
+pub mod in_process;
+#[cfg(not(loom))]
+pub mod layout;
+#[cfg(not(loom))]
+mod message;
+#[cfg(not(loom))]
+pub mod peer;
+#[cfg(not(loom))]
+pub mod region;
+#[cfg(not(loom))]
+pub mod ring;
+#[cfg(not(loom))]
+pub mod unix;
+
+pub use liveness::{AlwaysAlive, Liveness, PeerGone};
+pub use spin::Spin;
+pub use wait::{WaitWord, Woken};
+
+#[cfg(not(loom))]
+pub use self::{
+    control::Control,
+    handshake::{Hello, Offer, Versions, Welcome},
+    layout::{Layout, LayoutError, Limits},
+    peer::Peer,
+    region::{Region, RegionError},
+    ring::{Consumer, Producer, RawRecord, ReserveError, RingError, Space},
+    unix::{AcceptError, BindError, ConnectError, Connection, Listener, accept_handshake, connect},
+};

@@ -1,0 +1,109 @@
+//! The other side, as seen through the socket that stays open after the handshake.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::Shutdown;
+
+use crate::handshake::{Message, Versions};
+use crate::liveness::Liveness;
+use crate::message::Channel;
+
+/// The socket is looked at no more often than this; in between [`Liveness::alive`] answers from memory.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The other side of a connection. Its socket closes when its process ends, however it ends; that is how it is
+/// noticed. Nothing but a goodbye travels on the socket after the handshake.
+///
+/// A child that the other side forked without exec holds the socket too, and counts as alive.
+#[derive(Debug)]
+pub struct Peer {
+    socket: OwnedFd,
+    /// Device and inode of the socket: a program that closes descriptors it does not know must not leave us watching a
+    /// stranger's.
+    identity: Option<(u64, u64)>,
+    versions: Versions,
+    start: Instant,
+    /// When to look next, in nanoseconds since `start`.
+    look_at: AtomicU64,
+    gone: AtomicBool,
+}
+
+impl Peer {
+    /// The peer at the other end of a connected socket. `versions`: this side's, for the goodbye.
+    pub(crate) fn new(socket: OwnedFd, versions: Versions) -> Self {
+        let identity = identity(&socket);
+        Self {
+            socket,
+            identity,
+            versions,
+            start: Instant::now(),
+            look_at: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    /// Ends the connection from this side and tells the other side why, for its log. Later calls do nothing.
+    pub fn close(&self, reason: &str) {
+        if self.gone.swap(true, Ordering::AcqRel) || identity(&self.socket) != self.identity {
+            return;
+        }
+        // A full socket buffer or a peer that is gone already: then the goodbye is lost, and that is all.
+        let goodbye = Message::Goodbye { versions: self.versions, reason: reason.to_owned() };
+        let _ = Channel::new(self.socket.as_fd(), Instant::now()).send(&goodbye, None);
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+    }
+
+    /// Why the other side left, if it said so. Reads the socket, so it answers once; made for the moment after
+    /// [`crate::PeerGone`].
+    pub fn last_words(&self) -> Option<String> {
+        if identity(&self.socket) != self.identity {
+            return None;
+        }
+        let received = Channel::new(self.socket.as_fd(), Instant::now()).receive().ok()?;
+        match Message::decode(&received.preamble, &received.body) {
+            Ok(Message::Goodbye { reason, .. }) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Looks at the socket.
+    fn look(&self) -> bool {
+        // IN is not asked for: a goodbye alone does not end it, the shutdown that follows does.
+        let mut fds = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        let over = PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR | PollFlags::NVAL;
+        match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(_) if fds[0].revents().intersects(over) => false,
+            Ok(_) => identity(&self.socket) == self.identity,
+            // No memory, or interrupted: nothing was learned.
+            Err(Errno::INTR | Errno::NOMEM) => true,
+            Err(_) => false,
+        }
+    }
+}
+
+impl Liveness for Peer {
+    fn alive(&self) -> bool {
+        if self.gone.load(Ordering::Acquire) {
+            return false;
+        }
+        let now = self.start.elapsed().as_nanos() as u64;
+        if now < self.look_at.load(Ordering::Relaxed) {
+            return true;
+        }
+        self.look_at.store(now + LOOK_EVERY.as_nanos() as u64, Ordering::Relaxed);
+        let alive = self.look();
+        if !alive {
+            self.gone.store(true, Ordering::Release);
+        }
+        alive
+    }
+}
+
+fn identity(socket: &OwnedFd) -> Option<(u64, u64)> {
+    let stat = rustix::fs::fstat(socket).ok()?;
+    Some((stat.st_dev, stat.st_ino))
+}

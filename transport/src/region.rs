@@ -1,0 +1,317 @@
+//! The region: memory that both sides map once and keep.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::Ordering;
+
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::control::{Control, REGION_MAGIC};
+use crate::layout::{Layout, LayoutError, Limits, system_page_size};
+
+/// What keeps the other side from taking pages away under the mapping (a read past the end of a file is SIGBUS) and
+/// from lifting that guard again.
+const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// A region that could not be made or attached.
+#[derive(Debug, thiserror::Error)]
+pub enum RegionError {
+    /// The sizes asked for do not make a region.
+    #[error("the sizes of the shared region do not fit: {0}")]
+    Layout(#[from] LayoutError),
+    /// The pages of this machine are larger than what was negotiated.
+    #[error(
+        "the shared region has pages of {region} bytes and this machine pages of {system}: \
+         the page size must be negotiated in the handshake"
+    )]
+    PageSize {
+        /// Page size in the layout.
+        region: usize,
+        /// Page size of this machine.
+        system: u64,
+    },
+    /// The descriptor lacks the seals: the other side could shrink the file and crash this process.
+    #[error("the descriptor of the shared region lacks seals (has {found:?}, needs {SEALS:?}): not mapped")]
+    NotSealed {
+        /// The seals it has.
+        found: SealFlags,
+    },
+    /// The file is not as large as the layout says.
+    #[error("the shared region is a file of {found} bytes where the layout says {expected}: not mapped")]
+    Size {
+        /// Size of the file.
+        found: u64,
+        /// Size by the layout.
+        expected: u64,
+    },
+    /// The file does not start as a region does.
+    #[error("the descriptor is not a shared region (its first word is {0:#018x}): not used")]
+    Magic(u64),
+    /// The operating system refused a step.
+    #[error(
+        "could not {step} for the shared region ({size} bytes): {source}; check limits on memory and address space (ulimit -v, cgroup)"
+    )]
+    Os {
+        /// What was tried.
+        step: &'static str,
+        /// Bytes concerned.
+        size: usize,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl From<RegionError> for io::Error {
+    fn from(error: RegionError) -> Self {
+        let kind = match &error {
+            RegionError::Os { source, .. } => source.kind(),
+            RegionError::Layout(_) | RegionError::PageSize { .. } => io::ErrorKind::InvalidInput,
+            _ => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// A mapped region. Unmapped when the last user lets go, so parts of it are handed out as raw pointers whose user
+/// keeps the `Arc<Region>`.
+///
+/// Nothing here reads or writes shared memory except through atomics; who follows the raw pointers must copy what
+/// it reads (raw reads, each byte once) and must never form a reference to it.
+#[derive(Debug)]
+pub struct Region {
+    /// Start of all that is reserved, and how much: what drop unmaps.
+    reserved: NonNull<u8>,
+    reserved_len: usize,
+    /// Start of the region inside, aligned to the region's page size.
+    base: NonNull<u8>,
+    layout: Layout,
+    /// The side that made the region keeps the file, to punch pages out.
+    file: Option<OwnedFd>,
+}
+
+// SAFETY: the fields are plain addresses of a mapping that stays until drop and a descriptor; the only memory that
+// safe methods touch is `Control`, which consists of atomics.
+unsafe impl Send for Region {}
+// SAFETY: as for Send; no method changes the fields.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Makes a region: a memfd that can neither shrink nor grow, mapped. Returns also the descriptor for the other
+    /// side. All bytes are 0 but the magic.
+    ///
+    /// # Errors
+    /// [`RegionError`]: the sizes do not fit, or the system has no memory or descriptors left.
+    pub fn create(limits: &Limits) -> Result<(Self, OwnedFd), RegionError> {
+        let layout = Layout::new(limits)?;
+        let size = layout.total_size();
+        let os = |step| move |e: Errno| RegionError::Os { step, size, source: e.into() };
+        let file = memfd().map_err(os("create a memfd"))?;
+        rustix::fs::ftruncate(&file, size as u64).map_err(os("set the size of the memfd"))?;
+        rustix::fs::fcntl_add_seals(&file, SEALS).map_err(os("seal the memfd"))?;
+        let for_peer = rustix::io::fcntl_dupfd_cloexec(&file, 3).map_err(os("duplicate the descriptor"))?;
+        let mut region = Self::map(file.as_fd(), &layout)?;
+        region.control().magic.store(REGION_MAGIC, Ordering::Release);
+        region.file = Some(file);
+        Ok((region, for_peer))
+    }
+
+    /// Maps the region that the other side made. The descriptor is closed: the mapping suffices.
+    ///
+    /// # Errors
+    /// [`RegionError`]: the file lacks the seals, has another size than `layout` says, or cannot be mapped.
+    pub fn attach(fd: OwnedFd, layout: &Layout) -> Result<Self, RegionError> {
+        let size = layout.total_size();
+        let os = |step| move |e: Errno| RegionError::Os { step, size, source: e.into() };
+        let found = match rustix::fs::fcntl_get_seals(&fd) {
+            // Not a memfd at all.
+            Err(Errno::INVAL) => SealFlags::empty(),
+            other => other.map_err(os("read the seals"))?,
+        };
+        if !found.contains(SEALS) {
+            return Err(RegionError::NotSealed { found });
+        }
+        let stat = rustix::fs::fstat(&fd).map_err(os("read the size"))?;
+        // No `try_from` trouble: a file's size is never negative.
+        if stat.st_size as u64 != size as u64 {
+            return Err(RegionError::Size { found: stat.st_size as u64, expected: size as u64 });
+        }
+        let region = Self::map(fd.as_fd(), layout)?;
+        // A descriptor less in a process that is not ours.
+        drop(fd);
+        match region.control().magic.load(Ordering::Acquire) {
+            REGION_MAGIC => Ok(region),
+            other => Err(RegionError::Magic(other)),
+        }
+    }
+
+    /// Reserves address space and maps the parts of `fd` into it: control and ring, the ring again, the rest.
+    fn map(fd: BorrowedFd<'_>, layout: &Layout) -> Result<Self, RegionError> {
+        let system = system_page_size();
+        let page = layout.page_size();
+        if !(page as u64).is_multiple_of(system) {
+            return Err(RegionError::PageSize { region: page, system });
+        }
+        // A page more than needed, so that the base can be aligned to pages larger than this machine's.
+        let reserved_len = layout.mapped_size() + page;
+        let os = |step, size| move |e: Errno| RegionError::Os { step, size, source: e.into() };
+        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
+        let reserved = unsafe {
+            rustix::mm::mmap_anonymous(
+                ptr::null_mut(),
+                reserved_len,
+                ProtFlags::empty(),
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }
+        .map_err(os("reserve address space", reserved_len))?;
+        let reserved = NonNull::new(reserved.cast::<u8>())
+            .ok_or_else(|| os("reserve address space", reserved_len)(Errno::NOMEM))?;
+        let skip = reserved.as_ptr().align_offset(page);
+        // SAFETY: `align_offset` of a power of two on bytes is below `page`, and that much was reserved beyond what
+        // is mapped.
+        let base = unsafe { reserved.add(skip) };
+        // From here on drop unmaps what was reserved, whatever fails.
+        let region = Self { reserved, reserved_len, base, layout: *layout, file: None };
+
+        let ring_end = layout.reply_offset();
+        let parts = [
+            ("map the control page and the ring", 0, 0, ring_end),
+            ("map the ring a second time", ring_end, layout.ring_offset(), layout.ring_size()),
+            (
+                "map replies, arena and window",
+                ring_end + layout.ring_size(),
+                ring_end,
+                layout.total_size() - ring_end,
+            ),
+        ];
+        for (step, at, offset, len) in parts {
+            // SAFETY: `at + len` lies within the reserved range by the layout's arithmetic, so that MAP_FIXED
+            // replaces only pages reserved above, which nobody uses yet.
+            unsafe {
+                rustix::mm::mmap(
+                    base.as_ptr().add(at).cast(),
+                    len,
+                    ProtFlags::READ | ProtFlags::WRITE,
+                    MapFlags::SHARED | MapFlags::FIXED | MapFlags::NORESERVE,
+                    fd,
+                    offset as u64,
+                )
+            }
+            .map_err(os(step, len))?;
+        }
+        Ok(region)
+    }
+
+    /// Where the parts stand.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The control page.
+    pub fn control(&self) -> &Control {
+        // SAFETY: the region starts with at least `size_of::<Control>()` mapped bytes (the layout's control part),
+        // page-aligned; `Control` is atomics for which every bit pattern is valid, and lives as long as `self`.
+        unsafe { self.base.cast::<Control>().as_ref() }
+    }
+
+    /// The ring: its start and size; the same bytes follow once more.
+    pub fn ring(&self) -> (NonNull<u8>, usize) {
+        (self.at(self.layout.ring_offset()), self.layout.ring_size())
+    }
+
+    /// The reply area.
+    pub fn reply(&self) -> (NonNull<u8>, usize) {
+        (self.at(self.layout.ring_size() + self.layout.reply_offset()), self.layout.reply_size())
+    }
+
+    /// The command arena.
+    pub fn arena(&self) -> (NonNull<u8>, usize) {
+        (self.at(self.layout.ring_size() + self.layout.arena_offset()), self.layout.arena_size())
+    }
+
+    /// The window of host-visible memory, aligned to the region's page size.
+    pub fn window(&self) -> (NonNull<u8>, usize) {
+        (self.at(self.layout.ring_size() + self.layout.window_offset()), self.layout.window_size())
+    }
+
+    /// A place in the mapping, at most at its end.
+    fn at(&self, mapped_offset: usize) -> NonNull<u8> {
+        debug_assert!(mapped_offset <= self.layout.mapped_size());
+        // SAFETY: the callers' offsets are sums of the layout's parts, so they are at most the mapped size.
+        unsafe { self.base.add(mapped_offset) }
+    }
+
+    /// Gives the pages of a part of the window back to the system; they read as 0 afterwards. `offset` (from the
+    /// start of the window) and `len` are multiples of the region's page size. Only the side that made the region can.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a range that is not whole pages of the window, `Unsupported` on the attached side, or what
+    /// the system says.
+    pub fn punch(&self, offset: usize, len: usize) -> io::Result<()> {
+        let page = self.layout.page_size();
+        let fits = offset.checked_add(len).is_some_and(|end| end <= self.layout.window_size());
+        if !fits || !offset.is_multiple_of(page) || !len.is_multiple_of(page) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "cannot free {len} bytes at {offset} of the memory window: not whole pages of {page} inside {} bytes",
+                    self.layout.window_size()
+                ),
+            ));
+        }
+        let Some(file) = &self.file else {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "cannot free pages of the memory window: only the side that made the region has its file",
+            ));
+        };
+        if len == 0 {
+            return Ok(());
+        }
+        let at = (self.layout.window_offset() + offset) as u64;
+        rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, len as u64)?;
+        Ok(())
+    }
+
+    /// The region's file, on the side that made it (to import its pages by descriptor).
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Bytes of the file that have pages now, on the side that made the region: what the session really holds.
+    ///
+    /// # Errors
+    /// `Unsupported` on the attached side, or what the system says.
+    pub fn resident_bytes(&self) -> io::Result<u64> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let blocks = rustix::fs::fstat(file)?.st_blocks;
+        Ok(u64::try_from(blocks).unwrap_or(0) * 512)
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the range is what `map` reserved, it is unmapped once, and who holds pointers into it holds the
+        // region too (see the type's documentation).
+        let unmapped = unsafe { rustix::mm::munmap(self.reserved.as_ptr().cast(), self.reserved_len) };
+        debug_assert!(unmapped.is_ok(), "{unmapped:?}");
+    }
+}
+
+/// A memfd that can be sealed and never be run.
+fn memfd() -> rustix::io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match rustix::fs::memfd_create("vw-region", flags | MemfdFlags::NOEXEC_SEAL) {
+        // Linux before 6.3 does not know the flag.
+        Err(Errno::INVAL) => rustix::fs::memfd_create("vw-region", flags),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;

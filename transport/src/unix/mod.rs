@@ -1,0 +1,32 @@
+//! Sides that share a kernel: a unix socket for the handshake, the region by descriptor.
+
+mod accept;
+mod connect;
+mod listener;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use accept::{AcceptError, accept_handshake, accept_handshake_within, refuse};
+pub use connect::{ConnectError, connect, connect_within};
+pub use listener::{BindError, Listener};
+
+use crate::handshake::{Hello, Welcome};
+use crate::peer::Peer;
+use crate::region::Region;
+
+/// How long connecting and shaking hands may take, unless said otherwise.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An established connection, on either side.
+#[derive(Debug)]
+pub struct Connection {
+    /// The shared region.
+    pub region: Arc<Region>,
+    /// The other side.
+    pub peer: Arc<Peer>,
+    /// What the guest said.
+    pub hello: Hello,
+    /// What the host answered.
+    pub welcome: Welcome,
+}

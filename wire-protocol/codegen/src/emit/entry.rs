@@ -1,0 +1,156 @@
+//! The guest's entry points and its table of names.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result, bail};
+
+use super::{Files, banner, providers, static_name};
+use crate::class::{class, created, family};
+use crate::lower::{handle_name, lower_command};
+use crate::model::{Model, Provider};
+use crate::registry::{CommandDecl, Decl, TypeDecl};
+
+const DIR: &str = "guest-icd/src/generated";
+
+/// Entry points of all commands that are not hand-written, and the table of all names.
+///
+/// # Errors
+/// A command whose shape no stub fits.
+pub fn emit(model: &Model) -> Result<Files> {
+    let mut families: BTreeMap<&str, String> = BTreeMap::new();
+    let hand = &model.overlay.commands.hand;
+    for c in model.commands().filter(|c| !model.is_local(&c.name) && !hand.contains(&c.name)) {
+        let text = families.entry(family(&c.name)).or_default();
+        text.push_str(&stub(model, c)?);
+    }
+    let mut files = Files::new();
+    let mut root = banner("Entry points that need no hand-written code, by object family.");
+    for f in families.keys() {
+        let _ = writeln!(root, "pub(crate) mod {f};");
+    }
+    files.insert(format!("{DIR}/entry/mod.rs"), root);
+    files.insert(format!("{DIR}/mod.rs"), banner("Generated parts of the guest driver.") + "pub(crate) mod entry;\npub(crate) mod procs;\n");
+    for (f, text) in families {
+        let mut head = banner(&format!("Entry points of the family `{f}`."));
+        head.push_str("#![allow(non_snake_case, clippy::too_many_arguments, clippy::missing_safety_doc)]\n\n");
+        if text.contains("c_void") {
+            head.push_str("use core::ffi::c_void;\n\n");
+        }
+        head.push_str("use vw_wire_protocol::generated::commands;\n");
+        if text.contains("HandleType::") {
+            head.push_str("use vw_wire_protocol::generated::handles::HandleType;\n");
+        }
+        head.push_str("\nuse crate::forward;\n\n");
+        files.insert(format!("{DIR}/entry/{f}.rs"), head + &text);
+    }
+    files.insert(format!("{DIR}/procs.rs"), procs(model)?);
+    Ok(files)
+}
+
+fn rust_type(model: &Model, p: &Decl) -> Result<(&'static str, bool)> {
+    if p.pointers > 0 || p.array.is_some() {
+        return Ok((if p.is_const { "*const c_void" } else { "*mut c_void" }, true));
+    }
+    Ok(match (p.ty.as_str(), model.decl(&p.ty)?) {
+        ("float", _) => ("f32", false),
+        (_, TypeDecl::Handle(true, _)) => ("*mut c_void", true),
+        (_, TypeDecl::Handle(false, _)) => ("u64", false),
+        ("int32_t" | "int", _) => ("i32", false),
+        (_, TypeDecl::Scalar(2)) => ("u16", false),
+        (_, TypeDecl::Scalar(4)) => ("u32", false),
+        (_, TypeDecl::Scalar(8)) => ("u64", false),
+        _ => bail!("parameter {} of type {}", p.name, p.ty),
+    })
+}
+
+fn stub(model: &Model, c: &CommandDecl) -> Result<String> {
+    let steps = lower_command(model, c)?;
+    let class = class(model, c, &steps);
+    let (mut params, mut slots) = (Vec::new(), Vec::new());
+    for p in &c.params {
+        let (ty, pointer) = rust_type(model, p).with_context(|| c.name.clone())?;
+        params.push(format!("{}: {ty}", raw(&p.name)));
+        slots.push(match ty {
+            "f32" => format!("u64::from({}.to_bits())", raw(&p.name)),
+            "i32" => format!("u64::from({} as u32)", raw(&p.name)),
+            "u16" | "u32" => format!("u64::from({})", raw(&p.name)),
+            _ if pointer => format!("{} as u64", raw(&p.name)),
+            _ => raw(&p.name),
+        });
+    }
+    let first = raw(&c.params.first().with_context(|| format!("{}: no parameters", c.name))?.name);
+    let table = format!("&commands::{}", static_name(&c.name));
+    let call = if let Some(ty) = created(&steps) {
+        format!("forward::create({first}, {table}, &args, HandleType::{ty})")
+    } else if c.name.starts_with("vkDestroy") {
+        let target = c.params.get(1).context("nothing to destroy")?;
+        format!("forward::destroy({first}, {table}, &args, {}, HandleType::{})", raw(&target.name), handle_name(model.resolve(&target.ty)))
+    } else {
+        let verb = match class {
+            "Record" => "record",
+            "Send" => "send",
+            _ => "call",
+        };
+        format!("forward::{verb}({first}, {table}, &args)")
+    };
+    let created = created(&steps).is_some();
+    let (arrow, tail) = match (c.ret.as_str(), class) {
+        ("void", _) => ("", "unsafe { CALL };"),
+        ("VkResult", _) if created => (" -> i32", "unsafe { CALL }"),
+        ("VkResult", "Call") => (" -> i32", "unsafe { CALL as i32 }"),
+        ("VkResult", _) => (" -> i32", "unsafe { CALL };\n    0"),
+        (other, "Call") => match model.layout(other)?.size {
+            4 => (" -> u32", "unsafe { CALL as u32 }"),
+            _ => (" -> u64", "unsafe { CALL }"),
+        },
+        (other, class) => bail!("{}: class {class} cannot return {other}", c.name),
+    };
+    Ok(format!(
+        "pub(crate) unsafe extern \"system\" fn {}({}){arrow} {{\n    let args = [{}];\n    // SAFETY: the application's valid usage of this command.\n    {}\n}}\n\n",
+        c.name,
+        params.join(", "),
+        slots.join(", "),
+        tail.replace("CALL", &call),
+    ))
+}
+
+fn raw(name: &str) -> String {
+    if matches!(name, "type" | "ref" | "move" | "fn") { format!("r#{name}") } else { name.to_owned() }
+}
+
+fn procs(model: &Model) -> Result<String> {
+    let o = &model.overlay.commands;
+    let mut rows: BTreeMap<String, String> = BTreeMap::new();
+    for c in model.commands() {
+        let by_hand = model.is_local(&c.name) || o.hand.contains(&c.name);
+        let path = if by_hand {
+            format!("crate::hand::{}", c.name)
+        } else {
+            format!("entry::{}::{}", family(&c.name), c.name)
+        };
+        let level = match c.params.first().map(|p| p.ty.as_str()) {
+            _ if matches!(c.name.as_str(), "vkCreateInstance" | "vkGetInstanceProcAddr") || c.name.starts_with("vkEnumerateInstance") => "Global",
+            Some("VkInstance") => "Instance",
+            Some("VkPhysicalDevice") => "PhysicalDevice",
+            _ => "Device",
+        };
+        let aliases = model.reg.command_aliases.iter().filter(|(_, t)| **t == c.name).map(|(a, _)| a);
+        for name in std::iter::once(&c.name).chain(aliases) {
+            let list: &[Provider] = model.command_providers.get(name).map_or(&[], Vec::as_slice);
+            if list.is_empty() {
+                continue;
+            }
+            rows.insert(name.clone(), format!("    Proc {{ name: \"{name}\", ptr: pointer!({path}), level: Level::{level}, provided_by: {} }},\n", providers(list)));
+        }
+    }
+    let mut t = banner("Names of all commands that the driver has, with what makes each visible.");
+    t.push_str("use vw_wire_protocol::schema::Provider;\n\nuse super::entry;\nuse crate::proc::{Level, Proc};\n\n");
+    t.push_str("/// An entry point as a pointer of no particular signature.\nmacro_rules! pointer {\n    ($f:path) => {\n        // SAFETY: only the address is kept; callers cast it back to the command's own signature.\n        unsafe { core::mem::transmute::<*const (), unsafe extern \"system\" fn()>($f as *const ()) }\n    };\n}\n\n");
+    let _ = writeln!(t, "/// Sorted by name.\npub(crate) static PROCS: [Proc; {}] = [", rows.len());
+    for row in rows.values() {
+        t.push_str(row);
+    }
+    t.push_str("];\n");
+    Ok(t)
+}

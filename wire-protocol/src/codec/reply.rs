@@ -1,0 +1,172 @@
+//! Host: results to bytes.
+
+use super::chain::{END, Links};
+use super::count::{choose, count_of, varies};
+use super::decode::CAPACITY_HEADER;
+use super::mem::load_ptr;
+use super::request::Request;
+use super::writer::Writer;
+use super::{MAX_DEPTH, failed};
+use crate::schema::{Command, Count, Dir, Elem, Op, Pointer, Struct};
+
+/// Encodes the reply of `cmd`: the return value, and the results that the call has left in the request's memory.
+///
+/// Errors are latched in the writer.
+///
+/// # Safety
+/// `cmd` is of the generated tables, `req` was decoded for it with an arena that has not been reset, and the
+/// command was called with its slots (or nothing was).
+pub unsafe fn encode_reply(cmd: &Command, req: &Request<'_>, ret: u64, w: &mut Writer<'_>) {
+    w.put_u64(ret);
+    if failed(cmd, ret) {
+        return;
+    }
+    let base = req.args.as_ptr().cast();
+    let mut new = req.new.iter();
+    let mut e = OutEncoder { w, depth: 0, decoded: true };
+    for pass in [true, false] {
+        for p in returned(cmd).filter(|p| sized_by_result(p) == pass) {
+            // SAFETY: the slots are those of `cmd`, and point into the arena.
+            unsafe {
+                if p.dir != Dir::New {
+                    e.pointer(p, base);
+                    continue;
+                }
+                if load_ptr(base, p.off.into()).is_null() {
+                    e.w.put_u8(0);
+                    continue;
+                }
+                e.w.put_u8(1);
+                for (_, raw) in new.next().iter().flat_map(|n| n.created()) {
+                    e.w.put_u8((raw != 0).into());
+                }
+            }
+        }
+    }
+}
+
+/// Encodes what a structure holds after a call, with its chain, for a structure of the same shape elsewhere.
+///
+/// # Safety
+/// `desc` is of the generated tables and describes what lies at `mem`; counts are those of the arrays.
+pub unsafe fn encode_struct_out(desc: &'static Struct, mem: *const u8, w: &mut Writer<'_>) {
+    // SAFETY: the caller vouches for the structure.
+    unsafe { OutEncoder { w, depth: 0, decoded: false }.structure(desc, mem) }
+}
+
+/// As [`encode_struct_out`], without the chain.
+///
+/// # Safety
+/// As [`encode_struct_out`].
+pub unsafe fn encode_body_out(desc: &'static Struct, mem: *const u8, w: &mut Writer<'_>) {
+    // SAFETY: the caller vouches for the structure.
+    unsafe { OutEncoder { w, depth: 0, decoded: false }.body(desc.ops, mem) }
+}
+
+/// The pointer parameters that a reply carries, in the order of the parameters.
+pub(super) fn returned(cmd: &Command) -> impl Iterator<Item = &'static Pointer> {
+    cmd.params.iter().filter_map(|op| match op {
+        Op::Pointer(p) if p.dir != Dir::In => Some(p),
+        _ => None,
+    })
+}
+
+/// Whether a parameter is an array whose count is itself a result: these come first, so that the guest still
+/// has the capacity when it takes the elements.
+pub(super) fn sized_by_result(p: &Pointer) -> bool {
+    matches!(p.count, Count::Deref { .. })
+}
+
+struct OutEncoder<'w, 'a> {
+    w: &'w mut Writer<'a>,
+    depth: u8,
+    /// The memory was made by the decoder: arrays that a reply carries stand behind their capacity.
+    decoded: bool,
+}
+
+/// All methods rely on `base` being a structure that the ops describe, with valid or null pointers.
+impl OutEncoder<'_, '_> {
+    unsafe fn structure(&mut self, desc: &'static Struct, base: *const u8) {
+        if self.depth == MAX_DEPTH {
+            self.w.note_too_deep(MAX_DEPTH);
+            return;
+        }
+        self.depth += 1;
+        // SAFETY: `base` is a `desc`; a structure with an `sType` has a chain.
+        unsafe {
+            if desc.s_type.is_some() {
+                for (link, mem) in Links::new(desc, base) {
+                    self.w.put_u32(link.s_type.unwrap_or_default() as u32);
+                    self.body(link.ops, mem);
+                }
+                self.w.put_u32(END);
+            }
+            self.body(desc.ops, base);
+        }
+        self.depth -= 1;
+    }
+
+    unsafe fn body(&mut self, ops: &'static [Op], base: *const u8) {
+        for op in ops {
+            if let Op::Pointer(p) = op {
+                // SAFETY: the pointer lies in the structure.
+                unsafe { self.pointer(p, base) };
+            }
+        }
+        // SAFETY: as above.
+        unsafe { self.values(ops, base) };
+    }
+
+    unsafe fn values(&mut self, ops: &'static [Op], base: *const u8) {
+        for op in ops {
+            // SAFETY: the offsets of the table lie in the structure.
+            unsafe {
+                match op {
+                    Op::Bytes { off, len } => self.w.put_raw(base.add((*off).into()), (*len).into()),
+                    Op::Len { off, size } => self.w.put_raw(base.add((*off).into()), (*size).into()),
+                    Op::Inline { off, count, desc } => {
+                        self.array(desc, (*count).into(), base.add((*off).into()));
+                    }
+                    Op::Select { selector, arms } => {
+                        if let Some(arm) = choose(*selector, arms, base) {
+                            self.values(arm.ops, base);
+                        }
+                    }
+                    Op::Handle { .. } | Op::Pointer(_) => {}
+                }
+            }
+        }
+    }
+
+    unsafe fn pointer(&mut self, p: &'static Pointer, base: *const u8) {
+        // SAFETY: the pointer lies in the structure and is null or points to as many elements as the count says;
+        // where the count may have been changed by the call, the header has the number that there is room for.
+        unsafe {
+            let ptr = load_ptr(base, p.off.into()).cast_const();
+            if ptr.is_null() || matches!(p.count, Count::Terminated) {
+                self.w.put_u8(0);
+                return;
+            }
+            self.w.put_u8(1);
+            let mut n = count_of(p.count, base);
+            if varies(p.count) {
+                if self.decoded {
+                    n = n.min(ptr.sub(CAPACITY_HEADER).cast::<u64>().read());
+                }
+                self.w.put_u64(n);
+            }
+            match &p.elem {
+                Elem::Bytes { size, .. } => self.w.put_raw(ptr, n as usize * *size as usize),
+                Elem::Struct(desc) => self.array(desc, n as usize, ptr),
+                Elem::Strided { .. } | Elem::Handle { .. } | Elem::Strings | Elem::Pointers { .. } => {}
+            }
+        }
+    }
+
+    unsafe fn array(&mut self, desc: &'static Struct, n: usize, ptr: *const u8) {
+        for i in 0..n {
+            // SAFETY: there are `n` structures.
+            unsafe { self.structure(desc, ptr.add(i * desc.size as usize)) };
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The wire format of vw, for both directions.
+//!
+//! * [`schema`] is the vocabulary of the tables, [`generated`] the tables themselves, made from the Vulkan
+//!   registry and never edited.
+//! * [`codec`] follows the tables. It is the one place where structure is validated: what it hands on is
+//!   well-formed memory with live handles, whatever bytes came in. The layers above rely on that and do not
+//!   check it again.
+//! * [`rules`] says which of an application's pointers may be read.
+//! * [`facts`] carries what the guest answers about the physical device by itself.
+//! * [`record`] frames what travels on the command ring.
+
+pub mod codec;
+pub mod facts;
+pub mod generated;
+pub mod record;
+pub mod rules;
+pub mod schema;

@@ -1,0 +1,81 @@
+//! Records: the unit of the command ring, and the opcodes that are vw's own.
+//!
+//! A record is a [`Header`] followed by its payload, padded with zeros to a multiple of 8 bytes.
+
+/// Size of a record's header in bytes.
+pub const HEADER_SIZE: usize = 8;
+
+/// Records are aligned to, and padded to, this many bytes.
+pub const ALIGNMENT: usize = 8;
+
+/// First word of every record.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Which command: an index into the generated tables, or one of [`op`].
+    pub opcode: u16,
+    /// Flags of this opcode; zero where none are defined.
+    pub flags: u16,
+    /// Whole length in bytes, header and padding included; a multiple of [`ALIGNMENT`].
+    pub length: u32,
+}
+
+impl Header {
+    /// The header as the little-endian word that stands on the wire.
+    pub const fn to_word(self) -> u64 {
+        self.opcode as u64 | (self.flags as u64) << 16 | (self.length as u64) << 32
+    }
+
+    /// The header in a little-endian word.
+    pub const fn from_word(word: u64) -> Self {
+        Self { opcode: word as u16, flags: (word >> 16) as u16, length: (word >> 32) as u32 }
+    }
+}
+
+/// A payload length rounded up to a whole record.
+pub const fn record_length(payload: usize) -> usize {
+    (HEADER_SIZE + payload).next_multiple_of(ALIGNMENT)
+}
+
+/// Opcodes that are not Vulkan commands.
+pub mod op {
+    /// First opcode that the registry's commands never take.
+    pub const FIRST: u16 = 0xF000;
+    /// Call: everything about the physical device, in one reply.
+    pub const FACTS: u16 = 0xF000;
+    /// `u64` command-buffer id, then `vkCmd*` records to replay into it.
+    pub const STREAM: u16 = 0xF001;
+    /// `u64` command-buffer id, `u64` offset in the arena, `u64` length: the records stand in the arena. The
+    /// guest may reuse the range once the ring's head has passed this record.
+    pub const ARENA_STREAM: u16 = 0xF002;
+    /// A part of a record that is larger than the ring takes; the parts joined are a whole record.
+    pub const FRAGMENT: u16 = 0xF003;
+    /// Call: `u64` offset: the part of the last reply from that offset on.
+    pub const FETCH_REPLY: u16 = 0xF004;
+    /// Call: the queues that the guest numbers, then a `vkCreateDevice` request.
+    pub const CREATE_DEVICE: u16 = 0xF005;
+    /// Call: `u64` offset in the memory window (or [`super::NO_OFFSET`]), then a `vkAllocateMemory` request.
+    pub const ALLOCATE_MEMORY: u16 = 0xF006;
+}
+
+/// [`op::FRAGMENT`]: this is the last part.
+pub const FLAG_LAST: u16 = 1;
+
+/// [`op::ALLOCATE_MEMORY`]: memory that the guest does not see.
+pub const NO_OFFSET: u64 = u64::MAX;
+
+/// Largest record, joined from fragments, that the host takes: 256 MiB.
+pub const MAX_RECORD: usize = 256 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_when_packed_and_unpacked_is_the_same() {
+        let h = Header { opcode: op::STREAM, flags: 3, length: 0x1234_5678 };
+        assert_eq!(Header::from_word(h.to_word()), h);
+        assert_eq!(record_length(0), 8);
+        assert_eq!(record_length(1), 16);
+    }
+}

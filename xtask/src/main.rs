@@ -1,0 +1,58 @@
+//! The workspace's own commands: `cargo xtask demo`, `test`, `codegen`, `fmt-check`, `setup`.
+//!
+//! Light on purpose: everything heavy is a program of another crate that this one builds and starts.
+
+mod codegen;
+mod demo;
+mod mesa;
+mod packages;
+mod process;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Commands of the vw workspace", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing, build, render a scene through vw and say how it went.
+    Demo(demo::Options),
+    /// Install what is missing, build, and run everything that must pass.
+    Test(test::Options),
+    /// Write the generated sources anew from the Vulkan registry, or check that they are up to date.
+    Codegen(codegen::Options),
+    /// Check that every source file is formatted.
+    FmtCheck,
+    /// Install the system packages, the Python packages and the second Mesa that tests use.
+    Setup(setup::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let workspace = Workspace::locate();
+    let result = match &arguments.task {
+        Task::Demo(options) => demo::run(&workspace, options),
+        Task::Test(options) => test::run(&workspace, options),
+        Task::Codegen(options) => codegen::run(&workspace, options),
+        Task::FmtCheck => process::run(workspace.cargo().args(["fmt", "--all", "--check"])),
+        Task::Setup(options) => setup::run(&workspace, options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
