@@ -110,11 +110,18 @@ impl Running {
     /// As [`run`].
     pub fn wait(mut self, limit: Duration) -> Result<Output> {
         loop {
-            if let Some(status) = self.child.try_wait().map_err(doing(format!("waiting for {}", self.name)))? {
+            if let Some(status) =
+                self.child.try_wait().map_err(doing(format!("waiting for {}", self.name)))?
+            {
                 let elapsed = self.started.elapsed();
                 // Whatever it left behind holds the pipes open.
                 self.kill();
-                return Ok(Output { status, stdout: join(self.stdout.take()), stderr: join(self.stderr.take()), elapsed });
+                return Ok(Output {
+                    status,
+                    stdout: join(self.stdout.take()),
+                    stderr: join(self.stderr.take()),
+                    elapsed,
+                });
             }
             if self.started.elapsed() > limit {
                 let threads = procfs::threads(self.pid());

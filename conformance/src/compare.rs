@@ -1,5 +1,8 @@
 //! Line-by-line comparison of what two runs of a program wrote.
 
+use std::fs;
+use std::path::Path;
+
 /// The differing lines of two texts, in the manner of `diff -U0`, at most `limit` of them; empty when equal.
 ///
 /// Lines are matched by a longest common subsequence on windows around each difference, so that one line more or
@@ -33,13 +36,67 @@ pub fn differences(expected: &str, actual: &str, limit: usize) -> Vec<String> {
     found
 }
 
-/// Fails with the differing lines unless both texts are equal.
+/// Differences that are as they should be, each with its reason.
+///
+/// A file of these has one to a line, `pattern ## reason`; a `*` in the pattern stands for any text, and lines that
+/// begin with `##` are comments. A pattern is matched with a whole line, spaces at its ends apart.
+#[derive(Debug, Default)]
+pub struct Explained {
+    patterns: Vec<String>,
+}
+
+impl Explained {
+    /// None: everything must be equal.
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// Those of a file in the folder `explained` of this crate.
+    ///
+    /// # Panics
+    /// When the file cannot be read or a line has no reason (for tests).
+    #[track_caller]
+    pub fn from_file(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("explained").join(name);
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with("##"));
+        let patterns = lines.map(|line| match line.split_once("##") {
+            Some((pattern, reason)) if !reason.trim().is_empty() => pattern.trim().to_owned(),
+            _ => panic!("{}: no reason: {line}", path.display()),
+        });
+        Self { patterns: patterns.collect() }
+    }
+
+    /// Whether a line, of either side, may differ.
+    pub fn allows(&self, line: &str) -> bool {
+        self.patterns.iter().any(|pattern| matches(pattern, line.trim()))
+    }
+}
+
+/// Whether a pattern with `*` matches a whole text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let mut last = None;
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => (rest, last) = (&rest[at + part.len()..], Some(part)),
+            None => return false,
+        }
+    }
+    // The last part must stand at the end, not just anywhere.
+    last.map_or(rest.is_empty(), |part| part.is_empty() || text.ends_with(part))
+}
+
+/// Fails with the differing lines unless both texts are equal but for those that are explained.
 ///
 /// # Panics
 /// When they differ (for tests).
 #[track_caller]
-pub fn assert_same(what: &str, expected: &str, actual: &str) {
-    let found = differences(expected, actual, 60);
+pub fn assert_same(what: &str, expected: &str, actual: &str, explained: &Explained) {
+    let mut found = differences(expected, actual, 1000);
+    found.retain(|line| !explained.allows(&line[2..]));
+    found.truncate(80);
     assert!(found.is_empty(), "{what}: lines differ (- native, + vw)\n{}", found.join("\n"));
 }
 
@@ -62,5 +119,17 @@ mod tests {
     fn differences_when_a_line_is_changed_show_both_sides() {
         assert_eq!(differences("a\nb\nc", "a\nB\nc", 10), ["- b", "+ B"]);
         assert_eq!(differences("a", "", 10), ["- a"]);
+    }
+
+    #[test]
+    fn pattern_when_it_has_stars_matches_any_text_there() {
+        for (pattern, text) in
+            [("a*c", "abc"), ("a*c", "ac"), ("*", ""), ("x = *", "x = 1"), ("a*b*", "a-b-b"), ("a*b", "abab")]
+        {
+            assert!(matches(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [("a*c", "abd"), ("a", "ab"), ("x = *", "y = 1"), ("a*b", "aba")] {
+            assert!(!matches(pattern, text), "{pattern} {text}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::{Error, Result, doing, products};
 pub struct Driver {
     /// Short name for messages.
     pub name: String,
+    /// Path of the manifest; of several, with colons between them.
     manifest: PathBuf,
     variables: Vec<(&'static str, OsString)>,
 }
@@ -54,8 +55,12 @@ impl Driver {
                 remedy: "`cargo xtask setup` unpacks it on Debian 12",
             });
         }
-        let libraries = folder.join("root/usr/lib").join(concat_triplet());
-        Ok(Self { name: "lavapipe of Mesa 25".into(), manifest, variables: vec![("LD_LIBRARY_PATH", libraries.into())] })
+        let libraries = folder.join("root/usr/lib").join(triplet());
+        Ok(Self {
+            name: "lavapipe of Mesa 25".into(),
+            manifest,
+            variables: vec![("LD_LIBRARY_PATH", libraries.into())],
+        })
     }
 
     /// vw's driver, talking to the renderer on `socket`. The manifest is written to `folder`.
@@ -63,7 +68,14 @@ impl Driver {
     /// # Errors
     /// When the driver is not built or the manifest cannot be written.
     pub fn vw(socket: &Path, folder: &Path) -> Result<Self> {
-        let library = products::guest_driver()?;
+        Self::vw_library(&products::guest_driver()?, socket, folder)
+    }
+
+    /// The same with the driver's library elsewhere.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn vw_library(library: &Path, socket: &Path, folder: &Path) -> Result<Self> {
         let manifest = folder.join("vw_icd.json");
         let text = serde_json::json!({
             "file_format_version": "1.0.1",
@@ -73,6 +85,16 @@ impl Driver {
         let mut host = OsString::from("unix:");
         host.push(socket);
         Ok(Self { name: "vw".into(), manifest, variables: vec![("VW_HOST", host)] })
+    }
+
+    /// Both drivers at once.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let mut manifest = self.manifest.clone().into_os_string();
+        manifest.push(":");
+        manifest.push(&other.manifest);
+        let variables = self.variables.iter().chain(&other.variables).cloned().collect();
+        Self { name: format!("{} and {}", self.name, other.name), manifest: manifest.into(), variables }
     }
 
     /// The same driver with one more environment variable.
@@ -102,6 +124,6 @@ impl Driver {
 }
 
 /// Debian's name of this machine's kind, as its library folders are called.
-fn concat_triplet() -> String {
+fn triplet() -> String {
     format!("{}-linux-gnu", std::env::consts::ARCH)
 }

@@ -29,7 +29,9 @@ pub enum Error {
         remedy: &'static str,
     },
     /// A program did not end in time and was killed.
-    #[error("`{program}` hung: killed after {seconds} s\nthreads:\n{threads}\nstdout:\n{stdout}\nstderr:\n{stderr}")]
+    #[error(
+        "`{program}` hung: killed after {seconds} s\nthreads:\n{threads}\nstdout:\n{stdout}\nstderr:\n{stderr}"
+    )]
     Hung {
         /// Which.
         program: String,

@@ -51,9 +51,6 @@ impl Renderer {
         let log = File::create(folder.join("log")).map_err(doing("making the renderer's log"))?;
         let log_too = log.try_clone().map_err(doing("making the renderer's log"))?;
         command.arg("--listen").arg(format!("unix:{}", socket.display()));
-        if std::env::var_os("VW_LOG").is_none() {
-            command.env("VW_LOG", "info");
-        }
         let child = command
             .stdin(Stdio::null())
             .stdout(log)

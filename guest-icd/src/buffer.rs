@@ -3,14 +3,20 @@
 use std::ffi::c_void;
 
 use ash::vk;
-use ash::vk::Handle as _;
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::bind::bind;
-use crate::dispatch;
-use crate::forward;
-use crate::requirements;
+use crate::requirements::{ResourceType, Resources};
+
+const BUFFER: ResourceType = ResourceType {
+    ty: HandleType::Buffer,
+    table: Resources::buffers,
+    create: &commands::VK_CREATE_BUFFER,
+    destroy: &commands::VK_DESTROY_BUFFER,
+    query: &commands::VK_GET_BUFFER_MEMORY_REQUIREMENTS,
+    query_2: &commands::VK_GET_BUFFER_MEMORY_REQUIREMENTS_2,
+};
 
 /// `vkCreateBuffer`
 pub(crate) unsafe extern "system" fn vkCreateBuffer(
@@ -19,18 +25,8 @@ pub(crate) unsafe extern "system" fn vkCreateBuffer(
     callbacks: *const c_void,
     buffer: *mut u64,
 ) -> i32 {
-    let args = [device as u64, info as u64, callbacks as u64, buffer as u64];
-    let cmd = &commands::VK_CREATE_BUFFER;
     // SAFETY: the application's valid usage of this command.
-    unsafe {
-        let result = forward::create(device, cmd, &args, HandleType::Buffer);
-        if result == 0
-            && let Some(session) = dispatch::session(device)
-        {
-            requirements::note(session, &session.objects.resources.buffers, cmd, &args);
-        }
-        result
-    }
+    unsafe { BUFFER.create(device, info, callbacks, buffer) }
 }
 
 /// `vkDestroyBuffer`
@@ -39,48 +35,28 @@ pub(crate) unsafe extern "system" fn vkDestroyBuffer(
     buffer: u64,
     callbacks: *const c_void,
 ) {
-    let args = [device as u64, buffer, callbacks as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe {
-        if let Some(session) = dispatch::session(device) {
-            session.objects.resources.buffers.remove(buffer);
-        }
-        forward::destroy(device, &commands::VK_DESTROY_BUFFER, &args, buffer, HandleType::Buffer);
-    }
+    unsafe { BUFFER.destroy(device, buffer, callbacks) };
 }
 
 /// `vkGetBufferMemoryRequirements`
 pub(crate) unsafe extern "system" fn vkGetBufferMemoryRequirements(
     device: *mut c_void,
     buffer: u64,
-    requirements: *mut vk::MemoryRequirements,
+    out: *mut c_void,
 ) {
     // SAFETY: the application's valid usage of this command.
-    unsafe {
-        let kind =
-            dispatch::session(device).and_then(|session| session.objects.resources.buffers.get(buffer));
-        let args = [device as u64, buffer, requirements as u64];
-        let anonymous = [device as u64, 0, requirements as u64];
-        requirements::query(device, &commands::VK_GET_BUFFER_MEMORY_REQUIREMENTS, &args, &anonymous, kind);
-    }
+    unsafe { BUFFER.requirements(device, buffer, out) };
 }
 
 /// `vkGetBufferMemoryRequirements2`
 pub(crate) unsafe extern "system" fn vkGetBufferMemoryRequirements2(
     device: *mut c_void,
-    info: *const vk::BufferMemoryRequirementsInfo2<'_>,
-    requirements: *mut vk::MemoryRequirements2<'_>,
+    info: *const c_void,
+    out: *mut c_void,
 ) {
     // SAFETY: the application's valid usage of this command.
-    unsafe {
-        let buffer = (*info).buffer.as_raw();
-        let kind =
-            dispatch::session(device).and_then(|session| session.objects.resources.buffers.get(buffer));
-        let question = vk::BufferMemoryRequirementsInfo2 { buffer: vk::Buffer::null(), ..*info };
-        let args = [device as u64, info as u64, requirements as u64];
-        let anonymous = [device as u64, &raw const question as u64, requirements as u64];
-        requirements::query(device, &commands::VK_GET_BUFFER_MEMORY_REQUIREMENTS_2, &args, &anonymous, kind);
-    }
+    unsafe { BUFFER.requirements_2(device, info, out) };
 }
 
 /// `vkBindBufferMemory2`

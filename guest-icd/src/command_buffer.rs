@@ -102,7 +102,8 @@ pub(crate) unsafe extern "system" fn vkAllocateCommandBuffers(
     info: *const vk::CommandBufferAllocateInfo<'_>,
     buffers: *mut *mut CommandBuffer,
 ) -> i32 {
-    let lost = vk::Result::ERROR_DEVICE_LOST;
+    let cmd = &commands::VK_ALLOCATE_COMMAND_BUFFERS;
+    let lost = vk::Result::from_raw(cmd.lost);
     let args = [device as u64, info as u64, buffers as u64];
     // SAFETY: the application's valid usage of this command: room for as many handles as the info says.
     unsafe {
@@ -120,10 +121,9 @@ pub(crate) unsafe extern "system" fn vkAllocateCommandBuffers(
                     None => result = Err(vk::Result::ERROR_OUT_OF_HOST_MEMORY),
                 }
             }
-            let cmd = &commands::VK_ALLOCATE_COMMAND_BUFFERS;
             let result = result.and_then(|()| {
                 let sent = session.send(cmd.opcode, &|w| encode_request(cmd, &args, w));
-                sent.map_err(Failure::result)
+                sent.map_err(|failure| forward::refusal(cmd, failure))
             });
             let Err(error) = result else { return vk::Result::SUCCESS };
             for i in 0..count {
@@ -181,7 +181,7 @@ pub(crate) unsafe extern "system" fn vkBeginCommandBuffer(
 ) -> i32 {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let Some(this) = buffer.as_mut() else { return vk::Result::ERROR_DEVICE_LOST.as_raw() };
+        let Some(this) = buffer.as_mut() else { return commands::VK_BEGIN_COMMAND_BUFFER.lost };
         this.reset();
         let mut info = *info;
         if this.primary {
@@ -195,12 +195,14 @@ pub(crate) unsafe extern "system" fn vkBeginCommandBuffer(
 
 /// `vkEndCommandBuffer`
 pub(crate) unsafe extern "system" fn vkEndCommandBuffer(buffer: *mut CommandBuffer) -> i32 {
-    let lost = vk::Result::ERROR_DEVICE_LOST;
+    let cmd = &commands::VK_END_COMMAND_BUFFER;
+    let lost = vk::Result::from_raw(cmd.lost);
     // SAFETY: the application's valid usage of this command.
     unsafe {
         forward::guard(buffer.cast(), lost, || {
             let Some(this) = buffer.as_mut() else { return lost };
-            this.end(&[buffer as u64]).map_or_else(Failure::result, |()| vk::Result::SUCCESS)
+            let ended = this.end(&[buffer as u64]);
+            ended.map_or_else(|failure| forward::refusal(cmd, failure), |()| vk::Result::SUCCESS)
         })
     }
     .as_raw()

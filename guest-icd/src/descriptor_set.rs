@@ -21,7 +21,8 @@ pub(crate) unsafe extern "system" fn vkAllocateDescriptorSets(
     info: *const vk::DescriptorSetAllocateInfo<'_>,
     sets: *mut u64,
 ) -> i32 {
-    let lost = vk::Result::ERROR_DEVICE_LOST;
+    let cmd = &commands::VK_ALLOCATE_DESCRIPTOR_SETS;
+    let lost = vk::Result::from_raw(cmd.lost);
     let args = [device as u64, info as u64, sets as u64];
     // SAFETY: the application's valid usage of this command: room for as many sets as the info says.
     unsafe {
@@ -39,7 +40,6 @@ pub(crate) unsafe extern "system" fn vkAllocateDescriptorSets(
             if !pool.take(&taken) {
                 return refuse(vk::Result::ERROR_OUT_OF_POOL_MEMORY);
             }
-            let cmd = &commands::VK_ALLOCATE_DESCRIPTOR_SETS;
             let result = forward::try_create(session, cmd, &args, HandleType::DescriptorSet);
             if result.as_raw() < 0 {
                 pool.untake(&taken);

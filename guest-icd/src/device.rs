@@ -112,8 +112,7 @@ unsafe fn create(
     // SAFETY: `placed` is the object made above; `sent` is the application's info with fewer names.
     unsafe {
         out.write(placed.as_ptr());
-        let result = send_creation(session, physical, &sent, placed, out)
-            .unwrap_or_else(Failure::result_without_device);
+        let result = send_creation(session, physical, &sent, placed, out).unwrap_or_else(Failure::result);
         if result.as_raw() < 0 || (*out).is_null() {
             out.write(std::ptr::null_mut());
             placed.as_ref().release_ids(session);

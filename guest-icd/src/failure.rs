@@ -19,13 +19,4 @@ impl Failure {
             Self::Lost => vk::Result::ERROR_DEVICE_LOST,
         }
     }
-
-    /// The result for a command of an instance or physical device: the specification lists no
-    /// `VK_ERROR_DEVICE_LOST` for them.
-    pub(crate) fn result_without_device(self) -> vk::Result {
-        match self {
-            Self::TooLarge => vk::Result::ERROR_OUT_OF_HOST_MEMORY,
-            Self::Lost => vk::Result::ERROR_INITIALIZATION_FAILED,
-        }
-    }
 }

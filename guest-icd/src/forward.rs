@@ -31,13 +31,12 @@ pub(crate) unsafe fn guard<R>(object: *const c_void, otherwise: R, body: impl Fn
     })
 }
 
-/// What the application is told about a command that did not get through.
+/// What the application is told about a command that did not get through: an error that the specification lists
+/// for it, if there is one.
 pub(crate) fn refusal(cmd: &Command, failure: Failure) -> vk::Result {
-    match cmd.params.first() {
-        Some(Op::Handle { ty: HandleType::Instance | HandleType::PhysicalDevice, .. }) => {
-            failure.result_without_device()
-        }
-        _ => failure.result(),
+    match failure {
+        Failure::Lost => vk::Result::from_raw(cmd.lost),
+        Failure::TooLarge => vk::Result::ERROR_OUT_OF_HOST_MEMORY,
     }
 }
 
@@ -63,7 +62,7 @@ pub(crate) unsafe fn record(object: *mut c_void, cmd: &Command, args: &[u64]) {
 /// `object` must be a live dispatchable handle, `args` valid arguments of `cmd`.
 pub(crate) unsafe fn send(object: *mut c_void, cmd: &Command, args: &[u64]) -> i32 {
     log::command(cmd.name);
-    let lost = vk::Result::ERROR_DEVICE_LOST.as_raw();
+    let lost = cmd.lost;
     // SAFETY: the caller's promise.
     unsafe {
         guard(object, lost, || {
@@ -130,11 +129,10 @@ pub(crate) unsafe fn request_bytes(
 /// `object` must be a live dispatchable handle, `args` valid arguments of `cmd`, whose new handles are of the
 /// non-dispatchable type `ty`.
 pub(crate) unsafe fn create(object: *mut c_void, cmd: &Command, args: &[u64], ty: HandleType) -> i32 {
-    let lost = vk::Result::ERROR_DEVICE_LOST;
     // SAFETY: the caller's promise.
     unsafe {
-        guard(object, lost.as_raw(), || {
-            let Some(session) = dispatch::session(object) else { return lost.as_raw() };
+        guard(object, cmd.lost, || {
+            let Some(session) = dispatch::session(object) else { return cmd.lost };
             try_create(session, cmd, args, ty).as_raw()
         })
     }

@@ -46,7 +46,7 @@ pub(crate) use crate::physical_device::{
     vkGetPhysicalDeviceExternalBufferProperties, vkGetPhysicalDeviceExternalFenceProperties,
     vkGetPhysicalDeviceExternalSemaphoreProperties, vkGetPhysicalDeviceFeatures,
     vkGetPhysicalDeviceFeatures2, vkGetPhysicalDeviceFormatProperties, vkGetPhysicalDeviceFormatProperties2,
-    vkGetPhysicalDeviceImageFormatProperties2, vkGetPhysicalDeviceMemoryProperties,
+    vkGetPhysicalDeviceImageFormatProperties, vkGetPhysicalDeviceImageFormatProperties2, vkGetPhysicalDeviceMemoryProperties,
     vkGetPhysicalDeviceMemoryProperties2, vkGetPhysicalDeviceProperties, vkGetPhysicalDeviceProperties2,
     vkGetPhysicalDeviceQueueFamilyProperties, vkGetPhysicalDeviceQueueFamilyProperties2,
     vkGetPhysicalDeviceToolProperties,

@@ -36,6 +36,7 @@ mod enumerate;
 mod failure;
 mod fence;
 mod forward;
+mod frame;
 #[allow(clippy::semicolon_if_nothing_returned, reason = "generated calls are formatted, not written")]
 mod generated;
 mod hand;

@@ -235,6 +235,38 @@ pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceFormatProperties2(
     }
 }
 
+/// `vkGetPhysicalDeviceImageFormatProperties`: asked of the host, once for each question.
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceImageFormatProperties(
+    device: *mut PhysicalDevice,
+    format: i32,
+    ty: i32,
+    tiling: i32,
+    usage: u32,
+    flags: u32,
+    properties: *mut vk::ImageFormatProperties,
+) -> i32 {
+    let args = [
+        device as u64,
+        u64::from(format as u32),
+        u64::from(ty as u32),
+        u64::from(tiling as u32),
+        u64::from(usage),
+        u64::from(flags),
+        properties as u64,
+    ];
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        let cmd = &commands::VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES;
+        let result = forward::call(device.cast(), cmd, &args) as i32;
+        if result < 0 {
+            // "If the combination of parameters [...] is not supported, [they] are filled with zeros"; a failed
+            // command's results do not travel.
+            properties.write(vk::ImageFormatProperties::default());
+        }
+        result
+    }
+}
+
 /// `vkGetPhysicalDeviceImageFormatProperties2`: asked of the host, once for each question.
 pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceImageFormatProperties2(
     device: *mut PhysicalDevice,
@@ -244,13 +276,18 @@ pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceImageFormatProperties2(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let external = chain::find::<vk::PhysicalDeviceExternalImageFormatInfo<'_>>((*info).p_next).as_ref();
-        if external.is_some_and(|e| !e.handle_type.is_empty()) {
+        let result = if external.is_some_and(|e| !e.handle_type.is_empty()) {
             // No memory can be shared outside of the session.
-            return vk::Result::ERROR_FORMAT_NOT_SUPPORTED.as_raw();
+            vk::Result::ERROR_FORMAT_NOT_SUPPORTED.as_raw()
+        } else {
+            let args = [device as u64, info as u64, properties as u64];
+            let cmd = &commands::VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES_2;
+            forward::call(device.cast(), cmd, &args) as i32
+        };
+        if result < 0 {
+            (*properties).image_format_properties = vk::ImageFormatProperties::default();
         }
-        let args = [device as u64, info as u64, properties as u64];
-        forward::call(device.cast(), &commands::VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES_2, &args)
-            as i32
+        result
     }
 }
 

@@ -2,9 +2,10 @@
 
 use vw_transport::Producer;
 use vw_wire_protocol::codec::{EncodeError, Writer};
-use vw_wire_protocol::record::{FLAG_LAST, HEADER_SIZE, Header, MAX_RECORD, op, record_length};
+use vw_wire_protocol::record::{ALIGNMENT, FLAG_LAST, HEADER_SIZE, Header, MAX_RECORD, op, record_length};
 
 use crate::failure::Failure;
+use crate::frame;
 
 /// Committed bytes after which the host is told without anybody asking.
 const PUBLISH_AT: u64 = 16 << 10;
@@ -36,22 +37,15 @@ impl Sender {
         for _ in 0..2 {
             let space = self.reserve(want)?;
             // SAFETY: reserved for this producer alone until it is committed.
-            let mut writer = unsafe { Writer::from_raw(space.0.add(HEADER_SIZE), space.1 - HEADER_SIZE) };
-            payload(&mut writer);
-            writer.pad_to(8);
-            match writer.finish() {
-                Ok(written) => {
-                    let length = HEADER_SIZE + written;
-                    let header = Header { opcode, flags: 0, length: length as u32 };
-                    // SAFETY: the space begins with room for the header and is aligned to 8 bytes.
-                    unsafe { space.0.cast::<u64>().write(header.to_word().to_le()) };
+            match unsafe { frame::write(space.0, space.1, opcode, payload) } {
+                Ok(length) => {
                     self.commit(length);
                     return Ok(self.producer.position());
                 }
                 Err(EncodeError::Overflow { needed })
-                    if record_length(needed) <= self.producer.max_reserve() =>
+                    if record_length(needed) + ALIGNMENT <= self.producer.max_reserve() =>
                 {
-                    want = record_length(needed);
+                    want = record_length(needed) + ALIGNMENT;
                 }
                 Err(EncodeError::Overflow { needed }) => return self.push_parts(opcode, needed, payload),
                 Err(_) => return Err(Failure::TooLarge),

@@ -4,11 +4,12 @@
 //! is handed over while recording goes on.
 
 use vw_wire_protocol::codec::{EncodeError, Writer, encode_request};
-use vw_wire_protocol::record::{HEADER_SIZE, Header, MAX_RECORD, op, record_length};
+use vw_wire_protocol::record::{ALIGNMENT, HEADER_SIZE, Header, MAX_RECORD, op, record_length};
 use vw_wire_protocol::schema::Command;
 
 use crate::chunks::CHUNK_SIZE;
 use crate::failure::Failure;
+use crate::frame;
 use crate::sender::Sender;
 use crate::session::Session;
 
@@ -156,7 +157,7 @@ impl Stream {
         }
         // SAFETY: the caller's promise.
         unsafe {
-            if record_length(needed) > CHUNK_SIZE {
+            if record_length(needed) + ALIGNMENT > CHUNK_SIZE {
                 return send_large(session, buffer, cmd, args);
             }
             let space = self.space.insert(Space::new(session));
@@ -205,20 +206,9 @@ unsafe fn write(
     args: &[u64],
 ) -> Result<(), EncodeError> {
     let (ptr, room) = space.room(session);
-    if room < HEADER_SIZE {
-        return Err(EncodeError::Overflow { needed: 0 });
-    }
     // SAFETY: the room belongs to this stream alone: the host is not told of it before the hand-over. The arguments
     // are the caller's promise.
-    unsafe {
-        let mut writer = Writer::from_raw(ptr.add(HEADER_SIZE), room - HEADER_SIZE);
-        encode_request(cmd, args, &mut writer);
-        writer.pad_to(8);
-        let length = HEADER_SIZE + writer.finish()?;
-        let header = Header { opcode: cmd.opcode, flags: 0, length: length as u32 };
-        ptr.cast::<u64>().write(header.to_word().to_le());
-        space.end += length;
-    }
+    space.end += unsafe { frame::write(ptr, room, cmd.opcode, |w| encode_request(cmd, args, w))? };
     Ok(())
 }
 

@@ -106,7 +106,7 @@ impl World {
 fn walk(mut bytes: &[u8], seen: &mut Vec<u64>) {
     while !bytes.is_empty() {
         let header = Header::from_word(u64::from_le_bytes(bytes[..8].try_into().unwrap()));
-        assert!(header.length % 8 == 0 && header.length as usize <= bytes.len(), "{header:?}");
+        assert!(header.length.is_multiple_of(8) && header.length as usize <= bytes.len(), "{header:?}");
         seen.push(if header.opcode == commands::VK_CMD_DRAW.opcode {
             u32::from_le_bytes(bytes[16..20].try_into().unwrap()).into()
         } else {

@@ -101,8 +101,8 @@ impl Config {
     /// # Errors
     /// When it cannot be read, has unknown keys, or values that cannot be.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, &path.display().to_string())
     }
 
@@ -219,7 +219,8 @@ impl FromStr for Size {
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let wrong = || ConfigError::Value(format!("`{text}` is not a size; write bytes or KiB, MiB, GiB"));
-        let digits = text.trim_start().find(|c: char| !c.is_ascii_digit()).map(|at| text.trim_start().split_at(at));
+        let digits =
+            text.trim_start().find(|c: char| !c.is_ascii_digit()).map(|at| text.trim_start().split_at(at));
         let (number, unit) = digits.unwrap_or((text.trim(), ""));
         let number: u64 = number.parse().map_err(|_| wrong())?;
         let shift = match unit.trim() {
@@ -235,6 +236,7 @@ impl FromStr for Size {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -42,7 +42,8 @@ fn broker_when_killed_takes_its_sessions_along() {
     renderer.wait().expect("the broker ends");
     // Nobody may reap it in a container without an init process: a zombie is an end, too.
     let ended = |pid: u32| {
-        fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.rsplit(") ").next().is_some_and(|s| s.starts_with('Z')))
+        fs::read_to_string(format!("/proc/{pid}/stat"))
+            .map_or(true, |stat| stat.rsplit(") ").next().is_some_and(|s| s.starts_with('Z')))
     };
     assert!(wait_for(|| children.iter().all(|pid| ended(*pid))));
 }
@@ -80,7 +81,7 @@ fn guest_when_its_versions_differ_is_refused_with_both() {
     let renderer = Renderer::start(&[]);
     let mut versions = VERSIONS;
     versions.table_hash ^= 1;
-    let error = vw_transport::connect(renderer.socket(), &Hello::new(versions, "old")).err().expect("refused");
+    let error = vw_transport::connect(renderer.socket(), &Hello::new(versions, "old")).expect_err("refused");
     let text = error.to_string();
     assert!(text.contains(&format!("{:016x}", VERSIONS.table_hash)), "{text}");
     assert!(text.contains(&format!("{:016x}", versions.table_hash)), "{text}");
@@ -102,11 +103,43 @@ fn guest_when_it_disappears_has_everything_freed_within_a_second() {
     assert!(wait_for(|| renderer.children().is_empty()));
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     assert!(
-        renderer.logs(&["everything of the guest is freed", "Buffer 10", "DeviceMemory 1", "memory_bytes=8192"]),
+        renderer.logs(&[
+            "everything of the guest is freed",
+            "Buffer 10",
+            "DeviceMemory 1",
+            "memory_bytes=8192"
+        ]),
         "{}",
         renderer.log()
     );
-    assert!(renderer.logs(&["session ended", "program=\"test-guest\"", "guest disconnected"]), "{}", renderer.log());
+    assert!(
+        renderer.logs(&["session ended", "program=\"test-guest\"", "guest disconnected"]),
+        "{}",
+        renderer.log()
+    );
+}
+
+#[test]
+fn control_when_asked_lists_the_sessions() {
+    let renderer = Renderer::start(&[]);
+    let mut guest = renderer.connect();
+    guest.create_device().unwrap();
+    assert_eq!(guest.allocate(1, 0), Ok(0));
+    let ask = || vw_host_renderer::control::sessions(&renderer.socket()).unwrap();
+    assert!(wait_for(|| ask().first().is_some_and(|session| session.memory == 8192)), "{:?}", ask());
+    let sessions = ask();
+    assert_eq!(sessions.len(), 1);
+    assert_eq!((sessions[0].number, sessions[0].pid), (1, renderer.children()[0]));
+    assert_eq!((sessions[0].guest_pid, sessions[0].program.as_str()), (std::process::id(), "test-guest"));
+    // The device, its queue, the memory.
+    assert_eq!(sessions[0].objects, 3);
+    drop(guest);
+    assert!(wait_for(|| ask().is_empty()));
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_vwctl"))
+        .args(["--socket", &format!("unix:{}", renderer.socket().display()), "status"])
+        .output()
+        .unwrap();
+    assert!(output.status.success() && output.stdout.starts_with(b"SESSION"), "{output:?}");
 }
 
 #[test]
@@ -139,7 +172,7 @@ fn leave_early(socket: &Path, number: usize) {
             0 => Ok(()),
             1 => stream.write_all(&hello[..hello.len() / 2]),
             2 => stream.write_all(&hello),
-            _ => stream.write_all(&vec![number as u8; 100]),
+            _ => stream.write_all(&[number as u8; 100]),
         };
         return;
     }
@@ -164,7 +197,8 @@ fn broker_when_1000_guests_die_at_any_moment_leaks_nothing() {
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let socket = &socket;
-                scope.spawn(move || (thread..count).step_by(4).for_each(|number| leave_early(socket, number)));
+                scope
+                    .spawn(move || (thread..count).step_by(4).for_each(|number| leave_early(socket, number)));
             }
         });
         assert!(wait_for(|| renderer.children().is_empty()), "{:?}\n{}", renderer.children(), renderer.log());

@@ -73,7 +73,9 @@ fn record_commands(guest: &mut Guest) {
 
 fn begin(guest: &mut Guest) {
     let info = vk::CommandBufferBeginInfo::default();
-    guest.command(&commands::VK_BEGIN_COMMAND_BUFFER, &[dispatchable(1), std::ptr::from_ref(&info) as u64]).unwrap();
+    guest
+        .command(&commands::VK_BEGIN_COMMAND_BUFFER, &[dispatchable(1), std::ptr::from_ref(&info) as u64])
+        .unwrap();
 }
 
 /// A stream for command buffer `id` with these records.
@@ -142,7 +144,9 @@ fn session_when_record_lengths_are_wrong_ends() {
 #[test]
 fn session_when_handles_are_wrong_ends_with_the_handle() {
     let destroy = &commands::VK_DESTROY_BUFFER;
-    for (id, needle) in [(2, "Buffer 0x2"), (1 | 1 << 32, "Buffer 0x100000001"), (u64::MAX, "0xffffffffffffffff")] {
+    for (id, needle) in
+        [(2, "Buffer 0x2"), (1 | 1 << 32, "Buffer 0x100000001"), (u64::MAX, "0xffffffffffffffff")]
+    {
         let text = violates(|guest| {
             assert_eq!(guest.create_device(), Ok(0));
             guest.create_buffer(1).unwrap();
@@ -200,7 +204,11 @@ fn record_when_sent_in_parts_is_executed_and_parts_are_checked() {
     let end = in_process(|guest| {
         let mut whole = record(op::FACTS, &[]);
         whole.resize(8, 0);
-        let last = [Header { opcode: op::FRAGMENT, flags: FLAG_LAST, length: 16 }.to_word().to_le_bytes().to_vec(), whole].concat();
+        let last = [
+            Header { opcode: op::FRAGMENT, flags: FLAG_LAST, length: 16 }.to_word().to_le_bytes().to_vec(),
+            whole,
+        ]
+        .concat();
         guest.push(&last).unwrap();
         assert!(common::wait_for(|| guest.connection.region.control().reply_seq() == 1));
     });
@@ -244,7 +252,9 @@ fn command_buffer_when_a_handle_is_bad_is_poisoned_alone_until_recorded_anew() {
 
 #[test]
 fn stream_when_its_structure_is_wrong_ends_the_session() {
-    let header = |length| Header { opcode: commands::VK_CMD_DRAW.opcode, flags: 0, length }.to_word().to_le_bytes().to_vec();
+    let header = |length| {
+        Header { opcode: commands::VK_CMD_DRAW.opcode, flags: 0, length }.to_word().to_le_bytes().to_vec()
+    };
     let mut cut = fill(1);
     cut.truncate(16);
     cut[4..8].copy_from_slice(&16_u32.to_le_bytes());
@@ -299,14 +309,17 @@ fn valid_session() -> Vec<Vec<u8>> {
         .command_pool(vk::Handle::from_raw(1))
         .command_buffer_count(1);
     let buffer = dispatchable(1);
-    let allocate = [dispatchable(1), std::ptr::from_ref(&allocate) as u64, std::ptr::from_ref(&buffer) as u64];
+    let allocate =
+        [dispatchable(1), std::ptr::from_ref(&allocate) as u64, std::ptr::from_ref(&buffer) as u64];
     let begin = vk::CommandBufferBeginInfo::default();
     let begin = [dispatchable(1), std::ptr::from_ref(&begin) as u64];
-    let command = |command: &vw_wire_protocol::schema::Command, args: &[u64]| record(command.opcode, &request(command, args));
+    let command = |command: &vw_wire_protocol::schema::Command, args: &[u64]| {
+        record(command.opcode, &request(command, args))
+    };
     let mut device = 1_u32.to_le_bytes().to_vec();
     device.extend_from_slice(&[0; 16]);
     device.extend_from_slice(&1_u64.to_le_bytes());
-    device.extend_from_slice(&common::create_device_request(1));
+    device.extend_from_slice(&common::create_device_request(1, 0));
     vec![
         record(op::FACTS, &[]),
         record(op::CREATE_DEVICE, &device),
@@ -377,9 +390,16 @@ fn session_when_records_are_random_never_crashes() {
             for _ in 0..8 {
                 let opcode = random(&mut state) as u16 % 700;
                 let length = random(&mut state) as usize % 200;
-                let payload: Vec<u8> = (0..length)
-                    .map(|_| if random(&mut state).is_multiple_of(2) { 0 } else { random(&mut state) as u8 % 4 })
-                    .collect();
+                let payload: Vec<u8> =
+                    (0..length)
+                        .map(|_| {
+                            if random(&mut state).is_multiple_of(2) {
+                                0
+                            } else {
+                                random(&mut state) as u8 % 4
+                            }
+                        })
+                        .collect();
                 if guest.push(&record(opcode, &payload)).is_err() {
                     break;
                 }
@@ -405,7 +425,11 @@ fn broker_when_guests_are_hostile_logs_reasons_and_serves_others() {
         hostile.connection.peer.last_words().as_deref(),
         Some("protocol violation: unknown opcode 0xefff")
     );
-    assert!(renderer.logs(&["session ended", "protocol violation", "unknown opcode 0xefff"]), "{}", renderer.log());
+    assert!(
+        renderer.logs(&["session ended", "protocol violation", "unknown opcode 0xefff"]),
+        "{}",
+        renderer.log()
+    );
     assert_eq!(ret(&witness.call(op::ALLOCATE_MEMORY, &allocate_payload(1, 4096, 0, 1)).unwrap()), 0);
     assert_eq!(renderer.children().len(), 1);
 }

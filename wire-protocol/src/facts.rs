@@ -231,4 +231,5 @@ fn known(root: &'static Struct, s_type: i32) -> Option<&'static Struct> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests;

@@ -248,6 +248,10 @@ pub struct Command {
     pub param_count: u8,
     /// Return type.
     pub ret: Ret,
+    /// What it returns when there is no host any more: `VK_ERROR_DEVICE_LOST`; above a device, where the specification
+    /// does not list that, `VK_ERROR_INITIALIZATION_FAILED` or `VK_ERROR_OUT_OF_HOST_MEMORY`; `VK_SUCCESS` for commands
+    /// that list no error at all, which programs do not expect to fail.
+    pub lost: i32,
     /// How the guest sends it.
     pub class: Class,
     /// Answers depend on the request's bytes alone, so that the guest may keep them.

@@ -40,6 +40,7 @@ const fn command(params: &'static [Op], param_count: u8, ret: Ret) -> Command {
         params,
         param_count,
         ret,
+        lost: 0,
         class: Class::Call,
         memo: false,
         provided_by: &[],

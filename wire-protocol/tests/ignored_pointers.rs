@@ -9,10 +9,13 @@ use std::ptr::{from_ref, with_exposed_provenance, without_provenance};
 use ash::vk::{self, Handle};
 use common::host::Objects;
 use common::written;
-use vw_wire_protocol::codec::{Arena, Reader, decode_request, encode_request};
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::codec::{
+    Arena, Mode, NoHandles, Reader, decode_request, decode_struct, encode_request, encode_struct,
+};
 use vw_wire_protocol::generated::handles::HandleType;
-use vw_wire_protocol::schema::Command;
+use vw_wire_protocol::generated::{commands, structs};
+use vw_wire_protocol::rules::{Hook, Rule};
+use vw_wire_protocol::schema::{Command, Count, Dir, Elem, Op, Pointer, Struct};
 
 /// A pointer that faults when it is followed.
 fn garbage<T>() -> *const T {
@@ -39,16 +42,16 @@ fn send<T>(cmd: &'static Command, rest: &[u64], i: usize, look: impl FnOnce(&T))
 
 #[test]
 fn buffer_and_image_when_exclusive_send_no_queue_families() {
-    let mut id = 3u64;
+    let id = 3u64;
     let mut info = vk::BufferCreateInfo { queue_family_index_count: 1000, ..Default::default() };
     info.p_queue_family_indices = garbage();
-    let rest = [slot(&info), 0, slot(&mut id)];
+    let rest = [slot(&info), 0, slot(&id)];
     send(&commands::VK_CREATE_BUFFER, &rest, 1, |b: &vk::BufferCreateInfo<'_>| {
         assert!(b.p_queue_family_indices.is_null());
     });
     let mut info = vk::ImageCreateInfo { queue_family_index_count: 1000, ..Default::default() };
     info.p_queue_family_indices = garbage();
-    let rest = [slot(&info), 0, slot(&mut id)];
+    let rest = [slot(&info), 0, slot(&id)];
     send(&commands::VK_CREATE_IMAGE, &rest, 1, |i: &vk::ImageCreateInfo<'_>| {
         assert!(i.p_queue_family_indices.is_null());
     });
@@ -56,11 +59,11 @@ fn buffer_and_image_when_exclusive_send_no_queue_families() {
 
 #[test]
 fn framebuffer_when_imageless_sends_no_attachments() {
-    let mut id = 3u64;
+    let id = 3u64;
     let mut info = vk::FramebufferCreateInfo { attachment_count: 7, ..Default::default() };
     info.flags = vk::FramebufferCreateFlags::IMAGELESS;
     info.p_attachments = garbage();
-    let rest = [slot(&info), 0, slot(&mut id)];
+    let rest = [slot(&info), 0, slot(&id)];
     send(&commands::VK_CREATE_FRAMEBUFFER, &rest, 1, |f: &vk::FramebufferCreateInfo<'_>| {
         assert!(f.p_attachments.is_null() && f.attachment_count == 7);
     });
@@ -94,13 +97,13 @@ fn write_when_of_one_type_sends_only_that_array() {
 
 #[test]
 fn set_layout_when_the_type_has_no_sampler_sends_none() {
-    let mut id = 3u64;
+    let id = 3u64;
     let mut binding = vk::DescriptorSetLayoutBinding { descriptor_count: 9, ..Default::default() };
     binding.descriptor_type = vk::DescriptorType::UNIFORM_BUFFER;
     binding.p_immutable_samplers = garbage();
     let bindings = [binding];
     let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
-    let rest = [slot(&info), 0, slot(&mut id)];
+    let rest = [slot(&info), 0, slot(&id)];
     let cmd = &commands::VK_CREATE_DESCRIPTOR_SET_LAYOUT;
     send(cmd, &rest, 1, |i: &vk::DescriptorSetLayoutCreateInfo<'_>| {
         // SAFETY: one binding was sent.
@@ -110,13 +113,15 @@ fn set_layout_when_the_type_has_no_sampler_sends_none() {
 
 #[test]
 fn pipelines_when_created_together_are_judged_one_by_one() {
-    let mut ids = [3u64, 4];
+    let ids = [3u64, 4];
     let stages = [vk::PipelineShaderStageCreateInfo::default()
         .stage(vk::ShaderStageFlags::VERTEX)
         .module(vk::ShaderModule::from_raw(9))
         .name(c"main")];
-    let mut vertex_input = vk::PipelineVertexInputStateCreateInfo::default();
-    vertex_input.p_vertex_attribute_descriptions = without_provenance(usize::MAX);
+    let vertex_input = vk::PipelineVertexInputStateCreateInfo {
+        p_vertex_attribute_descriptions: without_provenance(usize::MAX),
+        ..Default::default()
+    };
     let assembly = vk::PipelineInputAssemblyStateCreateInfo::default();
     let discard = vk::PipelineRasterizationStateCreateInfo::default().rasterizer_discard_enable(true);
     let mut without = vk::GraphicsPipelineCreateInfo::default()
@@ -150,7 +155,7 @@ fn pipelines_when_created_together_are_judged_one_by_one() {
         .render_pass(vk::RenderPass::from_raw(8));
 
     let infos = [without, with];
-    let rest = [0, 2, slot(&infos), 0, slot(&mut ids)];
+    let rest = [0, 2, slot(&infos), 0, slot(&ids)];
     let cmd = &commands::VK_CREATE_GRAPHICS_PIPELINES;
     send(cmd, &rest, 3, |infos: &[vk::GraphicsPipelineCreateInfo<'_>; 2]| {
         let [without, with] = infos;
@@ -163,4 +168,50 @@ fn pipelines_when_created_together_are_judged_one_by_one() {
         assert!(viewport.p_viewports.is_null() && viewport.p_scissors.is_null());
         assert_eq!(viewport.viewport_count, 4);
     });
+}
+
+/// A pipeline, then a viewport state that belongs to none.
+static PIPELINE_AND_VIEWPORT: Struct = Struct {
+    name: "PipelineAndViewport",
+    size: 16,
+    align: 8,
+    s_type: None,
+    ops: &[
+        to(0, &structs::VK_GRAPHICS_PIPELINE_CREATE_INFO),
+        to(8, &structs::VK_PIPELINE_VIEWPORT_STATE_CREATE_INFO),
+    ],
+    extended_by: &[],
+    min_wire: 2,
+    hook: Hook::None,
+    provided_by: &[],
+};
+
+const fn to(off: u16, desc: &'static Struct) -> Op {
+    Op::Pointer(Pointer {
+        off,
+        elem: Elem::Struct(desc),
+        count: Count::One,
+        dir: Dir::In,
+        rule: Rule::Always,
+    })
+}
+
+#[test]
+fn state_of_a_pipeline_when_left_no_longer_counts() {
+    let dynamic = [vk::DynamicState::VIEWPORT];
+    let dynamic = vk::PipelineDynamicStateCreateInfo::default().dynamic_states(&dynamic);
+    let pipeline = vk::GraphicsPipelineCreateInfo::default().dynamic_state(&dynamic);
+    let viewports = [vk::Viewport::default()];
+    let viewport = vk::PipelineViewportStateCreateInfo::default().viewports(&viewports);
+    let both = [slot(&pipeline), slot(&viewport)];
+    let arena = Arena::default();
+    // SAFETY: both pointers are to such structures.
+    unsafe {
+        let bytes = written(|w| encode_struct(&PIPELINE_AND_VIEWPORT, both.as_ptr().cast(), Mode::Full, w));
+        let mut r = Reader::new(&bytes);
+        let back = decode_struct(&PIPELINE_AND_VIEWPORT, Mode::Full, &mut r, &arena, &mut NoHandles);
+        let [_, viewport] = back.expect("whole").cast::<[usize; 2]>().read();
+        let viewport = with_exposed_provenance::<vk::PipelineViewportStateCreateInfo<'_>>(viewport);
+        assert!(!(*viewport).p_viewports.is_null());
+    }
 }

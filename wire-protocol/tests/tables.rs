@@ -81,12 +81,12 @@ fn byte_when_in_a_structure_belongs_to_one_op() {
             owner[8..16].fill(1);
         }
         // Arms of a union share their bytes.
-        let mut take = |op: &Op, shared: &mut Vec<u8>| {
+        let take = |op: &Op, shared: &mut Vec<u8>| {
             if let Some((off, len)) = extent(op) {
                 assert!(len > 0 && off + len <= size, "{name}: {off}+{len} in {size} bytes");
-                for i in off..off + len {
-                    assert_eq!(shared[i], 0, "{name}: byte {i} is carried twice");
-                    shared[i] = 1;
+                for (i, owned) in shared.iter_mut().enumerate().skip(off).take(len) {
+                    assert_eq!(*owned, 0, "{name}: byte {i} is carried twice");
+                    *owned = 1;
                 }
             }
         };

@@ -28,7 +28,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         return Err(Error::Message(hint));
     };
     let mut command = workspace.cargo();
-    command.args(["run", "--release", "--quiet", "--package", "vw-codegen", "--", "--registry"]).arg(registry);
+    command
+        .args(["run", "--release", "--quiet", "--package", "vw-codegen", "--", "--registry"])
+        .arg(registry);
     if options.check {
         command.arg("--check");
     }

@@ -32,7 +32,10 @@ fn missing<'a>(wanted: &[&'a str]) -> Vec<&'a str> {
 /// Installs the packages that are missing when running as root; names them, with the command, otherwise.
 pub(crate) fn ensure(wanted: &[&str]) -> Result<()> {
     if !process::exists("apt-get") {
-        eprintln!("xtask: not Debian or Ubuntu: make sure that what these packages hold is there: {}", wanted.join(" "));
+        eprintln!(
+            "xtask: not Debian or Ubuntu: make sure that what these packages hold is there: {}",
+            wanted.join(" ")
+        );
         return Ok(());
     }
     let missing = missing(wanted);

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that must pass.
 
 use crate::process::{self, Result};
-use crate::workspace::Workspace;
 use crate::setup;
+use crate::workspace::Workspace;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

@@ -33,7 +33,7 @@ struct Options {
     /// Decode and validate only; needs no GPU
     #[arg(long)]
     null: bool,
-    /// What is logged: error, warn, info, debug, trace, or a filter [default: info]
+    /// What is logged: error, warn, info, debug, trace, or a filter [default: `VW_LOG`, else info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
     /// Most sessions at a time [default: 64]
@@ -69,7 +69,7 @@ impl Options {
         }
         config.device = self.device.or(config.device);
         config.null |= self.null;
-        config.log = self.log.unwrap_or(config.log);
+        config.log = self.log.or_else(|| std::env::var("VW_LOG").ok()).unwrap_or(config.log);
         config.max_sessions = self.max_sessions.unwrap_or(config.max_sessions);
         Ok(config)
     }
@@ -105,7 +105,12 @@ fn start_log(filter: &str) {
         EnvFilter::new("info")
     });
     let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color)
+        .with_target(false)
+        .init();
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {

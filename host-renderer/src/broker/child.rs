@@ -10,6 +10,7 @@ use std::time::Instant;
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal};
 
+use crate::control::SessionInfo;
 use crate::session::end::End;
 use crate::session::status::{Lines, Status};
 
@@ -25,6 +26,8 @@ pub(super) struct SessionProcess {
     lines: Lines,
     guest: Option<(u32, String)>,
     reason: Option<String>,
+    /// Objects, bytes of memory, records.
+    held: (u32, u64, u64),
     started: Instant,
 }
 
@@ -48,7 +51,16 @@ impl SessionProcess {
             rustix::fs::fcntl_setfl(pipe, flags | OFlags::NONBLOCK)?;
         }
         tracing::debug!(session = number, pid = child.id(), "session process started");
-        Ok(Self { number, child, pipe, lines: Lines::default(), guest: None, reason: None, started: Instant::now() })
+        Ok(Self {
+            number,
+            child,
+            pipe,
+            lines: Lines::default(),
+            guest: None,
+            reason: None,
+            held: (0, 0, 0),
+            started: Instant::now(),
+        })
     }
 
     /// What it tells; readable when there is something.
@@ -73,6 +85,22 @@ impl SessionProcess {
         }
     }
 
+    /// What is known of it.
+    pub(super) fn info(&self) -> SessionInfo {
+        let (guest_pid, program) = self.guest.clone().unwrap_or_default();
+        let (objects, memory, records) = self.held;
+        SessionInfo {
+            number: self.number,
+            pid: self.child.id(),
+            guest_pid,
+            age_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            objects,
+            memory,
+            records,
+            program,
+        }
+    }
+
     /// Asks it to end.
     pub(super) fn terminate(&self) {
         if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
@@ -83,7 +111,11 @@ impl SessionProcess {
 
     /// Ends it.
     pub(super) fn kill(mut self) {
-        tracing::warn!(session = self.number, pid = self.child.id(), "a session process did not end in time: killed");
+        tracing::warn!(
+            session = self.number,
+            pid = self.child.id(),
+            "a session process did not end in time: killed"
+        );
         let _ = self.child.kill();
         if let Ok(status) = self.child.wait() {
             self.read();
@@ -102,9 +134,10 @@ impl SessionProcess {
                     return;
                 }
                 Ok(count) => {
-                    let (guest, reason) = (&mut self.guest, &mut self.reason);
+                    let (guest, reason, held) = (&mut self.guest, &mut self.reason, &mut self.held);
                     self.lines.take(&bytes[..count], |status| match status {
                         Status::Guest { pid, program } => *guest = Some((pid, program)),
+                        Status::Held { objects, memory, records } => *held = (objects, memory, records),
                         Status::End(text) => *reason = Some(text),
                     });
                 }

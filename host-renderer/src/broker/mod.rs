@@ -5,9 +5,11 @@
 
 mod child;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +22,7 @@ use vw_transport::{BindError, Listener};
 
 use self::child::SessionProcess;
 use crate::config::{Config, ConfigError, Listen};
+use crate::control;
 use crate::session::greet::VERSIONS;
 
 /// How long session processes may take to end when the broker does.
@@ -49,6 +52,16 @@ pub enum BrokerError {
 
 fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> BrokerError {
     move |source| BrokerError::System { what, source }
+}
+
+/// The control socket, for the user of the broker alone.
+fn listen_for_control(socket: &Path) -> Result<Listener, BrokerError> {
+    let path = control::path(socket);
+    let listener = Listener::bind(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+        .map_err(system("protect the control socket"))?;
+    listener.set_nonblocking(true).map_err(system("use the control socket"))?;
+    Ok(listener)
 }
 
 /// Signals that the broker acts on.
@@ -83,6 +96,8 @@ impl Signals {
 #[derive(Debug)]
 pub struct Broker {
     listener: Listener,
+    /// Where `vwctl` asks.
+    control: Listener,
     signals: Signals,
     config: Config,
     /// The configuration as session processes read it.
@@ -102,8 +117,18 @@ impl Broker {
         let signals = Signals::register().map_err(system("handle signals"))?;
         let listener = Listener::bind(path)?;
         listener.set_nonblocking(true).map_err(system("use the listening socket"))?;
+        let control = listen_for_control(path)?;
         let handed_on = config.to_toml()?;
-        Ok(Self { listener, signals, config, handed_on, sessions: Vec::new(), next: 1, paused_until: None })
+        Ok(Self {
+            listener,
+            control,
+            signals,
+            config,
+            handed_on,
+            sessions: Vec::new(),
+            next: 1,
+            paused_until: None,
+        })
     }
 
     /// Serves until SIGTERM or SIGINT, then ends all sessions and removes the socket.
@@ -117,6 +142,7 @@ impl Broker {
             self.signals.clear();
             self.sessions.retain_mut(|session| !session.look());
             self.accept();
+            self.answer_control();
         }
         self.shut_down();
         Ok(())
@@ -126,11 +152,18 @@ impl Broker {
     fn wait(&self) -> Result<(), Errno> {
         let paused = self.paused_until.map(|until| until.saturating_duration_since(Instant::now()));
         let mut fds = vec![PollFd::new(&self.signals.wake, PollFlags::IN)];
-        fds.extend(self.sessions.iter().filter_map(|session| session.pipe()).map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
+        fds.extend(
+            self.sessions
+                .iter()
+                .filter_map(SessionProcess::pipe)
+                .map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)),
+        );
+        fds.push(PollFd::from_borrowed_fd(self.control.as_fd(), PollFlags::IN));
         if paused.is_none() {
             fds.push(PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN));
         }
-        let timeout = paused.map(|time| Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos().max(1_000_000)) });
+        let timeout =
+            paused.map(|time| Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos().max(1_000_000)) });
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error),
@@ -139,7 +172,9 @@ impl Broker {
 
     /// Takes all guests that wait.
     fn accept(&mut self) {
-        if self.paused_until.take_if(|until| Instant::now() >= *until).is_none() && self.paused_until.is_some() {
+        if self.paused_until.take_if(|until| Instant::now() >= *until).is_none()
+            && self.paused_until.is_some()
+        {
             return;
         }
         loop {
@@ -162,6 +197,19 @@ impl Broker {
             match SessionProcess::start(number, stream, &self.handed_on) {
                 Ok(session) => self.sessions.push(session),
                 Err(error) => return self.pause("start a session process", &error),
+            }
+        }
+    }
+
+    /// Tells everybody who asks what the sessions are, and waits for nobody: who does not read gets what fits.
+    fn answer_control(&self) {
+        while let Ok(mut stream) = self.control.accept() {
+            let mut text = String::new();
+            for session in &self.sessions {
+                session.info().write(&mut text);
+            }
+            if stream.set_nonblocking(true).is_ok() {
+                let _ = stream.write_all(text.as_bytes());
             }
         }
     }

@@ -150,7 +150,8 @@ fn queue_families(gpu: &Gpu) -> Vec<Chain> {
 }
 
 fn format_facts(gpu: &Gpu) -> Vec<FormatFact> {
-    let wide = gpu.offer.api_version >= vk::API_VERSION_1_3 || gpu.offer.host_has("VK_KHR_format_feature_flags2");
+    let wide =
+        gpu.offer.api_version >= vk::API_VERSION_1_3 || gpu.offer.host_has("VK_KHR_format_feature_flags2");
     let fact = |format: i32| {
         let mut three = vk::FormatProperties3::default();
         let mut properties = vk::FormatProperties2::default();
@@ -166,7 +167,8 @@ fn format_facts(gpu: &Gpu) -> Vec<FormatFact> {
             );
         };
         let narrow = properties.format_properties;
-        let features = [narrow.linear_tiling_features, narrow.optimal_tiling_features, narrow.buffer_features];
+        let features =
+            [narrow.linear_tiling_features, narrow.optimal_tiling_features, narrow.buffer_features];
         let features = features.map(vk::FormatFeatureFlags::as_raw);
         let features2 = if wide {
             [three.linear_tiling_features, three.optimal_tiling_features, three.buffer_features]
@@ -197,7 +199,8 @@ fn patch_properties(properties: &mut Chain, gpu: &Gpu) {
         set_text(&mut driver.driver_name, "vw");
         set_text(&mut driver.driver_info, &info);
     }
-    if let Some(body) = properties.body_mut(vk::StructureType::PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES.as_raw()) {
+    if let Some(body) = properties.body_mut(vk::StructureType::PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES.as_raw())
+    {
         // SAFETY: the body is of this structure type.
         let driver = unsafe { body.get_mut::<vk::PhysicalDeviceVulkan12Properties<'_>>() };
         let info = info(&driver.driver_name, &driver.driver_info);
@@ -214,7 +217,9 @@ fn patch_memory(memory: &mut Chain, import: &Import, window: u64) {
     let root = unsafe { memory.root_mut().get_mut::<vk::PhysicalDeviceMemoryProperties2<'_>>() };
     let properties = &mut root.memory_properties;
     let mut served: BTreeMap<usize, u64> = BTreeMap::new();
-    for (index, ty) in properties.memory_types.iter_mut().enumerate().take(properties.memory_type_count as usize) {
+    for (index, ty) in
+        properties.memory_types.iter_mut().enumerate().take(properties.memory_type_count as usize)
+    {
         if import.serves(index as u32) {
             served.insert(ty.heap_index as usize, 0);
         } else {

@@ -13,7 +13,8 @@ use super::Gpu;
 pub const EXTENSION: &CStr = c"VK_EXT_external_memory_host";
 
 /// The handle type of imported pages.
-pub const HANDLE_TYPE: vk::ExternalMemoryHandleTypeFlags = vk::ExternalMemoryHandleTypeFlags::HOST_ALLOCATION_EXT;
+pub const HANDLE_TYPE: vk::ExternalMemoryHandleTypeFlags =
+    vk::ExternalMemoryHandleTypeFlags::HOST_ALLOCATION_EXT;
 
 /// Pattern that the GPU writes in the trial.
 const PATTERN: u32 = 0x7677_1234;
@@ -72,7 +73,10 @@ pub fn alignment(gpu: &Gpu) -> Result<u64, String> {
 pub fn probe(gpu: &Gpu, window: (NonNull<u8>, usize), alignment: u64) -> Result<Import, String> {
     let length = alignment.max(4096);
     if (window.1 as u64) < length {
-        return Err(format!("the memory window of {} bytes is smaller than one import ({length} bytes)", window.1));
+        return Err(format!(
+            "the memory window of {} bytes is smaller than one import ({length} bytes)",
+            window.1
+        ));
     }
     let trial = Trial::new(gpu)?;
     let memory = gpu.memory_properties();
@@ -115,9 +119,13 @@ impl<'a> Trial<'a> {
         // SAFETY: the instance and its physical device are live.
         let families = unsafe { gpu.instance.get_physical_device_queue_family_properties(gpu.physical) };
         let useful = vk::QueueFlags::GRAPHICS | vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER;
-        let family = families.iter().position(|f| f.queue_flags.intersects(useful)).ok_or("the device has no queue")?;
+        let family = families
+            .iter()
+            .position(|f| f.queue_flags.intersects(useful))
+            .ok_or("the device has no queue")?;
         let family = family as u32;
-        let queue = [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])];
+        let queue =
+            [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])];
         let names = [EXTENSION.as_ptr()];
         let info = vk::DeviceCreateInfo::default().queue_create_infos(&queue).enabled_extension_names(&names);
         // SAFETY: the structures are valid for the call, the device has the extension.
@@ -140,9 +148,7 @@ impl<'a> Trial<'a> {
                 &mut properties,
             )
         };
-        result
-            .result()
-            .map_err(|result| format!("refuses the pages: {result}"))?;
+        result.result().map_err(|result| format!("refuses the pages: {result}"))?;
         if properties.memory_type_bits & 1 << index == 0 {
             return Err("is not among those that the driver imports".to_owned());
         }
@@ -162,9 +168,16 @@ impl<'a> Trial<'a> {
         result
     }
 
-    fn write(&self, memory: vk::DeviceMemory, address: *mut u32, length: u64, index: u32) -> Result<(), String> {
+    fn write(
+        &self,
+        memory: vk::DeviceMemory,
+        address: *mut u32,
+        length: u64,
+        index: u32,
+    ) -> Result<(), String> {
         let device = &self.device;
-        let failed = |command: &'static str| move |result: vk::Result| format!("fails at {command}: {result}");
+        let failed =
+            |command: &'static str| move |result: vk::Result| format!("fails at {command}: {result}");
         let mut external = vk::ExternalMemoryBufferCreateInfo::default().handle_types(HANDLE_TYPE);
         let info = vk::BufferCreateInfo::default()
             .size(length)

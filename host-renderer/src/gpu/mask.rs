@@ -160,7 +160,8 @@ mod tests {
     #[test]
     fn enabled_when_a_masked_feature_is_asked_for_finds_it() {
         let find = |host_image_copy| {
-            let mut host_copy = vk::PhysicalDeviceHostImageCopyFeaturesEXT { host_image_copy, ..Default::default() };
+            let mut host_copy =
+                vk::PhysicalDeviceHostImageCopyFeaturesEXT { host_image_copy, ..Default::default() };
             let one = vk::PhysicalDeviceVulkan11Features {
                 multiview: 1,
                 p_next: ptr::from_mut(&mut host_copy).cast(),

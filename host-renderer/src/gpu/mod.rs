@@ -84,15 +84,16 @@ impl Gpu {
         if version < vk::API_VERSION_1_1 {
             return Err(GpuError::NoLoader("it implements Vulkan 1.0 only; 1.1 is needed".to_owned()));
         }
-        let instance = create_instance(&entry, version, program)?;
+        let instance = create_instance(&entry, program)?;
         // From here on an error leaks the instance, and the session process with it ends.
         // SAFETY: the instance is live.
-        let devices = unsafe { instance.enumerate_physical_devices() }.map_err(failed("vkEnumeratePhysicalDevices"))?;
+        let devices =
+            unsafe { instance.enumerate_physical_devices() }.map_err(failed("vkEnumeratePhysicalDevices"))?;
         let candidates: Vec<Candidate> = devices.iter().map(|&device| candidate(&instance, device)).collect();
         let chosen = select::choose(&candidates, device).map_err(GpuError::NoDevice)?;
         let physical = devices[chosen];
         let extensions = device_extensions(&instance, physical)?;
-        let api_version = candidates[chosen].api_version.min(version).min(REGISTRY_API_VERSION);
+        let api_version = candidates[chosen].api_version.min(REGISTRY_API_VERSION);
         let offer = Offer::new(api_version, extensions);
         let name = candidates[chosen].name.clone();
         Ok(Self { entry, instance, physical, offer, name, null })
@@ -134,7 +135,7 @@ fn load() -> Result<ash::Entry, GpuError> {
     unsafe { ash::Entry::load_from("libvulkan.so.1") }.map_err(|error| GpuError::NoLoader(error.to_string()))
 }
 
-fn create_instance(entry: &ash::Entry, version: u32, program: &str) -> Result<ash::Instance, GpuError> {
+fn create_instance(entry: &ash::Entry, program: &str) -> Result<ash::Instance, GpuError> {
     // SAFETY: a global command of a loaded Vulkan.
     let available = unsafe { entry.enumerate_instance_extension_properties(None) }
         .map_err(failed("vkEnumerateInstanceExtensionProperties"))?;
@@ -150,17 +151,23 @@ fn create_instance(entry: &ash::Entry, version: u32, program: &str) -> Result<as
     let application = vk::ApplicationInfo::default()
         .application_name(CStr::from_bytes_with_nul(&name).unwrap_or(c"vw guest"))
         .engine_name(c"vw")
-        .api_version(version.min(REGISTRY_API_VERSION));
-    let info = vk::InstanceCreateInfo::default().application_info(&application).enabled_extension_names(&names);
+        // A loader of 1.1 or later passes newer devices through, whatever its own version.
+        .api_version(REGISTRY_API_VERSION);
+    let info =
+        vk::InstanceCreateInfo::default().application_info(&application).enabled_extension_names(&names);
     // SAFETY: the structures are valid for the call.
     unsafe { entry.create_instance(&info, None) }.map_err(failed("vkCreateInstance"))
 }
 
-fn device_extensions(instance: &ash::Instance, device: vk::PhysicalDevice) -> Result<Vec<(String, u32)>, GpuError> {
+fn device_extensions(
+    instance: &ash::Instance,
+    device: vk::PhysicalDevice,
+) -> Result<Vec<(String, u32)>, GpuError> {
     // SAFETY: the instance and its physical device are live.
     let properties = unsafe { instance.enumerate_device_extension_properties(device) }
         .map_err(failed("vkEnumerateDeviceExtensionProperties"))?;
-    let name = |e: &vk::ExtensionProperties| e.extension_name_as_c_str().ok()?.to_str().ok().map(str::to_owned);
+    let name =
+        |e: &vk::ExtensionProperties| e.extension_name_as_c_str().ok()?.to_str().ok().map(str::to_owned);
     Ok(properties.iter().filter_map(|e| Some((name(e)?, e.spec_version))).collect())
 }
 

@@ -58,7 +58,11 @@ impl Candidate {
 pub fn choose(candidates: &[Candidate], wanted: Option<&str>) -> Result<usize, String> {
     let listed = || {
         let list: Vec<_> = candidates.iter().enumerate().map(|(i, c)| c.describe(i)).collect();
-        if list.is_empty() { "the host has no Vulkan device".to_owned() } else { format!("there are {}", list.join("; ")) }
+        if list.is_empty() {
+            "the host has no Vulkan device".to_owned()
+        } else {
+            format!("there are {}", list.join("; "))
+        }
     };
     let Some(wanted) = wanted else {
         let usable = candidates.iter().enumerate().filter(|(_, c)| c.usable() && !c.is_vw());
@@ -107,6 +111,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -155,7 +160,10 @@ mod tests {
     fn choose_when_absent_or_too_old_says_what_there_is() {
         let mut host = host();
         let error = choose(&host, Some("radeon")).unwrap_err();
-        assert!(error.contains("radeon") && error.contains("llvmpipe") && error.contains("0000:aa:00.0"), "{error}");
+        assert!(
+            error.contains("radeon") && error.contains("llvmpipe") && error.contains("0000:aa:00.0"),
+            "{error}"
+        );
         assert!(choose(&host, Some("5")).is_err());
         host[0].api_version = vk::API_VERSION_1_0;
         assert!(choose(&host, Some("0")).unwrap_err().contains("1.1"));

@@ -48,7 +48,7 @@ fn sizes() -> MutexGuard<'static, HashMap<u64, u64>> {
 }
 
 fn requirements(size: u64) -> vk::MemoryRequirements {
-    let size = size.max(1).checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX & !(ALIGNMENT - 1));
+    let size = size.max(1).checked_next_multiple_of(ALIGNMENT).unwrap_or(!(ALIGNMENT - 1));
     vk::MemoryRequirements { size, alignment: ALIGNMENT, memory_type_bits: 0b11 }
 }
 
@@ -74,7 +74,11 @@ unsafe extern "system" fn get_device_queue(_: vk::Device, _: u32, _: u32, out: *
     unsafe { out.write(vk::Queue::from_raw(fresh())) };
 }
 
-unsafe extern "system" fn get_device_queue2(_: vk::Device, _: *const vk::DeviceQueueInfo2<'_>, out: *mut vk::Queue) {
+unsafe extern "system" fn get_device_queue2(
+    _: vk::Device,
+    _: *const vk::DeviceQueueInfo2<'_>,
+    out: *mut vk::Queue,
+) {
     // SAFETY: the caller gives a place for the handle.
     unsafe { out.write(vk::Queue::from_raw(fresh())) };
 }
@@ -117,7 +121,12 @@ unsafe extern "system" fn allocate_memory(
     vk::Result::SUCCESS
 }
 
-unsafe extern "system" fn free_memory(_: vk::Device, _: vk::DeviceMemory, _: *const vk::AllocationCallbacks<'_>) {}
+unsafe extern "system" fn free_memory(
+    _: vk::Device,
+    _: vk::DeviceMemory,
+    _: *const vk::AllocationCallbacks<'_>,
+) {
+}
 
 unsafe extern "system" fn host_pointer_properties(
     _: vk::Device,
@@ -145,7 +154,11 @@ unsafe extern "system" fn create_buffer(
     vk::Result::SUCCESS
 }
 
-unsafe extern "system" fn destroy_buffer(_: vk::Device, buffer: vk::Buffer, _: *const vk::AllocationCallbacks<'_>) {
+unsafe extern "system" fn destroy_buffer(
+    _: vk::Device,
+    buffer: vk::Buffer,
+    _: *const vk::AllocationCallbacks<'_>,
+) {
     sizes().remove(&buffer.as_raw());
 }
 
@@ -153,7 +166,11 @@ fn requirements_of(handle: u64) -> vk::MemoryRequirements {
     requirements(sizes().get(&handle).copied().unwrap_or(0))
 }
 
-unsafe extern "system" fn buffer_requirements(_: vk::Device, buffer: vk::Buffer, out: *mut vk::MemoryRequirements) {
+unsafe extern "system" fn buffer_requirements(
+    _: vk::Device,
+    buffer: vk::Buffer,
+    out: *mut vk::MemoryRequirements,
+) {
     // SAFETY: the caller gives a place for the structure.
     unsafe { out.write(requirements_of(buffer.as_raw())) };
 }
@@ -173,13 +190,16 @@ unsafe extern "system" fn device_buffer_requirements(
     out: *mut vk::MemoryRequirements2<'_>,
 ) {
     // SAFETY: the caller gives valid structures; the inner one may be null in a hostile request.
-    unsafe { (*out).memory_requirements = requirements((*info).p_create_info.as_ref().map_or(0, |info| info.size)) };
+    unsafe {
+        (*out).memory_requirements = requirements((*info).p_create_info.as_ref().map_or(0, |info| info.size));
+    };
 }
 
 fn image_size(info: Option<&vk::ImageCreateInfo<'_>>) -> u64 {
     let Some(info) = info else { return 0 };
     let extent = info.extent;
-    let factors = [extent.width, extent.height, extent.depth, info.array_layers, info.samples.as_raw().max(1)];
+    let factors =
+        [extent.width, extent.height, extent.depth, info.array_layers, info.samples.as_raw().max(1)];
     let texels = factors.into_iter().fold(TEXEL, |product, factor| product.saturating_mul(factor.into()));
     // A chain of mipmaps adds a third.
     texels.saturating_add(texels / 3)
@@ -200,11 +220,19 @@ unsafe extern "system" fn create_image(
     vk::Result::SUCCESS
 }
 
-unsafe extern "system" fn destroy_image(_: vk::Device, image: vk::Image, _: *const vk::AllocationCallbacks<'_>) {
+unsafe extern "system" fn destroy_image(
+    _: vk::Device,
+    image: vk::Image,
+    _: *const vk::AllocationCallbacks<'_>,
+) {
     sizes().remove(&image.as_raw());
 }
 
-unsafe extern "system" fn image_requirements(_: vk::Device, image: vk::Image, out: *mut vk::MemoryRequirements) {
+unsafe extern "system" fn image_requirements(
+    _: vk::Device,
+    image: vk::Image,
+    out: *mut vk::MemoryRequirements,
+) {
     // SAFETY: the caller gives a place for the structure.
     unsafe { out.write(requirements_of(image.as_raw())) };
 }

@@ -54,7 +54,10 @@ fn find(name: *const c_char) -> Option<Pfn> {
     all.into_iter().find(|(known, _)| *known == name).map(|(_, function)| *function)
 }
 
-unsafe extern "system" fn get_instance_proc_addr(_: vk::Instance, name: *const c_char) -> vk::PFN_vkVoidFunction {
+unsafe extern "system" fn get_instance_proc_addr(
+    _: vk::Instance,
+    name: *const c_char,
+) -> vk::PFN_vkVoidFunction {
     find(name)
 }
 
@@ -87,6 +90,7 @@ pub unsafe fn answer(command: &Command, request: &Request<'_>) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::gpu::Gpu;
@@ -111,7 +115,8 @@ mod tests {
         // SAFETY: as above.
         let properties = unsafe { facts.properties.root().get::<vk::PhysicalDeviceProperties2<'_>>() };
         assert_eq!(properties.properties.device_name_as_c_str(), Ok(c"vw (vw null device)"));
-        let driver = facts.properties.body(vk::StructureType::PHYSICAL_DEVICE_DRIVER_PROPERTIES.as_raw()).unwrap();
+        let driver =
+            facts.properties.body(vk::StructureType::PHYSICAL_DEVICE_DRIVER_PROPERTIES.as_raw()).unwrap();
         // SAFETY: the body is of this structure type.
         let driver = unsafe { driver.get::<vk::PhysicalDeviceDriverProperties<'_>>() };
         assert_eq!(driver.driver_name_as_c_str(), Ok(c"vw"));

@@ -103,7 +103,8 @@ unsafe extern "system" fn enumerate_device_extension_properties(
     out: *mut vk::ExtensionProperties,
 ) -> vk::Result {
     let own = |name: &str| name == "VK_EXT_external_memory_host";
-    let offered = EXTENSIONS.iter().filter(|e| !e.instance && (e.support == Support::Forwarded || own(e.name)));
+    let offered =
+        EXTENSIONS.iter().filter(|e| !e.instance && (e.support == Support::Forwarded || own(e.name)));
     let all: Vec<_> = offered
         .map(|extension| {
             let mut properties =
@@ -284,8 +285,11 @@ unsafe extern "system" fn features2(device: vk::PhysicalDevice, out: *mut vk::Ph
 
 unsafe extern "system" fn memory(_: vk::PhysicalDevice, out: *mut vk::PhysicalDeviceMemoryProperties) {
     use vk::MemoryPropertyFlags as Flags;
-    let mut memory =
-        vk::PhysicalDeviceMemoryProperties { memory_type_count: 2, memory_heap_count: 2, ..Default::default() };
+    let mut memory = vk::PhysicalDeviceMemoryProperties {
+        memory_type_count: 2,
+        memory_heap_count: 2,
+        ..Default::default()
+    };
     memory.memory_types[0].property_flags = Flags::DEVICE_LOCAL;
     memory.memory_types[1].property_flags = Flags::HOST_VISIBLE | Flags::HOST_COHERENT | Flags::HOST_CACHED;
     memory.memory_types[1].heap_index = 1;
@@ -295,7 +299,10 @@ unsafe extern "system" fn memory(_: vk::PhysicalDevice, out: *mut vk::PhysicalDe
     unsafe { out.write(memory) };
 }
 
-unsafe extern "system" fn memory2(device: vk::PhysicalDevice, out: *mut vk::PhysicalDeviceMemoryProperties2<'_>) {
+unsafe extern "system" fn memory2(
+    device: vk::PhysicalDevice,
+    out: *mut vk::PhysicalDeviceMemoryProperties2<'_>,
+) {
     // SAFETY: the caller gives a valid chain; each structure is told by its type.
     unsafe {
         memory(device, &raw mut (*out).memory_properties);
@@ -407,7 +414,7 @@ unsafe extern "system" fn external_buffer(
 ) {
     // SAFETY: the caller gives a valid structure.
     unsafe {
-        (*out).external_memory_properties.external_memory_features = vk::ExternalMemoryFeatureFlags::IMPORTABLE;
+        (*out).external_memory_properties.external_memory_features =
+            vk::ExternalMemoryFeatureFlags::IMPORTABLE;
     };
 }
-

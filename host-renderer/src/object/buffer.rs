@@ -74,8 +74,10 @@ impl ExternalBuffers {
         if flags.intersects(SPARSE) || flags.contains(vk::BufferCreateFlags::PROTECTED) || usage.is_empty() {
             return Ok(());
         }
-        let supported =
-            *self.supported.entry((flags.as_raw(), usage.as_raw())).or_insert_with(|| importable(gpu, flags, usage));
+        let supported = *self
+            .supported
+            .entry((flags.as_raw(), usage.as_raw()))
+            .or_insert_with(|| importable(gpu, flags, usage));
         if supported {
             let external = arena.alloc(size_of::<vk::ExternalMemoryBufferCreateInfo<'_>>())?.cast();
             // SAFETY: the block has the structure's size and the arena's alignment; `info` as the caller promises.
@@ -95,7 +97,9 @@ fn importable(gpu: &Gpu, flags: vk::BufferCreateFlags, usage: vk::BufferUsageFla
         vk::PhysicalDeviceExternalBufferInfo::default().flags(flags).usage(usage).handle_type(HANDLE_TYPE);
     let mut properties = vk::ExternalBufferProperties::default();
     // SAFETY: the instance and its physical device are live and of version 1.1.
-    unsafe { gpu.instance.get_physical_device_external_buffer_properties(gpu.physical, &info, &mut properties) };
+    unsafe {
+        gpu.instance.get_physical_device_external_buffer_properties(gpu.physical, &info, &mut properties);
+    };
     let features = properties.external_memory_properties.external_memory_features;
     features.contains(vk::ExternalMemoryFeatureFlags::IMPORTABLE)
 }

@@ -14,7 +14,7 @@ use vw_wire_protocol::schema::{Class, Command, Op, Support};
 use super::buffer::ExternalBuffers;
 use super::image::ExternalImages;
 use super::queue::{Queue, Shared};
-use crate::gpu::procs::{Pfn, Procs};
+use crate::gpu::procs::Procs;
 use crate::gpu::{import, mask, offer};
 use crate::session::end::{End, violation};
 use crate::session::policy::destroyer;
@@ -180,7 +180,8 @@ impl Session {
     /// `info` must be valid.
     unsafe fn check_families(&self, info: &vk::DeviceCreateInfo<'_>) -> Result<(), vk::Result> {
         // SAFETY: the instance and its physical device are live.
-        let families = unsafe { self.gpu.instance.get_physical_device_queue_family_properties(self.gpu.physical) };
+        let families =
+            unsafe { self.gpu.instance.get_physical_device_queue_family_properties(self.gpu.physical) };
         // SAFETY: the caller's promise.
         let sound = unsafe { queue_infos(info) }.iter().all(|queues| {
             let family = families.get(queues.queue_family_index as usize);
@@ -194,10 +195,13 @@ impl Session {
         let number = self.free_device_number()?;
         let lookup = |name: &CStr| {
             // SAFETY: the device is live and the name a C string.
-            let pfn = unsafe { self.gpu.instance.get_device_proc_addr(device.handle(), name.as_ptr()) };
-            pfn.map(|pfn| -> Pfn { pfn })
+            unsafe { self.gpu.instance.get_device_proc_addr(device.handle(), name.as_ptr()) }
         };
-        let procs = Procs::load(|command| is_device_command(command) && self.provides(command), lookup, self.gpu.null);
+        let procs = Procs::load(
+            |command| is_device_command(command) && self.provides(command),
+            lookup,
+            self.gpu.null,
+        );
         let mut queues = Vec::with_capacity(wanted.len());
         for queue in wanted {
             let info = vk::DeviceQueueInfo2::default()
@@ -237,7 +241,9 @@ impl Session {
 
     /// Destroys a device and everything that belongs to it, after its queues are idle.
     pub(crate) fn destroy_device(&mut self, number: u16) {
-        let Some(mut device) = self.devices.get_mut(usize::from(number) - 1).and_then(Option::take) else { return };
+        let Some(mut device) = self.devices.get_mut(usize::from(number) - 1).and_then(Option::take) else {
+            return;
+        };
         let shared = Arc::clone(&device.shared);
         // SAFETY: the device is live; this thread is the only one that submits.
         if let Err(result) = unsafe { shared.device.device_wait_idle() } {
@@ -265,7 +271,9 @@ impl Session {
                 }
             }
         }
-        for ty in [HandleType::CommandBuffer, HandleType::DescriptorSet, HandleType::Queue, HandleType::Device] {
+        for ty in
+            [HandleType::CommandBuffer, HandleType::DescriptorSet, HandleType::Queue, HandleType::Device]
+        {
             for id in self.tables.ids(ty, |object| object.device == number) {
                 self.tables.remove(ty, id);
             }
@@ -355,6 +363,7 @@ unsafe fn force_robust_access(info: &mut vk::DeviceCreateInfo<'_>, own: &mut vk:
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

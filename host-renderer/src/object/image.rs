@@ -53,8 +53,10 @@ impl ExternalImages {
         }
         // SAFETY: the caller's promise.
         let image = unsafe { &mut *info };
-        let tiling = image.tiling == vk::ImageTiling::LINEAR || self.optimal && image.tiling == vk::ImageTiling::OPTIMAL;
-        // A preinitialised image may not be declared so.
+        let tiling = image.tiling == vk::ImageTiling::LINEAR
+            || self.optimal && image.tiling == vk::ImageTiling::OPTIMAL;
+        // A preinitialised image may not be declared so (VUID-VkImageCreateInfo-pNext-01443). Bound to imported pages it
+        // is formally wrong (VUID-vkBindImageMemory-memory-02729), which no known driver minds.
         if !tiling || image.flags.intersects(EXCLUDED) || image.initial_layout != vk::ImageLayout::UNDEFINED {
             return Ok(());
         }
@@ -89,8 +91,9 @@ fn importable(gpu: &Gpu, image: &vk::ImageCreateInfo<'_>) -> bool {
     let mut memory = vk::ExternalImageFormatProperties::default();
     let mut properties = vk::ImageFormatProperties2::default().push_next(&mut memory);
     // SAFETY: the instance and its physical device are live and of version 1.1.
-    let result =
-        unsafe { gpu.instance.get_physical_device_image_format_properties2(gpu.physical, &info, &mut properties) };
+    let result = unsafe {
+        gpu.instance.get_physical_device_image_format_properties2(gpu.physical, &info, &mut properties)
+    };
     let limits = properties.image_format_properties;
     let fits = limits.max_extent.width >= image.extent.width
         && limits.max_extent.height >= image.extent.height

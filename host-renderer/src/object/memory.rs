@@ -104,7 +104,8 @@ impl Session {
         let ids: Vec<u64> = request.new.iter().flat_map(|new| new.ids.iter().copied()).collect();
         self.settle(command, &request, result.as_raw() as i64 as u64, seen);
         if result == vk::Result::SUCCESS {
-            for id in ids.into_iter().filter(|id| self.tables.object(HandleType::DeviceMemory, *id).is_some()) {
+            for id in ids.into_iter().filter(|id| self.tables.object(HandleType::DeviceMemory, *id).is_some())
+            {
                 self.memories.add(id, Allocation { bytes, range });
                 self.stats.add_memory(bytes);
             }
@@ -122,7 +123,9 @@ impl Session {
             return if offset == NO_OFFSET {
                 Ok(None)
             } else {
-                Err(violation(format!("memory of type {index} at offset {offset:#x}: the guest does not see this type")))
+                Err(violation(format!(
+                    "memory of type {index} at offset {offset:#x}: the guest does not see this type"
+                )))
             };
         }
         let page = self.region.layout().page_size() as u64;
@@ -134,7 +137,9 @@ impl Session {
                 if self.memories.is_free(offset, length) {
                     Ok(Some((offset, length)))
                 } else {
-                    Err(violation(format!("{length} bytes at {offset:#x} of the window overlap a live allocation")))
+                    Err(violation(format!(
+                        "{length} bytes at {offset:#x} of the window overlap a live allocation"
+                    )))
                 }
             }
             _ => Err(violation(format!(
@@ -176,6 +181,7 @@ unsafe fn unlink(info: &mut vk::MemoryAllocateInfo<'_>, s_type: vk::StructureTyp
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -5,5 +5,6 @@ pub mod command_buffer;
 pub mod device;
 pub mod image;
 pub mod memory;
+pub mod pipeline;
 pub mod pool;
 pub mod queue;

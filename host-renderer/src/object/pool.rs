@@ -62,6 +62,7 @@ pub fn child_type(ty: HandleType) -> Option<HandleType> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::sync::Arc;
 

@@ -7,6 +7,16 @@ use std::thread::JoinHandle;
 
 use ash::vk;
 use vw_transport::Region;
+use vw_wire_protocol::codec::Request;
+use vw_wire_protocol::generated::handles::HandleType;
+use vw_wire_protocol::schema::Command;
+
+use crate::session::Session;
+use crate::session::end::{End, violation};
+use crate::session::resolve::Seen;
+
+/// Index of `fence` among the arguments of `vkQueueSubmit`, `vkQueueSubmit2` and `vkQueueBindSparse`.
+const FENCE: usize = 3;
 
 /// How long a completion thread waits for a fence before it looks whether it is to end, in nanoseconds.
 const WAIT: u64 = 100_000_000;
@@ -122,7 +132,12 @@ impl Queue {
     ///
     /// # Errors
     /// When the thread that waits for fences cannot be started.
-    pub fn watch(&mut self, shared: &Arc<Shared>, number: u64, fence: vk::Fence) -> Result<(), std::io::Error> {
+    pub fn watch(
+        &mut self,
+        shared: &Arc<Shared>,
+        number: u64,
+        fence: vk::Fence,
+    ) -> Result<(), std::io::Error> {
         let completion = match &self.completion {
             Some(completion) => completion,
             None => {
@@ -150,6 +165,67 @@ impl Queue {
     }
 }
 
+impl Session {
+    /// `vkQueueSubmit`, `vkQueueSubmit2`, `vkQueueBindSparse`: numbered, with a fence of the host's own.
+    ///
+    /// # Errors
+    /// When the guest broke the protocol.
+    pub(crate) fn submit(
+        &mut self,
+        command: &Command,
+        request: &mut Request<'_>,
+        seen: Seen,
+    ) -> Result<(), End> {
+        let unfit = self.unfit_submission(request);
+        let device = self.device_mut(seen.device)?;
+        let shared = Arc::clone(&device.shared);
+        let Some(queue) = device.queue_mut(seen.queue) else {
+            return Err(violation("a submission without a queue"));
+        };
+        let number = queue.count();
+        if let Some(reason) = unfit {
+            shared.lose(lost::REFUSED, &format!("{} refused: {reason}", command.name));
+            return Ok(());
+        }
+        let fence = match shared.take_fence() {
+            Ok(fence) => fence,
+            Err(result) => {
+                shared.lose(lost::REFUSED, &format!("no fence for {}: {result}", command.name));
+                return Ok(());
+            }
+        };
+        request.args[FENCE] = vk::Handle::as_raw(fence);
+        let device = self.device(seen.device)?;
+        // SAFETY: the request was decoded for this command; the fence is unsignalled and in no other use.
+        let ret = unsafe { self.call(&device.procs, command, request)? };
+        if ret != 0 {
+            shared.give_fence(fence);
+            let result = vk::Result::from_raw(ret as i32);
+            let code = if result == vk::Result::ERROR_DEVICE_LOST { lost::DRIVER } else { lost::REFUSED };
+            shared.lose(code, &format!("{}: {result}", command.name));
+            return Ok(());
+        }
+        let device = self.device_mut(seen.device)?;
+        if let Some(queue) = device.queue_mut(seen.queue)
+            && let Err(error) = queue.watch(&shared, number, fence)
+        {
+            shared.lose(lost::REFUSED, &format!("no thread can be started to wait for submissions: {error}"));
+        }
+        Ok(())
+    }
+
+    /// Why a submission may not be made; `None` if it may.
+    fn unfit_submission(&self, request: &Request<'_>) -> Option<String> {
+        if let Some(bad) = request.poisoned {
+            return Some(format!("{} {:#x} could not be created", bad.ty.name(), bad.id));
+        }
+        let buffers = self.touched.iter().filter(|(ty, _)| *ty == HandleType::CommandBuffer);
+        buffers.into_iter().find_map(|(_, id)| {
+            self.buffers.unfit(*id).map(|reason| format!("command buffer {id:#x} may not run: {reason}"))
+        })
+    }
+}
+
 /// Waits for fences in order and publishes what is complete.
 fn complete(shared: &Shared, slot: usize, receiver: &Receiver<Pending>) {
     while let Ok(Pending { number, fence }) = receiver.recv() {
@@ -161,7 +237,10 @@ fn complete(shared: &Shared, slot: usize, receiver: &Receiver<Pending>) {
                 Err(vk::Result::TIMEOUT) if !shared.quit.load(Ordering::Acquire) => {}
                 Err(vk::Result::TIMEOUT) => return,
                 Err(result) => {
-                    shared.lose(lost::DRIVER, &format!("waiting for submission {number} on queue slot {slot}: {result}"));
+                    shared.lose(
+                        lost::DRIVER,
+                        &format!("waiting for submission {number} on queue slot {slot}: {result}"),
+                    );
                     return;
                 }
             }

@@ -15,14 +15,12 @@ use super::{Decoded, Session};
 use crate::gpu::procs::{Entry, Procs};
 use crate::null;
 use crate::object::command_buffer::State;
+use crate::object::pipeline::drop_ignored_attachments;
 use crate::object::pool::child_type;
 use crate::object::queue::lost;
 
 /// Index of `pInfo` or `pCreateInfo` among the arguments of commands that create or ask about one object.
 const INFO: usize = 1;
-
-/// Index of `fence` among the arguments of `vkQueueSubmit`, `vkQueueSubmit2` and `vkQueueBindSparse`.
-const FENCE: usize = 3;
 
 impl Session {
     /// A record of one Vulkan command.
@@ -30,7 +28,8 @@ impl Session {
     /// # Errors
     /// When the guest broke the protocol.
     pub(super) fn command(&mut self, arena: &Arena, opcode: u16, reader: Reader<'_>) -> Result<(), End> {
-        let command = commands::by_opcode(opcode).ok_or_else(|| violation(format!("unknown opcode {opcode:#x}")))?;
+        let command =
+            commands::by_opcode(opcode).ok_or_else(|| violation(format!("unknown opcode {opcode:#x}")))?;
         let policy = self.policies.of(command);
         if let Kind::Refused(reason) = policy.kind {
             return Err(violation(format!("{} is not taken from guests: {reason}", command.name)));
@@ -40,10 +39,13 @@ impl Session {
         }
         let kind = policy.kind;
         let Decoded { mut request, seen } = match kind {
-            Kind::Plain | Kind::Buffer | Kind::Image => self.decode(arena, command, reader)?,
+            Kind::Plain | Kind::Buffer | Kind::Image | Kind::GraphicsPipelines => {
+                self.decode(arena, command, reader)?
+            }
             _ => self.decode_listing(arena, command, reader)?,
         };
-        let missing = (0..request.args.len()).find(|slot| policy.required & 1 << slot != 0 && request.args[*slot] == 0);
+        let missing =
+            (0..request.args.len()).find(|slot| policy.required & 1 << slot != 0 && request.args[*slot] == 0);
         if let Some(slot) = missing {
             return Err(violation(format!("{}: parameter {slot} is null", command.name)));
         }
@@ -63,12 +65,18 @@ impl Session {
                 return Ok(());
             }
             Kind::Buffer | Kind::Image => self.declare_external(arena, command, kind, &request, seen)?,
+            // SAFETY: decoded by their table: as many structures as the count says.
+            Kind::GraphicsPipelines => unsafe {
+                drop_ignored_attachments(request.args[3] as *mut _, request.args[2] as u32);
+            },
             Kind::FreeChildren(ty) => {
                 self.forget_children(ty, seen)?;
                 call |= spare_poisoned(command, &request);
             }
             // What was never begun cannot be ended.
-            Kind::End => call &= self.named(HandleType::CommandBuffer).is_some_and(|id| self.buffers.is_begun(id)),
+            Kind::End => {
+                call &= self.named(HandleType::CommandBuffer).is_some_and(|id| self.buffers.is_begun(id));
+            }
             _ => {}
         }
         let ret = if call {
@@ -114,9 +122,9 @@ impl Session {
     fn reserve(&mut self, command: &Command, request: &Request<'_>) -> Result<(), End> {
         for new in request.new.iter() {
             for id in new.ids {
-                self.tables
-                    .reserve(new.ty, *id)
-                    .map_err(|error| violation(format!("{}: new {} {id:#x}: {error}", command.name, new.ty.name())))?;
+                self.tables.reserve(new.ty, *id).map_err(|error| {
+                    violation(format!("{}: new {} {id:#x}: {error}", command.name, new.ty.name()))
+                })?;
             }
         }
         Ok(())
@@ -129,7 +137,12 @@ impl Session {
     ///
     /// # Safety
     /// The request must have been decoded for `command`.
-    pub(crate) unsafe fn call(&self, procs: &Procs, command: &Command, request: &Request<'_>) -> Result<u64, End> {
+    pub(crate) unsafe fn call(
+        &self,
+        procs: &Procs,
+        command: &Command,
+        request: &Request<'_>,
+    ) -> Result<u64, End> {
         match procs.get(command) {
             // SAFETY: the pointer was looked up by the command's name, the arguments decoded by its table.
             Entry::Native(pfn) => Ok(unsafe { (command.invoke)(pfn, &request.args) }),
@@ -146,7 +159,12 @@ impl Session {
     ///
     /// # Safety
     /// The arguments must be valid for `command`.
-    pub(crate) unsafe fn call_args(&self, procs: &Procs, command: &Command, args: &[u64]) -> Result<u64, End> {
+    pub(crate) unsafe fn call_args(
+        &self,
+        procs: &Procs,
+        command: &Command,
+        args: &[u64],
+    ) -> Result<u64, End> {
         match procs.get(command) {
             // SAFETY: the pointer was looked up by the command's name; the arguments are the caller's promise.
             Entry::Native(pfn) => Ok(unsafe { (command.invoke)(pfn, args) }),
@@ -263,7 +281,13 @@ impl Session {
         }
     }
 
-    fn conclude(&mut self, command: &'static Command, request: &Request<'_>, ret: u64, seen: Seen) -> Result<(), End> {
+    fn conclude(
+        &mut self,
+        command: &'static Command,
+        request: &Request<'_>,
+        ret: u64,
+        seen: Seen,
+    ) -> Result<(), End> {
         self.settle(command, request, ret, seen);
         if command.class == Class::Call { self.answer(command, request, ret) } else { Ok(()) }
     }
@@ -271,7 +295,8 @@ impl Session {
     /// Gives new ids their objects, or what there is instead of them, and notices a lost device.
     pub(crate) fn settle(&mut self, command: &Command, request: &Request<'_>, ret: u64, seen: Seen) {
         let failed = failed(command, ret);
-        if failed && ret as i32 == vk::Result::ERROR_DEVICE_LOST.as_raw()
+        if failed
+            && ret as i32 == vk::Result::ERROR_DEVICE_LOST.as_raw()
             && let Ok(device) = self.device(seen.device)
         {
             device.shared.lose(lost::DRIVER, &format!("{} returned VK_ERROR_DEVICE_LOST", command.name));
@@ -282,7 +307,12 @@ impl Session {
                 if raw != 0 && !none {
                     self.created(new.ty, id, raw, seen);
                 } else if command.class == Class::Send {
-                    tracing::warn!("{} failed ({}): {} {id:#x} is poisoned", command.name, ret as i32, new.ty.name());
+                    tracing::warn!(
+                        "{} failed ({}): {} {id:#x} is poisoned",
+                        command.name,
+                        ret as i32,
+                        new.ty.name()
+                    );
                     let pool = if child_of_pool(new.ty) { seen.pool } else { 0 };
                     let object = Object { raw: 0, pool, device: seen.device, poisoned: true };
                     self.tables.commit(new.ty, id, object);
@@ -316,55 +346,6 @@ impl Session {
     pub(crate) fn answer(&mut self, command: &Command, request: &Request<'_>, ret: u64) -> Result<(), End> {
         // SAFETY: the request was decoded for this command into an arena that has not been reset.
         self.replies.post(|writer| unsafe { encode_reply(command, request, ret, writer) })
-    }
-
-    /// `vkQueueSubmit`, `vkQueueSubmit2`, `vkQueueBindSparse`: numbered, with a fence of the host's own.
-    fn submit(&mut self, command: &Command, request: &mut Request<'_>, seen: Seen) -> Result<(), End> {
-        let unfit = self.unfit_submission(request);
-        let device = self.device_mut(seen.device)?;
-        let shared = std::sync::Arc::clone(&device.shared);
-        let Some(queue) = device.queue_mut(seen.queue) else { return Err(violation("a submission without a queue")) };
-        let number = queue.count();
-        if let Some(reason) = unfit {
-            shared.lose(lost::REFUSED, &format!("{} refused: {reason}", command.name));
-            return Ok(());
-        }
-        let fence = match shared.take_fence() {
-            Ok(fence) => fence,
-            Err(result) => {
-                shared.lose(lost::REFUSED, &format!("no fence for {}: {result}", command.name));
-                return Ok(());
-            }
-        };
-        request.args[FENCE] = vk::Handle::as_raw(fence);
-        let device = self.device(seen.device)?;
-        // SAFETY: the request was decoded for this command; the fence is unsignalled and in no other use.
-        let ret = unsafe { self.call(&device.procs, command, request)? };
-        if ret != 0 {
-            shared.give_fence(fence);
-            let result = vk::Result::from_raw(ret as i32);
-            let code = if result == vk::Result::ERROR_DEVICE_LOST { lost::DRIVER } else { lost::REFUSED };
-            shared.lose(code, &format!("{}: {result}", command.name));
-            return Ok(());
-        }
-        let device = self.device_mut(seen.device)?;
-        if let Some(queue) = device.queue_mut(seen.queue)
-            && let Err(error) = queue.watch(&shared, number, fence)
-        {
-            shared.lose(lost::REFUSED, &format!("no thread can be started to wait for submissions: {error}"));
-        }
-        Ok(())
-    }
-
-    /// Why a submission may not be made; `None` if it may.
-    fn unfit_submission(&self, request: &Request<'_>) -> Option<String> {
-        if let Some(bad) = request.poisoned {
-            return Some(format!("{} {:#x} could not be created", bad.ty.name(), bad.id));
-        }
-        let buffers = self.touched.iter().filter(|(ty, _)| *ty == HandleType::CommandBuffer);
-        buffers.into_iter().find_map(|(_, id)| {
-            self.buffers.unfit(*id).map(|reason| format!("command buffer {id:#x} may not run: {reason}"))
-        })
     }
 }
 

@@ -59,6 +59,7 @@ impl From<&End> for ExitCode {
 }
 
 /// A violation of the protocol, from what describes it.
+#[expect(clippy::needless_pass_by_value, reason = "called with errors by `map_err`")]
 pub fn violation(what: impl ToString) -> End {
     End::Violation(what.to_string())
 }

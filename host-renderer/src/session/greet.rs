@@ -36,7 +36,8 @@ pub fn greet(socket: OwnedFd, config: &Config, heard: impl FnOnce(&Hello)) -> Re
     let mut opened = None;
     let accepted = accept_handshake(socket, VERSIONS, |hello| {
         heard(hello);
-        let gpu = Gpu::open(config.null, config.device.as_deref(), &hello.program).map_err(|error| error.to_string())?;
+        let gpu = Gpu::open(config.null, config.device.as_deref(), &hello.program)
+            .map_err(|error| error.to_string())?;
         let (import, offer) = offer(&gpu, config, hello)?;
         tracing::info!(device = gpu.name, window = offer.limits.window_size, "session starts");
         opened = Some((gpu, import));
@@ -56,7 +57,13 @@ fn offer(gpu: &Gpu, config: &Config, hello: &Hello) -> Result<(Import, Offer), S
     let alignment = alignment(gpu)?;
     let page_size = system_page_size().max(hello.page_size).max(alignment);
     let limits = sizes(gpu, config, hello, page_size);
-    let trial = Sizes { ring_size: page_size, reply_size: page_size, arena_size: 0, window_size: page_size, page_size };
+    let trial = Sizes {
+        ring_size: page_size,
+        reply_size: page_size,
+        arena_size: 0,
+        window_size: page_size,
+        page_size,
+    };
     // A region like the guest's, which does not exist yet: a refusal has to come before it.
     let (region, _) = Region::create(&trial).map_err(|error| error.to_string())?;
     let import = probe(gpu, region.window(), alignment)?;
@@ -78,7 +85,11 @@ fn sizes(gpu: &Gpu, config: &Config, hello: &Hello, page_size: u64) -> Sizes {
     };
     let wish = hello.limits.or(own);
     Sizes {
-        ring_size: if wish.ring_size.is_power_of_two() { wish.ring_size.min(own.ring_size) } else { own.ring_size },
+        ring_size: if wish.ring_size.is_power_of_two() {
+            wish.ring_size.min(own.ring_size)
+        } else {
+            own.ring_size
+        },
         reply_size: wish.reply_size.min(own.reply_size).max(page_size),
         arena_size: wish.arena_size.min(own.arena_size),
         window_size: wish.window_size.min(own.window_size).max(page_size),

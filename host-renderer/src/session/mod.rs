@@ -19,7 +19,7 @@ pub mod warden;
 
 use std::ffi::CStr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ash::vk::Handle;
 use vw_transport::{Connection, Consumer, Region};
@@ -38,7 +38,7 @@ use crate::config::Limits;
 use crate::gpu::Gpu;
 use crate::gpu::facts;
 use crate::gpu::import::Import;
-use crate::gpu::procs::{Pfn, Procs};
+use crate::gpu::procs::Procs;
 use crate::object::command_buffer::CommandBuffers;
 use crate::object::device::Device;
 use crate::object::memory::Memories;
@@ -69,7 +69,7 @@ pub struct Session {
     policies: Policies,
     replies: Replies,
     /// Objects that the last record names, for commands that ask for the list.
-    touched: Vec<(HandleType, u64)>,
+    pub(crate) touched: Vec<(HandleType, u64)>,
     /// Parts of a record that is not complete yet.
     parts: Vec<u8>,
     /// Most bytes that one record may take when decoded.
@@ -79,7 +79,10 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("gpu", &self.gpu).field("records", &self.records).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("gpu", &self.gpu)
+            .field("records", &self.records)
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,8 +106,9 @@ impl Session {
                 tables.commit(ty, ONLY, Object { raw, ..Object::default() });
             }
         }
-        let lookup = |name: &CStr| gpu.get_instance_proc(name).map(|pfn| -> Pfn { pfn });
-        let allowed = |command: &Command| is_physical_command(command) && gpu.offer.provides(command.provided_by);
+        let lookup = |name: &CStr| gpu.get_instance_proc(name);
+        let allowed =
+            |command: &Command| is_physical_command(command) && gpu.offer.provides(command.provided_by);
         let physical_procs = Procs::load(allowed, lookup, gpu.null);
         Self {
             memory_types: gpu.memory_properties().memory_type_count,
@@ -161,7 +165,7 @@ impl Session {
             taken += 1;
             if taken % RELEASE_EVERY == 0 || is_call(header.opcode) {
                 consumer.release();
-                if stop.load(std::sync::atomic::Ordering::Acquire) {
+                if stop.load(Ordering::Acquire) {
                     break;
                 }
             }
@@ -171,7 +175,13 @@ impl Session {
     }
 
     /// A part of a record that is larger than the ring takes.
-    fn part(&mut self, arena: &mut Arena, header: Header, mut reader: Reader<'_>, length: usize) -> Result<(), End> {
+    fn part(
+        &mut self,
+        arena: &mut Arena,
+        header: Header,
+        mut reader: Reader<'_>,
+        length: usize,
+    ) -> Result<(), End> {
         if self.parts.len() + length > MAX_RECORD {
             return Err(violation(format!("the parts of a record exceed {MAX_RECORD} bytes")));
         }
@@ -262,6 +272,9 @@ fn is_call(opcode: u16) -> bool {
 }
 
 fn is_physical_command(command: &Command) -> bool {
-    let first = command.params.iter().any(|op| matches!(op, Op::Handle { off: 0, ty: HandleType::PhysicalDevice, .. }));
+    let first = command
+        .params
+        .iter()
+        .any(|op| matches!(op, Op::Handle { off: 0, ty: HandleType::PhysicalDevice, .. }));
     first && command.class != Class::Local
 }

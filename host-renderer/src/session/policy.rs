@@ -28,6 +28,8 @@ pub enum Kind {
     Buffer,
     /// `vkCreateImage`, `vkGetDeviceImageMemoryRequirements` and the sparse one.
     Image,
+    /// `vkCreateGraphicsPipelines`.
+    GraphicsPipelines,
     /// `vkQueueSubmit`, `vkQueueSubmit2`, `vkQueueBindSparse`.
     Submit,
     /// `vkBeginCommandBuffer`.
@@ -112,7 +114,9 @@ fn policy(command: &Command) -> Policy {
         _ => None,
     });
     let deferred = command.params.iter().find_map(|op| match op {
-        Op::Handle { off, ty: HandleType::DeferredOperationKHR, .. } if !command.name.contains("DeferredOperation") => {
+        Op::Handle { off, ty: HandleType::DeferredOperationKHR, .. }
+            if !command.name.contains("DeferredOperation") =>
+        {
             Some(usize::from(*off) / size_of::<u64>())
         }
         _ => None,
@@ -123,7 +127,9 @@ fn policy(command: &Command) -> Policy {
 
 fn required(command: &Command) -> u32 {
     let slots = command.params.iter().filter_map(|op| match op {
-        Op::Pointer(pointer) if matches!(pointer.count, Count::One) => Some(usize::from(pointer.off) / size_of::<u64>()),
+        Op::Pointer(pointer) if matches!(pointer.count, Count::One) => {
+            Some(usize::from(pointer.off) / size_of::<u64>())
+        }
         _ => None,
     });
     let required = slots.filter(|slot| !OPTIONAL.contains(&(command.name, *slot)));
@@ -159,9 +165,10 @@ fn kind(command: &Command, first: Option<HandleType>) -> Kind {
         "vkResetDescriptorPool" => Kind::ResetDescriptorPool,
         "vkResetCommandPool" => Kind::ResetCommandPool,
         "vkCreateBuffer" | "vkGetDeviceBufferMemoryRequirements" => Kind::Buffer,
-        "vkCreateImage" | "vkGetDeviceImageMemoryRequirements" | "vkGetDeviceImageSparseMemoryRequirements" => {
-            Kind::Image
-        }
+        "vkCreateImage"
+        | "vkGetDeviceImageMemoryRequirements"
+        | "vkGetDeviceImageSparseMemoryRequirements" => Kind::Image,
+        "vkCreateGraphicsPipelines" => Kind::GraphicsPipelines,
         "vkQueueSubmit" | "vkQueueSubmit2" | "vkQueueBindSparse" => Kind::Submit,
         "vkBeginCommandBuffer" => Kind::Begin,
         "vkEndCommandBuffer" => Kind::End,
@@ -195,7 +202,8 @@ mod tests {
     #[test]
     fn policy_when_a_command_is_the_guests_own_refuses_it() {
         let policies = Policies::new();
-        for name in ["vkCreateInstance", "vkCreateDevice", "vkMapMemory", "vkCreateFence", "vkAllocateMemory"] {
+        for name in ["vkCreateInstance", "vkCreateDevice", "vkMapMemory", "vkCreateFence", "vkAllocateMemory"]
+        {
             if let Some(command) = commands::ALL.iter().find(|command| command.name == name) {
                 assert!(matches!(policies.of(command).kind, Kind::Refused(_)), "{name}");
             }
@@ -207,6 +215,19 @@ mod tests {
         assert_eq!(policies.of(&commands::VK_CMD_DRAW).kind, Kind::Plain);
         assert!(policies.of(&commands::VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES_2).physical);
         assert_eq!(policies.of(&commands::VK_CREATE_RAY_TRACING_PIPELINES_KHR).deferred, Some(1));
+    }
+
+    #[test]
+    fn kind_when_a_command_destroys_is_of_the_type_in_its_name() {
+        for command in commands::ALL.iter().filter(|command| command.name.starts_with("vkDestroy")) {
+            match kind(command, Some(HandleType::Device)) {
+                Kind::Destroy(ty) | Kind::DestroyPool(ty) => {
+                    assert_eq!(command.name.replace("Destroy", ""), ty.name().replacen("Vk", "vk", 1));
+                }
+                Kind::DestroyDevice | Kind::Refused(_) => {}
+                other => panic!("{}: {other:?}", command.name),
+            }
+        }
     }
 
     #[test]

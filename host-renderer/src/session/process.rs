@@ -32,6 +32,7 @@ pub fn run(config: &Config, broker: u32) -> ExitCode {
     let prepared = prepare(broker);
     let end = match prepared {
         Ok((socket, reporter)) => {
+            let reporter = Arc::new(reporter);
             let end = guarded(|| serve(config, socket, &reporter));
             reporter.send(&Status::End(end.to_string()));
             end
@@ -48,7 +49,8 @@ pub fn run(config: &Config, broker: u32) -> ExitCode {
 /// A panic, which would be a mistake in vw, ends the session with its text.
 fn guarded(serve: impl FnOnce() -> End) -> End {
     catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let text =
+            panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         End::Internal(format!("panic: {}", text.unwrap_or("without a text")))
     })
 }
@@ -87,7 +89,7 @@ fn prepare_libc() {
     }
 }
 
-fn serve(config: &Config, socket: OwnedFd, reporter: &Reporter) -> End {
+fn serve(config: &Config, socket: OwnedFd, reporter: &Arc<Reporter>) -> End {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
@@ -108,13 +110,22 @@ fn serve(config: &Config, socket: OwnedFd, reporter: &Reporter) -> End {
     };
     let stats = Arc::new(Stats::default());
     let region = Arc::clone(&connection.region);
-    let warden = match Warden::start(watched, Arc::clone(&region), Arc::clone(&stop), Arc::clone(&stats)) {
+    let warden = match Warden::start(
+        watched,
+        Arc::clone(&region),
+        Arc::clone(&stop),
+        Arc::clone(&stats),
+        Arc::clone(reporter),
+    ) {
         Ok(warden) => warden,
         Err(error) => return End::Internal(format!("no thread to watch the guest: {error}")),
     };
     let session = Session::new(Arc::clone(&region), gpu, import, &config.limits, Arc::clone(&stats));
     let mut session = ManuallyDrop::new(session);
-    let end = guarded(|| session.serve(&connection, &stop));
+    let mut end = guarded(|| session.serve(&connection, &stop));
+    if end == End::Stopped && warden.guest_is_gone() {
+        end = End::Disconnected;
+    }
     if !matches!(end, End::Disconnected) {
         connection.peer.close(&end.to_string());
     }

@@ -55,7 +55,9 @@ impl Replies {
     pub fn fetch(&mut self, offset: u64) -> Result<(), End> {
         let length = self.large.len();
         let offset = usize::try_from(offset).ok().filter(|offset| *offset < length).ok_or_else(|| {
-            violation(format!("the part from {offset} on of a reply of which {length} bytes are kept was asked for"))
+            violation(format!(
+                "the part from {offset} on of a reply of which {length} bytes are kept was asked for"
+            ))
         })?;
         self.copy(offset);
         self.region.control().post_reply(length as u32);
@@ -72,13 +74,15 @@ impl Replies {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use vw_transport::Limits;
 
     use super::*;
 
     fn region() -> Arc<Region> {
-        let limits = Limits { reply_size: 4096, window_size: 1 << 16, arena_size: 1 << 16, ..Limits::default() };
+        let limits =
+            Limits { reply_size: 4096, window_size: 1 << 16, arena_size: 1 << 16, ..Limits::default() };
         Arc::new(Region::create(&limits).unwrap().0)
     }
 

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::Mutex;
 
+use super::stats::Held;
+
 /// Longest line that the broker reads, in bytes: the session process decodes what a guest sends, so it is trusted less.
 pub const MAX_LINE: usize = 2048;
 
@@ -17,6 +19,15 @@ pub enum Status {
         /// Name of the program.
         program: String,
     },
+    /// What the session holds now.
+    Held {
+        /// Live objects.
+        objects: u32,
+        /// Device memory in bytes.
+        memory: u64,
+        /// Records taken from the ring so far.
+        records: u64,
+    },
     /// Why the session ends.
     End(String),
 }
@@ -26,6 +37,7 @@ impl Status {
     pub fn to_line(&self) -> String {
         match self {
             Self::Guest { pid, program } => format!("guest {pid} {}", one_line(program)),
+            Self::Held { objects, memory, records } => format!("held {objects} {memory} {records}"),
             Self::End(reason) => format!("end {}", one_line(reason)),
         }
     }
@@ -38,16 +50,29 @@ impl Status {
                 let (pid, program) = rest.split_once(' ')?;
                 Some(Self::Guest { pid: pid.parse().ok()?, program: program.to_owned() })
             }
+            "held" => {
+                let mut numbers = rest.split(' ');
+                let objects = numbers.next()?.parse().ok()?;
+                let memory = numbers.next()?.parse().ok()?;
+                let records = numbers.next()?.parse().ok()?;
+                Some(Self::Held { objects, memory, records })
+            }
             "end" => Some(Self::End(rest.to_owned())),
             _ => None,
         }
     }
 }
 
+impl From<&Held> for Status {
+    fn from(held: &Held) -> Self {
+        let objects = held.objects.iter().map(|(_, count)| count).sum();
+        Self::Held { objects, memory: held.memory, records: held.records }
+    }
+}
+
 fn one_line(text: &str) -> String {
-    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    line.truncate(line.floor_char_boundary(MAX_LINE / 2));
-    line
+    // At most 4 bytes each: half of a line.
+    text.chars().take(MAX_LINE / 8).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The session process's end of the pipe.
@@ -80,7 +105,9 @@ impl Lines {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.0.extend_from_slice(part);
             if self.0.last() == Some(&b'\n') {
-                if let Some(status) = std::str::from_utf8(&self.0).ok().and_then(|line| Status::parse(line.trim_end())) {
+                if let Some(status) =
+                    std::str::from_utf8(&self.0).ok().and_then(|line| Status::parse(line.trim_end()))
+                {
                     f(status);
                 }
                 self.0.clear();
@@ -99,6 +126,7 @@ mod tests {
     fn lines_when_cut_anywhere_are_joined() {
         let all = [
             Status::Guest { pid: 7, program: "vkcube --x".to_owned() },
+            Status::Held { objects: 3, memory: 1 << 40, records: 9 },
             Status::End("protocol violation: a b".to_owned()),
         ];
         let text: String = all.iter().map(|status| status.to_line() + "\n").collect();

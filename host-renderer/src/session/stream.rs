@@ -69,7 +69,9 @@ impl Session {
             }
             let command = commands::by_opcode(header.opcode)
                 .filter(|command| command.class == Class::Record)
-                .ok_or_else(|| violation(format!("opcode {:#x} in a command buffer's stream", header.opcode)))?;
+                .ok_or_else(|| {
+                    violation(format!("opcode {:#x} in a command buffer's stream", header.opcode))
+                })?;
             // SAFETY: the record lies in the stream.
             let payload = unsafe { Reader::from_raw(start.add(at + HEADER_SIZE), size - HEADER_SIZE) };
             at += size;
@@ -128,12 +130,12 @@ impl Session {
             }
         }
         match self.device(buffer.device)?.procs.get(command) {
-            // SAFETY: the pointer was looked up by the command's name, the arguments decoded by its table.
             Entry::Native(pfn) => {
+                // SAFETY: the pointer was looked up by the command's name, the arguments decoded by its table.
                 unsafe { (command.invoke)(pfn, &request.args) };
             }
-            // SAFETY: as above.
             Entry::Null => {
+                // SAFETY: the request was decoded for this command.
                 unsafe { null::answer(command, &request) };
             }
             Entry::Absent => return Ok(Some("is not available on this device".to_owned())),

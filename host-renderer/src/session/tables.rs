@@ -197,6 +197,7 @@ impl Tables {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::collections::HashMap;
 

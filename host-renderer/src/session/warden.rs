@@ -12,25 +12,28 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vw_transport::Region;
 
 use super::end::End;
-use super::stats::Stats;
+use super::stats::{Held, Stats};
+use super::status::{Reporter, Status};
 
 /// How long a session may take to free everything after its guest is gone. The process ends then at the latest, which
 /// frees it as well.
 const GRACE: Duration = Duration::from_millis(800);
 
-/// How often a stop by the daemon is looked for while the guest is there.
+/// How often a stop by the daemon is looked for, and the broker told what the session holds.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// The thread that watches. It ends with the session.
 #[derive(Debug)]
 pub struct Warden {
     done: Sender<()>,
+    gone: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Warden {
-    /// Watches `socket`. When the guest is gone, or `stop` was set, the session thread is woken; if
-    /// [`Warden::finish`] does not follow in time, the process ends.
+    /// Watches `socket`. When the guest is gone, `stop` is set, so that nothing that it left in the ring keeps the
+    /// session; when `stop` is set, the session thread is woken, and if [`Warden::finish`] does not follow in time, the
+    /// process ends. Meanwhile `reporter` is told what the session holds.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -39,14 +42,26 @@ impl Warden {
         region: Arc<Region>,
         stop: Arc<AtomicBool>,
         stats: Arc<Stats>,
+        reporter: Arc<Reporter>,
     ) -> io::Result<Self> {
         let (done, finished) = channel();
+        let gone = Arc::new(AtomicBool::new(false));
+        let seen_gone = Arc::clone(&gone);
         let thread = std::thread::Builder::new().name("vw-warden".to_owned()).spawn(move || {
+            let mut told = Held::default();
             loop {
+                let held = stats.held();
+                if held != told {
+                    reporter.send(&Status::from(&held));
+                    told = held;
+                }
                 let mut fds = [PollFd::new(&socket, PollFlags::RDHUP)];
                 let over = PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR | PollFlags::NVAL;
-                let gone = poll(&mut fds, Some(&LOOK_EVERY)).is_ok() && fds[0].revents().intersects(over);
-                if gone || stop.load(Ordering::Acquire) {
+                if poll(&mut fds, Some(&LOOK_EVERY)).is_ok() && fds[0].revents().intersects(over) {
+                    seen_gone.store(true, Ordering::Release);
+                    stop.store(true, Ordering::Release);
+                }
+                if stop.load(Ordering::Acquire) {
                     break;
                 }
                 match finished.try_recv() {
@@ -55,7 +70,6 @@ impl Warden {
                 }
             }
             let since = Instant::now();
-            // The session thread sees the peer gone, or `stop`, as soon as it looks.
             region.control().command.signal();
             if finished.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
                 let held = stats.held();
@@ -65,11 +79,17 @@ impl Warden {
                     "the driver did not return within {:?} of the guest's end: freed by ending the process",
                     since.elapsed()
                 );
-                let end = if stop.load(Ordering::Acquire) { End::Stopped } else { End::Disconnected };
+                let end = if seen_gone.load(Ordering::Acquire) { End::Disconnected } else { End::Stopped };
+                reporter.send(&Status::End(format!("{end}; the driver did not return")));
                 exit(&end);
             }
         })?;
-        Ok(Self { done, thread })
+        Ok(Self { done, gone, thread })
+    }
+
+    /// Whether it was the guest's end that stopped the session.
+    pub fn guest_is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
     }
 
     /// The session has freed everything; the process is not ended any more.

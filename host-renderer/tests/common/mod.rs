@@ -64,7 +64,8 @@ pub(crate) struct Guest {
 impl Guest {
     /// Connects to the renderer at `path`.
     pub(crate) fn connect(path: &Path) -> Result<Self, String> {
-        let connection = connect(path, &Hello::new(VERSIONS, "test-guest")).map_err(|error| error.to_string())?;
+        let connection =
+            connect(path, &Hello::new(VERSIONS, "test-guest")).map_err(|error| error.to_string())?;
         Ok(Self::over(connection))
     }
 
@@ -105,7 +106,9 @@ impl Guest {
         let deadline = Some(Instant::now() + PATIENCE);
         let woken = control
             .reply
-            .wait_until(&Spin::adaptive(), deadline, &*self.connection.peer, || control.reply_seq() == expected)
+            .wait_until(&Spin::adaptive(), deadline, &*self.connection.peer, || {
+                control.reply_seq() == expected
+            })
             .map_err(|error| error.to_string())?;
         if control.reply_seq() != expected {
             return Err(format!("no reply: {woken:?}"));
@@ -125,13 +128,18 @@ impl Guest {
 
     /// Creates device 1 with queue 1 of family 0 in slot 0.
     pub(crate) fn create_device(&mut self) -> Result<i64, String> {
+        self.create_device_with(0)
+    }
+
+    /// As [`create_device`](Self::create_device), with the chain at `next`.
+    pub(crate) fn create_device_with(&mut self, next: u64) -> Result<i64, String> {
         let mut payload = Vec::new();
         payload.extend_from_slice(&1_u32.to_le_bytes());
         for word in [0_u32; 4] {
             payload.extend_from_slice(&word.to_le_bytes());
         }
         payload.extend_from_slice(&1_u64.to_le_bytes());
-        payload.extend_from_slice(&create_device_request(1));
+        payload.extend_from_slice(&create_device_request(1, next));
         let reply = self.call(op::CREATE_DEVICE, &payload)?;
         Ok(ret(&reply))
     }
@@ -156,10 +164,11 @@ pub(crate) fn ret(reply: &[u8]) -> i64 {
 }
 
 /// A `vkCreateDevice` request for device `id` with one queue.
-pub(crate) fn create_device_request(id: u64) -> Vec<u8> {
+pub(crate) fn create_device_request(id: u64, next: u64) -> Vec<u8> {
     let priority = [1.0];
     let queue = [vk::DeviceQueueCreateInfo::default().queue_priorities(&priority)];
-    let info = vk::DeviceCreateInfo::default().queue_create_infos(&queue);
+    let mut info = vk::DeviceCreateInfo::default().queue_create_infos(&queue);
+    info.p_next = next as *const _;
     let device = Dispatchable { magic: 0, id };
     let out = std::ptr::from_ref(&device) as u64;
     let args = [dispatchable(1), std::ptr::from_ref(&info) as u64, 0, std::ptr::from_ref(&out) as u64];
@@ -229,16 +238,28 @@ pub(crate) struct Renderer {
 
 impl Renderer {
     pub(crate) fn start(args: &[&str]) -> Self {
-        let renderer = Self::start_in(Folder::new(), args);
+        Self::listening(Self::start_in(Folder::new(), args))
+    }
+
+    /// With the host's driver instead of the null device.
+    pub(crate) fn start_with_driver(args: &[&str]) -> Self {
+        Self::listening(Self::start_command(Folder::new(), args))
+    }
+
+    fn listening(renderer: Self) -> Self {
         assert!(wait_for(|| renderer.log().contains("listens")), "{}", renderer.log());
         renderer
     }
 
     /// In a folder where another renderer's socket may be.
     pub(crate) fn start_in(folder: Folder, args: &[&str]) -> Self {
+        Self::start_command(folder, &[&["--null"], args].concat())
+    }
+
+    fn start_command(folder: Folder, args: &[&str]) -> Self {
         let log = fs::OpenOptions::new().create(true).append(true).open(folder.file("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_vw-renderer"))
-            .args(["--listen", &format!("unix:{}", folder.file("vw.sock").display()), "--null"])
+            .args(["--listen", &format!("unix:{}", folder.file("vw.sock").display())])
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

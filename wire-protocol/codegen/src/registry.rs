@@ -90,6 +90,8 @@ pub struct CommandDecl {
     pub ret: String,
     /// Parameters in order.
     pub params: Vec<Decl>,
+    /// Names of the errors that it may return.
+    pub errors: Vec<String>,
 }
 
 /// A core version.
@@ -340,7 +342,7 @@ fn parse_commands(reg: &mut Registry, section: Node) -> Result<()> {
             .map(parse_decl)
             .collect::<Result<Vec<_>>>()
             .with_context(|| format!("in {name}"))?;
-        reg.commands.push(CommandDecl { name, ret, params });
+        reg.commands.push(CommandDecl { name, ret, params, errors: list(node, "errorcodes") });
     }
     Ok(())
 }

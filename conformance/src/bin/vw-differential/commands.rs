@@ -30,7 +30,11 @@ impl Gpu {
     }
 
     /// Command buffers of a pool of their own.
-    pub(crate) unsafe fn command_buffers(&self, level: vk::CommandBufferLevel, count: u32) -> Vec<vk::CommandBuffer> {
+    pub(crate) unsafe fn command_buffers(
+        &self,
+        level: vk::CommandBufferLevel,
+        count: u32,
+    ) -> Vec<vk::CommandBuffer> {
         let info = vk::CommandBufferAllocateInfo::default()
             .command_pool(self.command_pool())
             .level(level)
@@ -104,7 +108,8 @@ impl Gpu {
         sets: u32,
         flags: vk::DescriptorPoolCreateFlags,
     ) -> vk::DescriptorPool {
-        let sizes: Vec<_> = types.iter().map(|ty| vk::DescriptorPoolSize { ty: *ty, descriptor_count: each }).collect();
+        let sizes: Vec<_> =
+            types.iter().map(|ty| vk::DescriptorPoolSize { ty: *ty, descriptor_count: each }).collect();
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(sets).pool_sizes(&sizes).flags(flags);
         let pool = self.device.create_descriptor_pool(&info, None).expect("a descriptor pool");
         self.later(move |device| device.destroy_descriptor_pool(pool, None));
@@ -112,7 +117,11 @@ impl Gpu {
     }
 
     /// One set of a pool of its own.
-    pub(crate) unsafe fn set(&self, layout: vk::DescriptorSetLayout, types: &[vk::DescriptorType]) -> vk::DescriptorSet {
+    pub(crate) unsafe fn set(
+        &self,
+        layout: vk::DescriptorSetLayout,
+        types: &[vk::DescriptorType],
+    ) -> vk::DescriptorSet {
         let pool = self.descriptor_pool(types, 4, 1, vk::DescriptorPoolCreateFlags::empty());
         let layouts = [layout];
         let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(pool).set_layouts(&layouts);
@@ -120,7 +129,10 @@ impl Gpu {
     }
 
     /// A set of storage buffers with its layout.
-    pub(crate) unsafe fn storage_set(&self, buffers: &[Buffer]) -> (vk::DescriptorSetLayout, vk::DescriptorSet) {
+    pub(crate) unsafe fn storage_set(
+        &self,
+        buffers: &[Buffer],
+    ) -> (vk::DescriptorSetLayout, vk::DescriptorSet) {
         let types = vec![vk::DescriptorType::STORAGE_BUFFER; buffers.len()];
         let layout = self.set_layout(&types);
         let set = self.set(layout, &types);
@@ -156,7 +168,8 @@ impl Gpu {
         view: vk::ImageView,
         sampler: vk::Sampler,
     ) {
-        let infos = [vk::DescriptorImageInfo { sampler, image_view: view, image_layout: vk::ImageLayout::GENERAL }];
+        let infos =
+            [vk::DescriptorImageInfo { sampler, image_view: view, image_layout: vk::ImageLayout::GENERAL }];
         let write = vk::WriteDescriptorSet::default()
             .dst_set(set)
             .dst_binding(binding)
@@ -197,7 +210,8 @@ impl Gpu {
         cache: vk::PipelineCache,
     ) -> vk::Pipeline {
         let infos = std::slice::from_ref(info);
-        let pipeline = self.device.create_compute_pipelines(cache, infos, None).expect("a compute pipeline")[0];
+        let pipeline =
+            self.device.create_compute_pipelines(cache, infos, None).expect("a compute pipeline")[0];
         self.later(move |device| device.destroy_pipeline(pipeline, None));
         pipeline
     }

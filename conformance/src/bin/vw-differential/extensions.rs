@@ -28,7 +28,8 @@ const WANTED: &[&CStr] = &[
 
 /// The extensions of a device.
 pub(crate) unsafe fn offered(instance: &ash::Instance, physical: vk::PhysicalDevice) -> BTreeSet<CString> {
-    let extensions = instance.enumerate_device_extension_properties(physical).expect("the device's extensions");
+    let extensions =
+        instance.enumerate_device_extension_properties(physical).expect("the device's extensions");
     extensions.iter().map(|extension| extension.extension_name_as_c_str().unwrap().to_owned()).collect()
 }
 
@@ -40,7 +41,9 @@ pub(crate) fn choose(offered: &BTreeSet<CString>) -> BTreeSet<CString> {
 /// Extensions that a program without a window cannot enable, or that exclude others.
 pub(crate) fn is_exceptional(name: &CStr) -> bool {
     let name = name.to_str().unwrap_or_default();
-    ["swapchain", "present", "display", "surface", "shared_presentable"].iter().any(|part| name.contains(part))
+    ["swapchain", "present", "display", "surface", "shared_presentable"]
+        .iter()
+        .any(|part| name.contains(part))
         || name == "VK_EXT_buffer_device_address"
 }
 

@@ -45,7 +45,8 @@ pub(crate) struct Indexing {
 
 /// An instance of Vulkan 1.3.
 pub(crate) fn create_instance(entry: &ash::Entry) -> ash::Instance {
-    let application = vk::ApplicationInfo::default().application_name(c"vw-differential").api_version(vk::API_VERSION_1_3);
+    let application =
+        vk::ApplicationInfo::default().application_name(c"vw-differential").api_version(vk::API_VERSION_1_3);
     let info = vk::InstanceCreateInfo::default().application_info(&application);
     // SAFETY: the structures live through the call.
     unsafe { entry.create_instance(&info, None) }.expect("an instance")
@@ -72,7 +73,8 @@ impl Gpu {
             instance.get_physical_device_features2(physical, &mut chain);
             let core = chain.features;
             let names: Vec<_> = enabled.iter().map(|name| name.as_ptr()).collect();
-            let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])];
+            let queues =
+                [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])];
             let info = vk::DeviceCreateInfo::default()
                 .queue_create_infos(&queues)
                 .enabled_extension_names(&names)

@@ -125,7 +125,9 @@ impl State {
             .vertex_input
             .vertex_binding_descriptions(&self.bindings)
             .vertex_attribute_descriptions(&self.attributes);
-        let viewport = vk::PipelineViewportStateCreateInfo::default().viewports(&self.viewports).scissors(&self.scissors);
+        let viewport = vk::PipelineViewportStateCreateInfo::default()
+            .viewports(&self.viewports)
+            .scissors(&self.scissors);
         let blend = self.blend.attachments(&self.attachments);
         let dynamic = vk::PipelineDynamicStateCreateInfo::default().dynamic_states(&self.dynamic);
         let mut info = vk::GraphicsPipelineCreateInfo::default()
@@ -152,7 +154,8 @@ impl State {
                 info = info.push_next(&mut rendering);
             }
         }
-        let pipeline = gpu.device.create_graphics_pipelines(cache, &[info], None).map_err(|(_, code)| code)?[0];
+        let pipeline =
+            gpu.device.create_graphics_pipelines(cache, &[info], None).map_err(|(_, code)| code)?[0];
         gpu.later(move |device| device.destroy_pipeline(pipeline, None));
         Ok(pipeline)
     }
@@ -185,7 +188,8 @@ impl Mesh {
     }
 
     pub(crate) fn bindings() -> [vk::VertexInputBindingDescription; 2] {
-        let binding = |binding, stride, input_rate| vk::VertexInputBindingDescription { binding, stride, input_rate };
+        let binding =
+            |binding, stride, input_rate| vk::VertexInputBindingDescription { binding, stride, input_rate };
         [binding(0, 28, vk::VertexInputRate::VERTEX), binding(1, 8, vk::VertexInputRate::INSTANCE)]
     }
 

@@ -45,7 +45,8 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let begins = |name: &str, prefixes: &[String]| prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()));
+    let begins =
+        |name: &str, prefixes: &[String]| prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()));
     let chosen = cases::ALL.iter().filter(|(name, _)| {
         (arguments.only.is_empty() || begins(name, &arguments.only)) && !begins(name, &arguments.skip)
     });

@@ -56,7 +56,10 @@ impl Gpu {
         }
         let memory = self.device.allocate_memory(&info, None).expect("memory for a buffer");
         self.device.bind_buffer_memory(handle, memory, 0).expect("bound memory");
-        let mapped = self.device.map_memory(memory, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()).expect("a mapping");
+        let mapped = self
+            .device
+            .map_memory(memory, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty())
+            .expect("a mapping");
         std::ptr::write_bytes(mapped.cast::<u8>(), 0, size as usize);
         self.later(move |device| {
             device.destroy_buffer(handle, None);
@@ -89,7 +92,11 @@ pub(crate) struct Image {
 pub(crate) const SIDE: u32 = 64;
 
 /// What most images are: of two dimensions, one level, one layer, optimal tiling.
-pub(crate) fn plain(format: vk::Format, side: u32, usage: vk::ImageUsageFlags) -> vk::ImageCreateInfo<'static> {
+pub(crate) fn plain(
+    format: vk::Format,
+    side: u32,
+    usage: vk::ImageUsageFlags,
+) -> vk::ImageCreateInfo<'static> {
     vk::ImageCreateInfo::default()
         .image_type(vk::ImageType::TYPE_2D)
         .format(format)
@@ -114,7 +121,9 @@ pub(crate) fn aspect_of(format: vk::Format) -> vk::ImageAspectFlags {
     match format {
         F::D16_UNORM | F::D32_SFLOAT | F::X8_D24_UNORM_PACK32 => Aspect::DEPTH,
         F::S8_UINT => Aspect::STENCIL,
-        F::D24_UNORM_S8_UINT | F::D32_SFLOAT_S8_UINT | F::D16_UNORM_S8_UINT => Aspect::DEPTH | Aspect::STENCIL,
+        F::D24_UNORM_S8_UINT | F::D32_SFLOAT_S8_UINT | F::D16_UNORM_S8_UINT => {
+            Aspect::DEPTH | Aspect::STENCIL
+        }
         _ => Aspect::COLOR,
     }
 }
@@ -199,9 +208,20 @@ impl Gpu {
         self.run(|cb| {
             barrier_all(&self.device, cb);
             let region = vk::BufferImageCopy::default().image_extent(extent).image_subresource(
-                vk::ImageSubresourceLayers { aspect_mask: aspect, mip_level: level, base_array_layer: layer, layer_count: 1 },
+                vk::ImageSubresourceLayers {
+                    aspect_mask: aspect,
+                    mip_level: level,
+                    base_array_layer: layer,
+                    layer_count: 1,
+                },
             );
-            self.device.cmd_copy_image_to_buffer(cb, image.handle, vk::ImageLayout::GENERAL, buffer.handle, &[region]);
+            self.device.cmd_copy_image_to_buffer(
+                cb,
+                image.handle,
+                vk::ImageLayout::GENERAL,
+                buffer.handle,
+                &[region],
+            );
             barrier_all(&self.device, cb);
         });
         buffer.read()
@@ -229,7 +249,13 @@ impl Gpu {
             let region = vk::BufferImageCopy::default()
                 .image_extent(image.extent)
                 .image_subresource(image.layers_of(0));
-            self.device.cmd_copy_buffer_to_image(cb, source.handle, image.handle, vk::ImageLayout::GENERAL, &[region]);
+            self.device.cmd_copy_buffer_to_image(
+                cb,
+                source.handle,
+                image.handle,
+                vk::ImageLayout::GENERAL,
+                &[region],
+            );
             barrier_all(&self.device, cb);
         });
     }
@@ -245,7 +271,15 @@ impl Gpu {
             .image(image.handle)
             .subresource_range(image.all());
         let stages = vk::PipelineStageFlags::ALL_COMMANDS;
-        self.device.cmd_pipeline_barrier(cb, stages, stages, vk::DependencyFlags::empty(), &[], &[], &[barrier]);
+        self.device.cmd_pipeline_barrier(
+            cb,
+            stages,
+            stages,
+            vk::DependencyFlags::empty(),
+            &[],
+            &[],
+            &[barrier],
+        );
     }
 }
 

@@ -39,7 +39,8 @@ shaders! {
 
 /// The module of a shader, destroyed with the case.
 pub(crate) unsafe fn module(gpu: &Gpu, code: &[u8]) -> vk::ShaderModule {
-    let words: Vec<u32> = code.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect();
+    let words: Vec<u32> =
+        code.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect();
     let info = vk::ShaderModuleCreateInfo::default().code(&words);
     let module = gpu.device.create_shader_module(&info, None).expect("a shader module");
     gpu.later(move |device| device.destroy_shader_module(module, None));

@@ -34,16 +34,20 @@ impl Gpu {
             let application = vk::ApplicationInfo::default().api_version(vk::API_VERSION_1_3);
             let info = vk::InstanceCreateInfo::default().application_info(&application);
             let instance = entry.create_instance(&info, None).expect("an instance");
-            let physical = *instance.enumerate_physical_devices().expect("devices").first().expect("a Vulkan device");
+            let physical =
+                *instance.enumerate_physical_devices().expect("devices").first().expect("a Vulkan device");
             let families = instance.get_physical_device_queue_family_properties(physical);
-            let family = families.iter().position(|family| family.queue_flags.contains(vk::QueueFlags::COMPUTE));
+            let family =
+                families.iter().position(|family| family.queue_flags.contains(vk::QueueFlags::COMPUTE));
             let family = family.expect("a queue for compute") as u32;
             let memory = instance.get_physical_device_memory_properties(physical);
             let wanted = vk::MemoryPropertyFlags::HOST_VISIBLE | vk::MemoryPropertyFlags::HOST_COHERENT;
             let memory_type =
                 memory.memory_types_as_slice().iter().position(|kind| kind.property_flags.contains(wanted));
-            let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])];
-            let mut timeline = vk::PhysicalDeviceTimelineSemaphoreFeatures::default().timeline_semaphore(true);
+            let queues =
+                [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])];
+            let mut timeline =
+                vk::PhysicalDeviceTimelineSemaphoreFeatures::default().timeline_semaphore(true);
             let info = vk::DeviceCreateInfo::default().queue_create_infos(&queues).push_next(&mut timeline);
             let device = instance.create_device(physical, &info, None).expect("a device");
             let bindings = [vk::DescriptorSetLayoutBinding::default()
@@ -52,9 +56,11 @@ impl Gpu {
                 .stage_flags(vk::ShaderStageFlags::COMPUTE)];
             let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
             let set_layout = device.create_descriptor_set_layout(&info, None).expect("a set layout");
-            let push = [vk::PushConstantRange { stage_flags: vk::ShaderStageFlags::COMPUTE, offset: 0, size: 12 }];
+            let push =
+                [vk::PushConstantRange { stage_flags: vk::ShaderStageFlags::COMPUTE, offset: 0, size: 12 }];
             let layouts = [set_layout];
-            let info = vk::PipelineLayoutCreateInfo::default().set_layouts(&layouts).push_constant_ranges(&push);
+            let info =
+                vk::PipelineLayoutCreateInfo::default().set_layouts(&layouts).push_constant_ranges(&push);
             let layout = device.create_pipeline_layout(&info, None).expect("a pipeline layout");
             let words: Vec<u32> = bytemuck::pod_collect_to_vec(FILL);
             let info = vk::ShaderModuleCreateInfo::default().code(&words);
@@ -82,8 +88,10 @@ pub(crate) unsafe fn create_pipeline(
     layout: vk::PipelineLayout,
     module: vk::ShaderModule,
 ) -> Result<vk::Pipeline, vk::Result> {
-    let stage =
-        vk::PipelineShaderStageCreateInfo::default().stage(vk::ShaderStageFlags::COMPUTE).module(module).name(c"main");
+    let stage = vk::PipelineShaderStageCreateInfo::default()
+        .stage(vk::ShaderStageFlags::COMPUTE)
+        .module(module)
+        .name(c"main");
     let info = vk::ComputePipelineCreateInfo::default().layout(layout).stage(stage);
     let made = device.create_compute_pipelines(vk::PipelineCache::null(), &[info], None);
     made.map(|pipelines| pipelines[0]).map_err(|(_, code)| code)

@@ -41,7 +41,11 @@ pub(crate) fn run(gpu: &Gpu, call: Call, ready: &Path) -> Result<(), String> {
     // SAFETY: valid usage; one thread.
     let code = unsafe { until_error(gpu, call, ready) }?;
     println!("lost: {code:?}");
-    if code == vk::Result::ERROR_DEVICE_LOST { Ok(()) } else { Err(format!("{code:?} instead of a lost device")) }
+    if code == vk::Result::ERROR_DEVICE_LOST {
+        Ok(())
+    } else {
+        Err(format!("{code:?} instead of a lost device"))
+    }
 }
 
 unsafe fn until_error(gpu: &Gpu, call: Call, ready: &Path) -> Result<vk::Result, String> {

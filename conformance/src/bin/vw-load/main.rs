@@ -39,11 +39,14 @@ enum Mode {
         #[arg(long)]
         ready: PathBuf,
     },
+    /// Creates a buffer that has no use, which is not valid and harms nobody.
+    Misuse,
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().mode {
         Mode::Work { threads, seconds } => work::run(&Gpu::open(), threads, seconds),
+        Mode::Misuse => work::misuse(&Gpu::open()),
         Mode::UntilLost { call, ready } => lost::run(&Gpu::open(), call, &ready),
     };
     match result {

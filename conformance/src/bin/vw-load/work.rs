@@ -101,7 +101,8 @@ unsafe fn one_round(
     let info = vk::BufferCreateInfo::default().size(size).usage(vk::BufferUsageFlags::STORAGE_BUFFER);
     let buffer = device.create_buffer(&info, None)?;
     let needs = device.get_buffer_memory_requirements(buffer);
-    let info = vk::MemoryAllocateInfo::default().allocation_size(needs.size).memory_type_index(gpu.memory_type);
+    let info =
+        vk::MemoryAllocateInfo::default().allocation_size(needs.size).memory_type_index(gpu.memory_type);
     let memory = device.allocate_memory(&info, None)?;
     device.bind_buffer_memory(buffer, memory, 0)?;
     let mapped = device.map_memory(memory, 0, size, vk::MemoryMapFlags::empty())?.cast::<u32>();
@@ -145,6 +146,21 @@ unsafe fn one_round(
     device.destroy_buffer(buffer, None);
     device.free_memory(memory, None);
     Ok(())
+}
+
+/// Something for a validation layer to complain about.
+pub(crate) fn misuse(gpu: &Gpu) -> Result<(), String> {
+    let info = vk::BufferCreateInfo::default().size(64);
+    // SAFETY: drivers do not look at what a buffer is for before it is used, and this one is not.
+    unsafe {
+        let buffer = gpu.device.create_buffer(&info, None).map_err(|code| format!("{code:?}"))?;
+        gpu.device.destroy_buffer(buffer, None);
+        // A call with an answer: all before it has been looked at by then.
+        let info = vk::MemoryAllocateInfo::default().allocation_size(4096).memory_type_index(gpu.memory_type);
+        let memory = gpu.device.allocate_memory(&info, None).map_err(|code| format!("{code:?}"))?;
+        gpu.device.free_memory(memory, None);
+        Ok(())
+    }
 }
 
 /// Resident memory of this process in KiB.

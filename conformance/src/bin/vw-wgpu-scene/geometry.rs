@@ -61,7 +61,8 @@ impl Geometry {
                 let (mut right, mut up) = ([0.0; 3], [0.0; 3]);
                 right[(axis + 1) % 3] = sign;
                 up[(axis + 2) % 3] = 1.0;
-                let corner = |r: f32, u: f32| std::array::from_fn(|i| (normal[i] + r * right[i] + u * up[i]) * 0.5);
+                let corner =
+                    |r: f32, u: f32| std::array::from_fn(|i| (normal[i] + r * right[i] + u * up[i]) * 0.5);
                 let corners = [corner(-1.0, -1.0), corner(1.0, -1.0), corner(1.0, 1.0), corner(-1.0, 1.0)];
                 self.add_quad(corners, normal, 1.0);
             }

@@ -23,7 +23,8 @@ impl Gpu {
         options.backends = wgpu::Backends::VULKAN;
         let instance = wgpu::Instance::new(options);
         let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))?;
-        let request = wgpu::DeviceDescriptor { required_limits: wgpu::Limits::default(), ..Default::default() };
+        let request =
+            wgpu::DeviceDescriptor { required_limits: wgpu::Limits::default(), ..Default::default() };
         let (device, queue) = pollster::block_on(adapter.request_device(&request))?;
         Ok(Self { info: adapter.get_info(), device, queue })
     }
@@ -41,7 +42,8 @@ impl Gpu {
 
     /// Waits until that submission is done.
     pub(crate) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        self.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(PATIENCE) })?;
+        self.device
+            .poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(PATIENCE) })?;
         Ok(())
     }
 
@@ -62,7 +64,11 @@ impl Gpu {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let target = wgpu::TexelCopyBufferInfo {
             buffer: &copy,
-            layout: wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(padded), rows_per_image: None },
+            layout: wgpu::TexelCopyBufferLayout {
+                offset: 0,
+                bytes_per_row: Some(padded),
+                rows_per_image: None,
+            },
         };
         encoder.copy_texture_to_buffer(texture.as_image_copy(), target, texture.size());
         self.queue.submit([encoder.finish()]);

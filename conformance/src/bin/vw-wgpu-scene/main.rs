@@ -88,7 +88,9 @@ fn run(arguments: &Arguments) -> Result<()> {
 
 /// FNV-1a: enough to tell two results apart, the same everywhere.
 fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn write_png(path: &Path, width: u32, height: u32, pixels: &[u8]) -> Result<()> {

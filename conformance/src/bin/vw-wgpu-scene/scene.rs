@@ -115,14 +115,21 @@ impl Scene {
             (6, BindingResource::Sampler(&shadow_compare)),
         ];
         let of_picture = view(&picture);
-        let of_measuring = [(0, BindingResource::TextureView(&of_picture)), (1, histogram.as_entire_binding())];
+        let of_measuring =
+            [(0, BindingResource::TextureView(&of_picture)), (1, histogram.as_entire_binding())];
         Self {
-            motion: Stage { bindings: bind(gpu, &motion.get_bind_group_layout(0), &of_motion), pipeline: motion },
+            motion: Stage {
+                bindings: bind(gpu, &motion.get_bind_group_layout(0), &of_motion),
+                pipeline: motion,
+            },
             shadows: Stage {
                 bindings: bind(gpu, &shadows.get_bind_group_layout(0), &[of_globals, of_instances]),
                 pipeline: shadows,
             },
-            drawing: Stage { bindings: bind(gpu, &drawing.get_bind_group_layout(0), &of_drawing), pipeline: drawing },
+            drawing: Stage {
+                bindings: bind(gpu, &drawing.get_bind_group_layout(0), &of_drawing),
+                pipeline: drawing,
+            },
             measuring: Stage {
                 bindings: bind(gpu, &measuring.get_bind_group_layout(0), &of_measuring),
                 pipeline: measuring,
@@ -234,7 +241,11 @@ fn bind(
 }
 
 fn upload_textures(gpu: &Gpu) -> wgpu::TextureView {
-    let size = wgpu::Extent3d { width: textures::SIZE, height: textures::SIZE, depth_or_array_layers: textures::LAYERS };
+    let size = wgpu::Extent3d {
+        width: textures::SIZE,
+        height: textures::SIZE,
+        depth_or_array_layers: textures::LAYERS,
+    };
     let texture = gpu.device.create_texture(&wgpu::TextureDescriptor {
         label: None,
         size,
@@ -254,7 +265,11 @@ fn upload_textures(gpu: &Gpu) -> wgpu::TextureView {
             gpu.queue.write_texture(
                 target,
                 &texels,
-                wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(width * 4), rows_per_image: None },
+                wgpu::TexelCopyBufferLayout {
+                    offset: 0,
+                    bytes_per_row: Some(width * 4),
+                    rows_per_image: None,
+                },
                 wgpu::Extent3d { width, height: width, depth_or_array_layers: 1 },
             );
         }
@@ -319,7 +334,11 @@ fn render_pipeline(
             module,
             entry_point: Some(entry_point),
             compilation_options: Default::default(),
-            targets: &[Some(wgpu::ColorTargetState { format: COLOUR, blend: None, write_mask: wgpu::ColorWrites::ALL })],
+            targets: &[Some(wgpu::ColorTargetState {
+                format: COLOUR,
+                blend: None,
+                write_mask: wgpu::ColorWrites::ALL,
+            })],
         }),
         multiview_mask: None,
         cache: None,

@@ -41,7 +41,7 @@ pub fn emit(model: &Model) -> Result<Files> {
         let text = families.entry(family(&c.name)).or_default();
         let _ = writeln!(
             text,
-            "/// `{0}`\npub static {1}: Command = Command {{ name: \"{0}\", opcode: {opcode}, params: {2}, param_count: {3}, ret: Ret::{ret}, class: Class::{4}, memo: {5}, provided_by: {6}, invoke: invoke::{signature} }};\n",
+            "/// `{0}`\npub static {1}: Command = Command {{ name: \"{0}\", opcode: {opcode}, params: {2}, param_count: {3}, ret: Ret::{ret}, lost: {7}, class: Class::{4}, memo: {5}, provided_by: {6}, invoke: invoke::{signature} }};\n",
             c.name,
             static_name(&c.name),
             ops(&steps, "structs::"),
@@ -49,6 +49,7 @@ pub fn emit(model: &Model) -> Result<Files> {
             class(model, c, &steps),
             model.overlay.commands.memo.contains(&c.name),
             providers(&model.providers_of_command(&c.name)),
+            lost(model, c),
         );
         all.push(static_name(&c.name));
     }
@@ -80,6 +81,22 @@ pub fn emit(model: &Model) -> Result<Files> {
     }
     files.insert(format!("{DIR}/invoke.rs"), invokers(&signatures));
     Ok(files)
+}
+
+/// What to return when the host is lost.
+fn lost(model: &Model, c: &CommandDecl) -> i64 {
+    let above_device = matches!(c.params.first().map(|p| p.ty.as_str()), Some("VkInstance" | "VkPhysicalDevice"));
+    let listed = |error: &str| c.errors.iter().any(|e| e == error);
+    let error = if c.errors.is_empty() {
+        return 0;
+    } else if !above_device || listed("VK_ERROR_DEVICE_LOST") {
+        "VK_ERROR_DEVICE_LOST"
+    } else if listed("VK_ERROR_INITIALIZATION_FAILED") {
+        "VK_ERROR_INITIALIZATION_FAILED"
+    } else {
+        "VK_ERROR_OUT_OF_HOST_MEMORY"
+    };
+    model.reg.values.get(error).copied().unwrap_or(0)
 }
 
 /// One letter for the return type, then one per parameter: Q 64-bit integer or pointer, W 32-bit, F float.

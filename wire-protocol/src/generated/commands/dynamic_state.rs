@@ -26,6 +26,7 @@ pub static VK_CMD_SET_VIEWPORT: Command = Command {
     ],
     param_count: 4,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Core(0x400000)],
@@ -50,6 +51,7 @@ pub static VK_CMD_SET_SCISSOR: Command = Command {
     ],
     param_count: 4,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Core(0x400000)],
@@ -66,6 +68,7 @@ pub static VK_CMD_SET_LINE_WIDTH: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Core(0x400000)],
@@ -84,6 +87,7 @@ pub static VK_CMD_SET_DEPTH_BIAS: Command = Command {
     ],
     param_count: 4,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Core(0x400000)],
@@ -106,6 +110,7 @@ pub static VK_CMD_SET_BLEND_CONSTANTS: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Core(0x400000)],
@@ -123,6 +128,7 @@ pub static VK_CMD_SET_DEPTH_BOUNDS: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Core(0x400000)],
@@ -140,6 +146,7 @@ pub static VK_CMD_SET_STENCIL_COMPARE_MASK: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Core(0x400000)],
@@ -157,6 +164,7 @@ pub static VK_CMD_SET_STENCIL_WRITE_MASK: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Core(0x400000)],
@@ -174,6 +182,7 @@ pub static VK_CMD_SET_STENCIL_REFERENCE: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Core(0x400000)],
@@ -191,6 +200,7 @@ pub static VK_CMD_SET_EVENT: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Core(0x400000)],
@@ -207,6 +217,7 @@ pub static VK_CMD_SET_DEVICE_MASK: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_device_group")],
@@ -231,6 +242,7 @@ pub static VK_CMD_SET_VIEWPORT_W_SCALING_NV: Command = Command {
     ],
     param_count: 4,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Extension("VK_NV_clip_space_w_scaling")],
@@ -255,6 +267,7 @@ pub static VK_CMD_SET_DISCARD_RECTANGLE_EXT: Command = Command {
     ],
     param_count: 4,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Extension("VK_EXT_discard_rectangles")],
@@ -271,6 +284,7 @@ pub static VK_CMD_SET_DISCARD_RECTANGLE_ENABLE_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Extension("VK_EXT_discard_rectangles")],
@@ -287,6 +301,7 @@ pub static VK_CMD_SET_DISCARD_RECTANGLE_MODE_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Extension("VK_EXT_discard_rectangles")],
@@ -309,6 +324,7 @@ pub static VK_CMD_SET_SAMPLE_LOCATIONS_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Extension("VK_EXT_sample_locations")],
@@ -325,6 +341,7 @@ pub static VK_CMD_SET_CHECKPOINT_NV: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Extension("VK_NV_device_diagnostic_checkpoints")],
@@ -349,6 +366,7 @@ pub static VK_CMD_SET_EXCLUSIVE_SCISSOR_NV: Command = Command {
     ],
     param_count: 4,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Extension("VK_NV_scissor_exclusive")],
@@ -373,6 +391,7 @@ pub static VK_CMD_SET_EXCLUSIVE_SCISSOR_ENABLE_NV: Command = Command {
     ],
     param_count: 4,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Extension("VK_NV_scissor_exclusive")],
@@ -397,6 +416,7 @@ pub static VK_CMD_SET_VIEWPORT_SHADING_RATE_PALETTE_NV: Command = Command {
     ],
     param_count: 4,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Extension("VK_NV_shading_rate_image")],
@@ -421,6 +441,7 @@ pub static VK_CMD_SET_COARSE_SAMPLE_ORDER_NV: Command = Command {
     ],
     param_count: 4,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Extension("VK_NV_shading_rate_image")],
@@ -438,6 +459,7 @@ pub static VK_CMD_SET_LINE_STIPPLE: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -458,6 +480,7 @@ pub static VK_CMD_SET_CULL_MODE: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -478,6 +501,7 @@ pub static VK_CMD_SET_FRONT_FACE: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -498,6 +522,7 @@ pub static VK_CMD_SET_PRIMITIVE_TOPOLOGY: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -525,6 +550,7 @@ pub static VK_CMD_SET_VIEWPORT_WITH_COUNT: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -552,6 +578,7 @@ pub static VK_CMD_SET_SCISSOR_WITH_COUNT: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -572,6 +599,7 @@ pub static VK_CMD_SET_DEPTH_TEST_ENABLE: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -592,6 +620,7 @@ pub static VK_CMD_SET_DEPTH_WRITE_ENABLE: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -612,6 +641,7 @@ pub static VK_CMD_SET_DEPTH_COMPARE_OP: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -632,6 +662,7 @@ pub static VK_CMD_SET_DEPTH_BOUNDS_TEST_ENABLE: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -652,6 +683,7 @@ pub static VK_CMD_SET_STENCIL_TEST_ENABLE: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -676,6 +708,7 @@ pub static VK_CMD_SET_STENCIL_OP: Command = Command {
     ],
     param_count: 6,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -696,6 +729,7 @@ pub static VK_CMD_SET_PATCH_CONTROL_POINTS_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -715,6 +749,7 @@ pub static VK_CMD_SET_RASTERIZER_DISCARD_ENABLE: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -735,6 +770,7 @@ pub static VK_CMD_SET_DEPTH_BIAS_ENABLE: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -755,6 +791,7 @@ pub static VK_CMD_SET_LOGIC_OP_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -774,6 +811,7 @@ pub static VK_CMD_SET_PRIMITIVE_RESTART_ENABLE: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -794,6 +832,7 @@ pub static VK_CMD_SET_TESSELLATION_DOMAIN_ORIGIN_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -813,6 +852,7 @@ pub static VK_CMD_SET_DEPTH_CLAMP_ENABLE_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -832,6 +872,7 @@ pub static VK_CMD_SET_POLYGON_MODE_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -851,6 +892,7 @@ pub static VK_CMD_SET_RASTERIZATION_SAMPLES_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -877,6 +919,7 @@ pub static VK_CMD_SET_SAMPLE_MASK_EXT: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -896,6 +939,7 @@ pub static VK_CMD_SET_ALPHA_TO_COVERAGE_ENABLE_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -915,6 +959,7 @@ pub static VK_CMD_SET_ALPHA_TO_ONE_ENABLE_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -934,6 +979,7 @@ pub static VK_CMD_SET_LOGIC_OP_ENABLE_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -961,6 +1007,7 @@ pub static VK_CMD_SET_COLOR_BLEND_ENABLE_EXT: Command = Command {
     ],
     param_count: 4,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -988,6 +1035,7 @@ pub static VK_CMD_SET_COLOR_BLEND_EQUATION_EXT: Command = Command {
     ],
     param_count: 4,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1015,6 +1063,7 @@ pub static VK_CMD_SET_COLOR_WRITE_MASK_EXT: Command = Command {
     ],
     param_count: 4,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1034,6 +1083,7 @@ pub static VK_CMD_SET_RASTERIZATION_STREAM_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1053,6 +1103,7 @@ pub static VK_CMD_SET_CONSERVATIVE_RASTERIZATION_MODE_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1072,6 +1123,7 @@ pub static VK_CMD_SET_EXTRA_PRIMITIVE_OVERESTIMATION_SIZE_EXT: Command = Command
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1091,6 +1143,7 @@ pub static VK_CMD_SET_DEPTH_CLIP_ENABLE_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1110,6 +1163,7 @@ pub static VK_CMD_SET_SAMPLE_LOCATIONS_ENABLE_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1137,6 +1191,7 @@ pub static VK_CMD_SET_COLOR_BLEND_ADVANCED_EXT: Command = Command {
     ],
     param_count: 4,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1156,6 +1211,7 @@ pub static VK_CMD_SET_PROVOKING_VERTEX_MODE_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1175,6 +1231,7 @@ pub static VK_CMD_SET_LINE_RASTERIZATION_MODE_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1194,6 +1251,7 @@ pub static VK_CMD_SET_LINE_STIPPLE_ENABLE_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1213,6 +1271,7 @@ pub static VK_CMD_SET_DEPTH_CLIP_NEGATIVE_ONE_TO_ONE_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1232,6 +1291,7 @@ pub static VK_CMD_SET_VIEWPORT_W_SCALING_ENABLE_NV: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1259,6 +1319,7 @@ pub static VK_CMD_SET_VIEWPORT_SWIZZLE_NV: Command = Command {
     ],
     param_count: 4,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1278,6 +1339,7 @@ pub static VK_CMD_SET_COVERAGE_TO_COLOR_ENABLE_NV: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1297,6 +1359,7 @@ pub static VK_CMD_SET_COVERAGE_TO_COLOR_LOCATION_NV: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1316,6 +1379,7 @@ pub static VK_CMD_SET_COVERAGE_MODULATION_MODE_NV: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1335,6 +1399,7 @@ pub static VK_CMD_SET_COVERAGE_MODULATION_TABLE_ENABLE_NV: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1361,6 +1426,7 @@ pub static VK_CMD_SET_COVERAGE_MODULATION_TABLE_NV: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1380,6 +1446,7 @@ pub static VK_CMD_SET_SHADING_RATE_IMAGE_ENABLE_NV: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1399,6 +1466,7 @@ pub static VK_CMD_SET_COVERAGE_REDUCTION_MODE_NV: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1418,6 +1486,7 @@ pub static VK_CMD_SET_REPRESENTATIVE_FRAGMENT_TEST_ENABLE_NV: Command = Command 
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1450,6 +1519,7 @@ pub static VK_CMD_SET_FRAGMENT_SHADING_RATE_KHR: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Extension("VK_KHR_fragment_shading_rate")],
@@ -1473,6 +1543,7 @@ pub static VK_CMD_SET_FRAGMENT_SHADING_RATE_ENUM_NV: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Extension("VK_NV_fragment_shading_rate_enums")],
@@ -1504,6 +1575,7 @@ pub static VK_CMD_SET_VERTEX_INPUT_EXT: Command = Command {
     ],
     param_count: 5,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[
@@ -1530,6 +1602,7 @@ pub static VK_CMD_SET_COLOR_WRITE_ENABLE_EXT: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Extension("VK_EXT_color_write_enable")],
@@ -1553,6 +1626,7 @@ pub static VK_CMD_SET_EVENT_2: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_synchronization2")],
@@ -1575,6 +1649,7 @@ pub static VK_CMD_SET_DEPTH_BIAS_2_EXT: Command = Command {
     ],
     param_count: 2,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[Provider::Extension("VK_EXT_depth_bias_control")],
@@ -1598,6 +1673,7 @@ pub static VK_CMD_SET_DEPTH_CLAMP_RANGE_EXT: Command = Command {
     ],
     param_count: 3,
     ret: Ret::Void,
+    lost: 0,
     class: Class::Record,
     memo: false,
     provided_by: &[

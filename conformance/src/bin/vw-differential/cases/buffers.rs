@@ -29,8 +29,11 @@ pub(super) unsafe fn views(gpu: &Gpu, report: &Report) {
     let buffer = gpu.buffer_of(&data);
     for format in [vk::Format::R32_UINT, vk::Format::R8G8B8A8_UNORM, vk::Format::R32G32B32A32_SFLOAT] {
         for (offset, range) in [(0, vk::WHOLE_SIZE), (64, 64)] {
-            let info =
-                vk::BufferViewCreateInfo::default().buffer(buffer.handle).format(format).offset(offset).range(range);
+            let info = vk::BufferViewCreateInfo::default()
+                .buffer(buffer.handle)
+                .format(format)
+                .offset(offset)
+                .range(range);
             let view = gpu.device.create_buffer_view(&info, None);
             report.debug(&format!("{format:?} at {offset}"), view.map(|_| ()));
             if let Ok(view) = view {
@@ -45,7 +48,8 @@ pub(super) unsafe fn addresses(gpu: &Gpu, report: &Report) {
     let source = gpu.buffer(256, usage);
     let target = gpu.buffer(256, usage);
     source.write(0, &(0..64).map(|i| pattern(i, 5)).collect::<Vec<_>>());
-    let address = |buffer| gpu.device.get_buffer_device_address(&vk::BufferDeviceAddressInfo::default().buffer(buffer));
+    let address =
+        |buffer| gpu.device.get_buffer_device_address(&vk::BufferDeviceAddressInfo::default().buffer(buffer));
     let (from, to) = (address(source.handle), address(target.handle));
     report.line("addresses are set and differ", from != 0 && to != 0 && from != to);
     report.line("the same twice", from == address(source.handle));

@@ -22,7 +22,8 @@ pub(super) unsafe fn specialisation(gpu: &Gpu, report: &Report) {
     let (layout, set) = gpu.storage_set(&[buffer]);
     let pipeline_layout = gpu.pipeline_layout(&[layout]);
     let module = shaders::module(gpu, shaders::SPECIALISED);
-    let variants: [(u32, u32, f32, u32, i32); 3] = [(16, 4, 1.0, 0, 0), (32, 8, 2.5, 1, 7), (8, 3, 0.5, 1, -1)];
+    let variants: [(u32, u32, f32, u32, i32); 3] =
+        [(16, 4, 1.0, 0, 0), (32, 8, 2.5, 1, 7), (8, 3, 0.5, 1, -1)];
     for (size, count, scale, add, offset) in variants {
         let data: Vec<u8> = [
             size.to_ne_bytes(),
@@ -32,8 +33,11 @@ pub(super) unsafe fn specialisation(gpu: &Gpu, report: &Report) {
             offset.to_ne_bytes(),
         ]
         .concat();
-        let entries: [_; 5] =
-            std::array::from_fn(|i| vk::SpecializationMapEntry { constant_id: i as u32, offset: i as u32 * 4, size: 4 });
+        let entries: [_; 5] = std::array::from_fn(|i| vk::SpecializationMapEntry {
+            constant_id: i as u32,
+            offset: i as u32 * 4,
+            size: 4,
+        });
         let constants = vk::SpecializationInfo::default().map_entries(&entries).data(&data);
         let stage = vk::PipelineShaderStageCreateInfo::default()
             .stage(vk::ShaderStageFlags::COMPUTE)

@@ -100,9 +100,9 @@ unsafe fn run_every(gpu: &Gpu, layout: vk::DescriptorSetLayout, set: vk::Descrip
 }
 
 unsafe fn fill_every(gpu: &Gpu, set: vk::DescriptorSet, resources: &Resources) {
-    let buffers = resources.buffers.map(|buffer| {
-        [vk::DescriptorBufferInfo { buffer: buffer.handle, offset: 0, range: 16 }]
-    });
+    let buffers = resources
+        .buffers
+        .map(|buffer| [vk::DescriptorBufferInfo { buffer: buffer.handle, offset: 0, range: 16 }]);
     let image = |i: usize| vk::DescriptorImageInfo {
         sampler: resources.sampler,
         image_view: resources.images[i].view,
@@ -112,7 +112,10 @@ unsafe fn fill_every(gpu: &Gpu, set: vk::DescriptorSet, resources: &Resources) {
     // What a sampler's write does not use may be anything.
     let only_sampler = [vk::DescriptorImageInfo { sampler: resources.sampler, ..Default::default() }];
     let write = |binding: usize| {
-        vk::WriteDescriptorSet::default().dst_set(set).dst_binding(binding as u32).descriptor_type(EVERY[binding])
+        vk::WriteDescriptorSet::default()
+            .dst_set(set)
+            .dst_binding(binding as u32)
+            .descriptor_type(EVERY[binding])
     };
     gpu.device.update_descriptor_sets(
         &[
@@ -157,7 +160,11 @@ pub(super) unsafe fn templates(gpu: &Gpu, report: &Report) {
         image_layout: vk::ImageLayout::GENERAL,
     };
     let data = Data {
-        buffers: resources.buffers.map(|b| vk::DescriptorBufferInfo { buffer: b.handle, offset: 0, range: 16 }),
+        buffers: resources.buffers.map(|b| vk::DescriptorBufferInfo {
+            buffer: b.handle,
+            offset: 0,
+            range: 16,
+        }),
         views: resources.views,
         images: [image(0), image(0), image(1), image(2), image(3)],
     };
@@ -169,8 +176,11 @@ pub(super) unsafe fn templates(gpu: &Gpu, report: &Report) {
         offset,
         stride,
     };
-    let (buffer, view, picture) =
-        (size_of::<vk::DescriptorBufferInfo>(), size_of::<vk::BufferView>(), size_of::<vk::DescriptorImageInfo>());
+    let (buffer, view, picture) = (
+        size_of::<vk::DescriptorBufferInfo>(),
+        size_of::<vk::BufferView>(),
+        size_of::<vk::DescriptorImageInfo>(),
+    );
     let (views, images) = (std::mem::offset_of!(Data, views), std::mem::offset_of!(Data, images));
     let entries = [
         entry(0, 1, 0, buffer),
@@ -280,7 +290,8 @@ pub(super) unsafe fn push_descriptors(gpu: &Gpu, report: &Report) {
         let point = vk::PipelineBindPoint::COMPUTE;
         gpu.bind_compute(cb, pipeline, layout, &[], bytemuck::cast_slice(&[7u32, 3, 64]));
         let infos = [buffers[0].whole()];
-        let write = vk::WriteDescriptorSet::default().descriptor_type(Type::STORAGE_BUFFER).buffer_info(&infos);
+        let write =
+            vk::WriteDescriptorSet::default().descriptor_type(Type::STORAGE_BUFFER).buffer_info(&infos);
         functions.cmd_push_descriptor_set(cb, point, layout, 0, &[write]);
         gpu.device.cmd_dispatch(cb, 1, 1, 1);
         let info = buffers[1].whole();
@@ -307,7 +318,8 @@ pub(super) unsafe fn inline_blocks(gpu: &Gpu, report: &Report) {
         .collect();
     let layout = gpu.set_layout_of(&vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings));
     let sizes = kinds.map(|(ty, descriptor_count)| vk::DescriptorPoolSize { ty, descriptor_count });
-    let mut inline = vk::DescriptorPoolInlineUniformBlockCreateInfo::default().max_inline_uniform_block_bindings(1);
+    let mut inline =
+        vk::DescriptorPoolInlineUniformBlockCreateInfo::default().max_inline_uniform_block_bindings(1);
     let info = vk::DescriptorPoolCreateInfo::default().max_sets(1).pool_sizes(&sizes).push_next(&mut inline);
     let pool = gpu.device.create_descriptor_pool(&info, None).unwrap();
     gpu.later(move |device| device.destroy_descriptor_pool(pool, None));
@@ -354,14 +366,16 @@ unsafe fn indexed(gpu: &Gpu, report: &Report, variable: bool) {
     let pool =
         gpu.descriptor_pool(&[Type::STORAGE_BUFFER], 20, 1, vk::DescriptorPoolCreateFlags::UPDATE_AFTER_BIND);
     let (layouts, counts) = ([layout], [5]);
-    let mut count = vk::DescriptorSetVariableDescriptorCountAllocateInfo::default().descriptor_counts(&counts);
+    let mut count =
+        vk::DescriptorSetVariableDescriptorCountAllocateInfo::default().descriptor_counts(&counts);
     let mut info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(pool).set_layouts(&layouts);
     if variable {
         info = info.push_next(&mut count);
     }
     let set = gpu.device.allocate_descriptor_sets(&info).unwrap()[0];
     let result = gpu.buffer(32, ANY_USE);
-    let sources = [10, 20, 30].map(|seed| gpu.buffer_of(&(0..8).map(|i| pattern(i, seed)).collect::<Vec<_>>()));
+    let sources =
+        [10, 20, 30].map(|seed| gpu.buffer_of(&(0..8).map(|i| pattern(i, seed)).collect::<Vec<_>>()));
     let (pipeline, pipeline_layout) = gpu.compute(shaders::INDEXED, &[layout]);
     let cb = gpu.record(vk::CommandBufferUsageFlags::empty(), |cb| {
         gpu.bind_compute(cb, pipeline, pipeline_layout, &[set], &[]);

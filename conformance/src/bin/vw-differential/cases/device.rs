@@ -12,7 +12,10 @@ pub(super) unsafe fn instances(gpu: &Gpu, report: &Report) {
         let instance = create_instance(&gpu.entry);
         let devices = instance.enumerate_physical_devices().unwrap();
         report.line(&format!("devices in round {round}"), devices.len());
-        let groups = vec![vk::PhysicalDeviceGroupProperties::default(); instance.enumerate_physical_device_groups_len().unwrap()];
+        let groups = vec![
+            vk::PhysicalDeviceGroupProperties::default();
+            instance.enumerate_physical_device_groups_len().unwrap()
+        ];
         let mut groups = groups;
         instance.enumerate_physical_device_groups(&mut groups).unwrap();
         report.line("groups", groups.len());
@@ -31,13 +34,18 @@ pub(super) unsafe fn facts(gpu: &Gpu, report: &Report) {
     report.debug("limits", properties.limits);
     report.debug("sparse", properties.sparse_properties);
     report.debug("features", gpu.features);
-    for (i, family) in gpu.instance.get_physical_device_queue_family_properties(gpu.physical).iter().enumerate() {
+    for (i, family) in
+        gpu.instance.get_physical_device_queue_family_properties(gpu.physical).iter().enumerate()
+    {
         report.debug(&format!("family {i}"), family);
     }
     for (i, kind) in gpu.memory.memory_types_as_slice().iter().enumerate() {
         report.debug(&format!("memory type {i}"), kind);
     }
-    report.debug("heap flags", gpu.memory.memory_heaps_as_slice().iter().map(|heap| heap.flags).collect::<Vec<_>>());
+    report.debug(
+        "heap flags",
+        gpu.memory.memory_heaps_as_slice().iter().map(|heap| heap.flags).collect::<Vec<_>>(),
+    );
 }
 
 pub(super) unsafe fn properties(gpu: &Gpu, report: &Report) {
@@ -53,17 +61,23 @@ pub(super) unsafe fn properties(gpu: &Gpu, report: &Report) {
         .push_next(&mut subgroup)
         .push_next(&mut indexing);
     gpu.instance.get_physical_device_properties2(gpu.physical, &mut all);
-    report.line("limits are the same", format!("{:?}", all.properties.limits) == format!("{:?}", gpu.properties.limits));
+    report.line(
+        "limits are the same",
+        format!("{:?}", all.properties.limits) == format!("{:?}", gpu.properties.limits),
+    );
     report.line("uuid", format!("{:x?}", v11.device_uuid));
     report.debug("driver", v12.driver_id);
     report.debug("conformance", v12.conformance_version);
     // The names are vw's; the rest is the host's.
     (v12.driver_name, v12.driver_info) = ([0; 256], [0; 256]);
-    let strip = |text: String| hash(text.replace(|c: char| c == '\n', " ").as_bytes());
+    let strip = |text: String| hash(text.replace('\n', " ").as_bytes());
     report.line("1.1", strip(format!("{:?} {:?}", v11.subgroup_size, v11.max_memory_allocation_size)));
     report.debug("1.2 bind limits", v12.max_descriptor_set_update_after_bind_sampled_images);
     report.debug("1.3 texel alignment", v13.storage_texel_buffer_offset_alignment_bytes);
-    report.debug("subgroup", (subgroup.subgroup_size, subgroup.supported_stages, subgroup.supported_operations));
+    report.debug(
+        "subgroup",
+        (subgroup.subgroup_size, subgroup.supported_stages, subgroup.supported_operations),
+    );
     report.debug("indexing", indexing.max_per_stage_update_after_bind_resources);
     let mut tools = vec![vk::PhysicalDeviceToolProperties::default(); 8];
     let count = gpu.instance.get_physical_device_tool_properties_len(gpu.physical).unwrap();
@@ -79,7 +93,13 @@ pub(super) unsafe fn extensions(gpu: &Gpu, report: &Report) {
         let function = (gpu.instance.fp_v1_0().get_device_proc_addr)(gpu.device.handle(), name.as_ptr());
         function.is_some()
     };
-    for name in [c"vkCmdDraw", c"vkQueueSubmit2", c"vkCmdPushDescriptorSetKHR", c"vkCreateSwapchainKHR", c"vkNoSuchThing"] {
+    for name in [
+        c"vkCmdDraw",
+        c"vkQueueSubmit2",
+        c"vkCmdPushDescriptorSetKHR",
+        c"vkCreateSwapchainKHR",
+        c"vkNoSuchThing",
+    ] {
         report.line(&format!("address of {}", name.to_string_lossy()), address(name));
     }
     // Not enabled on this device.
@@ -99,7 +119,8 @@ pub(super) unsafe fn everything_enabled(gpu: &Gpu, report: &Report) {
     let mut features = Box::<Features>::default();
     let mut chain = features.chain(&offered);
     gpu.instance.get_physical_device_features2(gpu.physical, &mut chain);
-    let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(gpu.family).queue_priorities(&[0.5])];
+    let queues =
+        [vk::DeviceQueueCreateInfo::default().queue_family_index(gpu.family).queue_priorities(&[0.5])];
     let info = vk::DeviceCreateInfo::default()
         .queue_create_infos(&queues)
         .enabled_extension_names(&names)
@@ -115,7 +136,8 @@ pub(super) unsafe fn everything_enabled(gpu: &Gpu, report: &Report) {
 
 /// What must not be created, and how it is refused.
 pub(super) unsafe fn refused(gpu: &Gpu, report: &Report) {
-    let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(gpu.family).queue_priorities(&[1.0])];
+    let queues =
+        [vk::DeviceQueueCreateInfo::default().queue_family_index(gpu.family).queue_priorities(&[1.0])];
     let names = [c"VK_VW_no_such_extension".as_ptr()];
     let info = vk::DeviceCreateInfo::default().queue_create_infos(&queues).enabled_extension_names(&names);
     report.debug("unknown extension", gpu.instance.create_device(gpu.physical, &info, None).map(|_| ()));
@@ -123,11 +145,13 @@ pub(super) unsafe fn refused(gpu: &Gpu, report: &Report) {
     if features.sparse_residency_aliased == 0 {
         features.sparse_residency_aliased = 1;
         let info = vk::DeviceCreateInfo::default().queue_create_infos(&queues).enabled_features(&features);
-        report.debug("feature not offered", gpu.instance.create_device(gpu.physical, &info, None).map(|_| ()));
+        report
+            .debug("feature not offered", gpu.instance.create_device(gpu.physical, &info, None).map(|_| ()));
     }
     let application = vk::ApplicationInfo::default().api_version(vk::API_VERSION_1_1);
     let names = [c"VK_VW_no_such_extension".as_ptr()];
-    let info = vk::InstanceCreateInfo::default().application_info(&application).enabled_extension_names(&names);
+    let info =
+        vk::InstanceCreateInfo::default().application_info(&application).enabled_extension_names(&names);
     report.debug("unknown instance extension", gpu.entry.create_instance(&info, None).map(|_| ()));
 }
 
@@ -137,7 +161,8 @@ pub(super) unsafe fn queues(gpu: &Gpu, report: &Report) {
     let families = gpu.instance.get_physical_device_queue_family_properties(gpu.physical);
     let count = families[gpu.family as usize].queue_count.min(4);
     let priorities = vec![0.5; count as usize];
-    let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(gpu.family).queue_priorities(&priorities)];
+    let queues =
+        [vk::DeviceQueueCreateInfo::default().queue_family_index(gpu.family).queue_priorities(&priorities)];
     let info = vk::DeviceCreateInfo::default().queue_create_infos(&queues);
     let device = gpu.instance.create_device(gpu.physical, &info, None).unwrap();
     for index in 0..count {
@@ -169,15 +194,18 @@ pub(super) unsafe fn names(gpu: &Gpu, report: &Report) {
     }
     let application = vk::ApplicationInfo::default().api_version(vk::API_VERSION_1_3);
     let enabled = [name.as_ptr()];
-    let info = vk::InstanceCreateInfo::default().application_info(&application).enabled_extension_names(&enabled);
+    let info =
+        vk::InstanceCreateInfo::default().application_info(&application).enabled_extension_names(&enabled);
     let instance = gpu.entry.create_instance(&info, None).unwrap();
     let physical = instance.enumerate_physical_devices().unwrap()[0];
-    let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(gpu.family).queue_priorities(&[1.0])];
+    let queues =
+        [vk::DeviceQueueCreateInfo::default().queue_family_index(gpu.family).queue_priorities(&[1.0])];
     let info = vk::DeviceCreateInfo::default().queue_create_infos(&queues);
     let device = instance.create_device(physical, &info, None).unwrap();
     let utilities = ash::ext::debug_utils::Device::new(&instance, &device);
     let fence = device.create_fence(&vk::FenceCreateInfo::default(), None).unwrap();
-    let info = vk::DebugUtilsObjectNameInfoEXT::default().object_handle(fence).object_name(c"a fence with a name");
+    let info =
+        vk::DebugUtilsObjectNameInfoEXT::default().object_handle(fence).object_name(c"a fence with a name");
     report.debug("named", utilities.set_debug_utils_object_name(&info));
     let queue = device.get_device_queue(gpu.family, 0);
     utilities.queue_begin_debug_utils_label(queue, &vk::DebugUtilsLabelEXT::default().label_name(c"a label"));

@@ -9,7 +9,13 @@ use crate::resources::SIDE;
 use crate::shaders;
 
 /// Draws with the vertices of a mesh and shows the picture.
-unsafe fn shown(gpu: &Gpu, report: &Report, label: &str, state: &State, draw: impl FnOnce(vk::CommandBuffer)) {
+unsafe fn shown(
+    gpu: &Gpu,
+    report: &Report,
+    label: &str,
+    state: &State,
+    draw: impl FnOnce(vk::CommandBuffer),
+) {
     let layout = gpu.pipeline_layout(&[]);
     let pipeline = state.build(gpu, layout);
     let mesh = Mesh::triangles(gpu);
@@ -56,7 +62,8 @@ pub(super) unsafe fn indices(gpu: &Gpu, report: &Report) {
         });
     }
     let mut strip = State::mesh();
-    strip.assembly = strip.assembly.topology(vk::PrimitiveTopology::TRIANGLE_STRIP).primitive_restart_enable(true);
+    strip.assembly =
+        strip.assembly.topology(vk::PrimitiveTopology::TRIANGLE_STRIP).primitive_restart_enable(true);
     let restart = gpu.buffer_of(&[0u16, 1, 2, 3, 0xffff, 4, 5, 6, 7, 8]);
     shown(gpu, report, "restart", &strip, |cb| {
         gpu.device.cmd_bind_index_buffer(cb, restart.handle, 0, vk::IndexType::UINT16);
@@ -151,7 +158,13 @@ pub(super) unsafe fn push_constants(gpu: &Gpu, report: &Report) {
     let target = gpu.target();
     gpu.render(&target, None, |cb| {
         gpu.bind_graphics(cb, pipeline);
-        gpu.device.cmd_push_constants(cb, layout, vk::ShaderStageFlags::ALL, 0, &cover([1.0, 0.0, 0.0, 1.0], 0.5));
+        gpu.device.cmd_push_constants(
+            cb,
+            layout,
+            vk::ShaderStageFlags::ALL,
+            0,
+            &cover([1.0, 0.0, 0.0, 1.0], 0.5),
+        );
         for i in 0..8u32 {
             let part = vk::Rect2D {
                 offset: vk::Offset2D { x: i as i32 * 8, y: i as i32 * 4 },
@@ -179,7 +192,13 @@ pub(super) unsafe fn clip(gpu: &Gpu, report: &Report) {
         let target = gpu.target();
         gpu.render(&target, None, |cb| {
             gpu.bind_graphics(cb, pipeline);
-            gpu.device.cmd_push_constants(cb, layout, vk::ShaderStageFlags::ALL, 0, &cover([0.3, 0.6, 0.9, 1.0], 1.5));
+            gpu.device.cmd_push_constants(
+                cb,
+                layout,
+                vk::ShaderStageFlags::ALL,
+                0,
+                &cover([0.3, 0.6, 0.9, 1.0], 1.5),
+            );
             gpu.device.cmd_draw(cb, 3, 1, 0, 0);
         });
         gpu.show(report, if clamp { "clamped" } else { "clipped" }, &target);

@@ -8,7 +8,10 @@ use crate::report::Report;
 /// The formats of Vulkan 1.0 and those of later core versions.
 fn all() -> impl Iterator<Item = vk::Format> {
     let later = [1_000_156_000..=1_000_156_033, 1_000_066_000..=1_000_066_013, 1_000_330_000..=1_000_330_003];
-    (1..=184).chain(later.into_iter().flatten()).chain([1_000_340_000, 1_000_340_001]).map(vk::Format::from_raw)
+    (1..=184)
+        .chain(later.into_iter().flatten())
+        .chain([1_000_340_000, 1_000_340_001])
+        .map(vk::Format::from_raw)
 }
 
 pub(super) unsafe fn properties(gpu: &Gpu, report: &Report) {
@@ -36,16 +39,28 @@ pub(super) unsafe fn properties(gpu: &Gpu, report: &Report) {
 
 pub(super) unsafe fn image_formats(gpu: &Gpu, report: &Report) {
     use vk::{ImageCreateFlags as Flags, ImageTiling as Tiling, ImageType as Type, ImageUsageFlags as Use};
-    let usages = [Use::SAMPLED | Use::TRANSFER_DST, Use::COLOR_ATTACHMENT, Use::STORAGE, Use::DEPTH_STENCIL_ATTACHMENT];
+    let usages = [
+        Use::SAMPLED | Use::TRANSFER_DST,
+        Use::COLOR_ATTACHMENT,
+        Use::STORAGE,
+        Use::DEPTH_STENCIL_ATTACHMENT,
+    ];
     let flags = [Flags::empty(), Flags::CUBE_COMPATIBLE, Flags::MUTABLE_FORMAT];
     for format in all() {
         let mut text = String::new();
         for kind in [Type::TYPE_1D, Type::TYPE_2D, Type::TYPE_3D] {
-            for (tiling, usage) in [Tiling::OPTIMAL, Tiling::LINEAR].into_iter().flat_map(|t| usages.map(|u| (t, u))) {
+            for (tiling, usage) in
+                [Tiling::OPTIMAL, Tiling::LINEAR].into_iter().flat_map(|t| usages.map(|u| (t, u)))
+            {
                 for flags in flags {
-                    let found = gpu
-                        .instance
-                        .get_physical_device_image_format_properties(gpu.physical, format, kind, tiling, usage, flags);
+                    let found = gpu.instance.get_physical_device_image_format_properties(
+                        gpu.physical,
+                        format,
+                        kind,
+                        tiling,
+                        usage,
+                        flags,
+                    );
                     text += &format!("{found:?}");
                 }
             }
@@ -85,7 +100,8 @@ pub(super) unsafe fn external(gpu: &Gpu, report: &Report) {
     let mut found = vk::ExternalBufferProperties::default();
     gpu.instance.get_physical_device_external_buffer_properties(gpu.physical, &info, &mut found);
     report.debug("buffer", found.external_memory_properties.external_memory_features);
-    let info = vk::PhysicalDeviceExternalFenceInfo::default().handle_type(vk::ExternalFenceHandleTypeFlags::OPAQUE_WIN32);
+    let info = vk::PhysicalDeviceExternalFenceInfo::default()
+        .handle_type(vk::ExternalFenceHandleTypeFlags::OPAQUE_WIN32);
     let mut found = vk::ExternalFenceProperties::default();
     gpu.instance.get_physical_device_external_fence_properties(gpu.physical, &info, &mut found);
     report.debug("fence", found.external_fence_features);

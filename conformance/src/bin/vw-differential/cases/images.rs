@@ -52,7 +52,10 @@ pub(super) unsafe fn levels(gpu: &Gpu, report: &Report) {
         for level in 1..7 {
             let corner = |level| {
                 let extent = image.extent_of(level);
-                [vk::Offset3D::default(), vk::Offset3D { x: extent.width as i32, y: extent.height as i32, z: 1 }]
+                [
+                    vk::Offset3D::default(),
+                    vk::Offset3D { x: extent.width as i32, y: extent.height as i32, z: 1 },
+                ]
             };
             let blit = vk::ImageBlit {
                 src_subresource: image.layers_of(level - 1),
@@ -61,7 +64,15 @@ pub(super) unsafe fn levels(gpu: &Gpu, report: &Report) {
                 dst_offsets: corner(level),
             };
             let general = vk::ImageLayout::GENERAL;
-            gpu.device.cmd_blit_image(cb, image.handle, general, image.handle, general, &[blit], vk::Filter::LINEAR);
+            gpu.device.cmd_blit_image(
+                cb,
+                image.handle,
+                general,
+                image.handle,
+                general,
+                &[blit],
+                vk::Filter::LINEAR,
+            );
             barrier_all(&gpu.device, cb);
         }
     });
@@ -123,7 +134,8 @@ pub(super) unsafe fn linear(gpu: &Gpu, report: &Report) {
     let first = vk::ImageSubresource { aspect_mask: Aspect::COLOR, mip_level: 0, array_layer: 0 };
     let layout = gpu.device.get_image_subresource_layout(handle, first);
     report.line("layout", format!("{} {} {}", layout.offset, layout.size, layout.row_pitch));
-    let place = gpu.device.map_memory(memory, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()).unwrap().cast::<u8>();
+    let place =
+        gpu.device.map_memory(memory, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()).unwrap().cast::<u8>();
     for (x, y) in (0..20u64).flat_map(|y| (0..20u64).map(move |x| (x, y))) {
         let texel = place.add((layout.offset + y * layout.row_pitch + x * 4) as usize).cast::<u32>();
         texel.write_unaligned(pattern((y * 20 + x) as u32, 9));
@@ -139,7 +151,15 @@ pub(super) unsafe fn linear(gpu: &Gpu, report: &Report) {
             .image(handle)
             .subresource_range(target.all());
         let (host, transfer) = (vk::PipelineStageFlags::HOST, vk::PipelineStageFlags::TRANSFER);
-        gpu.device.cmd_pipeline_barrier(cb, host, transfer, vk::DependencyFlags::empty(), &[], &[], &[barrier]);
+        gpu.device.cmd_pipeline_barrier(
+            cb,
+            host,
+            transfer,
+            vk::DependencyFlags::empty(),
+            &[],
+            &[],
+            &[barrier],
+        );
         let region = vk::ImageCopy::default()
             .src_subresource(target.layers_of(0))
             .dst_subresource(target.layers_of(0))
@@ -237,9 +257,7 @@ pub(super) unsafe fn views(gpu: &Gpu, report: &Report) {
 pub(super) unsafe fn mutable(gpu: &Gpu, report: &Report) {
     let formats = [Format::R8G8B8A8_UNORM, Format::R32_UINT];
     let mut list = vk::ImageFormatListCreateInfo::default().view_formats(&formats);
-    let info = plain(formats[0], 16, TARGET)
-        .flags(vk::ImageCreateFlags::MUTABLE_FORMAT)
-        .push_next(&mut list);
+    let info = plain(formats[0], 16, TARGET).flags(vk::ImageCreateFlags::MUTABLE_FORMAT).push_next(&mut list);
     let image = gpu.image(&info);
     let other = vk::ImageViewCreateInfo::default()
         .image(image.handle)
@@ -268,8 +286,11 @@ pub(super) unsafe fn mutable(gpu: &Gpu, report: &Report) {
 
 /// Blocks of compressed formats, copied in and decoded by a blit where that is offered.
 pub(super) unsafe fn compressed(gpu: &Gpu, report: &Report) {
-    let formats =
-        [(Format::BC1_RGB_UNORM_BLOCK, 8u32), (Format::BC3_UNORM_BLOCK, 16), (Format::ETC2_R8G8B8_UNORM_BLOCK, 8)];
+    let formats = [
+        (Format::BC1_RGB_UNORM_BLOCK, 8u32),
+        (Format::BC3_UNORM_BLOCK, 16),
+        (Format::ETC2_R8G8B8_UNORM_BLOCK, 8),
+    ];
     for (format, block) in formats {
         let found = gpu.instance.get_physical_device_format_properties(gpu.physical, format);
         if !found.optimal_tiling_features.contains(vk::FormatFeatureFlags::BLIT_SRC) {
@@ -290,7 +311,15 @@ pub(super) unsafe fn compressed(gpu: &Gpu, report: &Report) {
                 dst_offsets: corners,
             };
             let general = vk::ImageLayout::GENERAL;
-            gpu.device.cmd_blit_image(cb, image.handle, general, decoded.handle, general, &[blit], vk::Filter::NEAREST);
+            gpu.device.cmd_blit_image(
+                cb,
+                image.handle,
+                general,
+                decoded.handle,
+                general,
+                &[blit],
+                vk::Filter::NEAREST,
+            );
         });
         gpu.show(report, &format!("{format:?}"), &decoded);
     }
@@ -298,7 +327,9 @@ pub(super) unsafe fn compressed(gpu: &Gpu, report: &Report) {
 
 pub(super) unsafe fn requirements(gpu: &Gpu, report: &Report) {
     for side in [1, 17, 256, 2048] {
-        for format in [Format::R8_UNORM, Format::R8G8B8A8_UNORM, Format::R32G32B32A32_SFLOAT, Format::D32_SFLOAT] {
+        for format in
+            [Format::R8_UNORM, Format::R8G8B8A8_UNORM, Format::R32G32B32A32_SFLOAT, Format::D32_SFLOAT]
+        {
             let info = plain(format, side, TRANSFER);
             let image = gpu.device.create_image(&info, None).unwrap();
             let needs = gpu.device.get_image_memory_requirements(image);
@@ -308,7 +339,10 @@ pub(super) unsafe fn requirements(gpu: &Gpu, report: &Report) {
             let again = again.memory_requirements;
             report.line(
                 &format!("{format:?} {side}"),
-                format!("{} {} {:x}, {} {}", needs.size, needs.alignment, needs.memory_type_bits, again.size, again.alignment),
+                format!(
+                    "{} {} {:x}, {} {}",
+                    needs.size, needs.alignment, needs.memory_type_bits, again.size, again.alignment
+                ),
             );
             if gpu.features.sparse_residency_image2_d != 0 {
                 let sparse = gpu.device.get_image_sparse_memory_requirements(image);

@@ -51,7 +51,8 @@ pub(super) unsafe fn ranges(gpu: &Gpu, report: &Report) {
     let atom = gpu.properties.limits.non_coherent_atom_size;
     let range = vk::MappedMemoryRange::default().memory(memory).offset(4 * atom).size(4 * atom);
     for offset in [0, 4096, 16_384 + 256] {
-        let place = gpu.device.map_memory(memory, offset, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()).unwrap();
+        let place =
+            gpu.device.map_memory(memory, offset, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()).unwrap();
         place.cast::<u64>().write(offset ^ 0xabcd);
         if offset == 0 {
             report.debug("flush", gpu.device.flush_mapped_memory_ranges(&[range]));
@@ -81,7 +82,8 @@ pub(super) unsafe fn shared_by_buffers(gpu: &Gpu, report: &Report) {
         offset = here + needs.size;
         here
     });
-    let image_offset = offset.next_multiple_of(image_needs.alignment.max(gpu.properties.limits.buffer_image_granularity));
+    let image_offset =
+        offset.next_multiple_of(image_needs.alignment.max(gpu.properties.limits.buffer_image_granularity));
     let types = needs.iter().fold(image_needs.memory_type_bits, |all, needs| all & needs.memory_type_bits);
     let info = vk::MemoryAllocateInfo::default()
         .allocation_size(image_offset + image_needs.size)
@@ -103,7 +105,8 @@ pub(super) unsafe fn shared_by_buffers(gpu: &Gpu, report: &Report) {
         }
         barrier_all(&gpu.device, cb);
     });
-    let place = gpu.device.map_memory(memory, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()).unwrap().cast::<u8>();
+    let place =
+        gpu.device.map_memory(memory, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()).unwrap().cast::<u8>();
     for (i, offset) in offsets.iter().enumerate() {
         let bytes = std::slice::from_raw_parts(place.add(*offset as usize), 1000);
         report.bytes(&format!("buffer {i}"), bytes);
@@ -130,7 +133,10 @@ pub(super) unsafe fn requirements(gpu: &Gpu, report: &Report) {
             let info2 = vk::BufferMemoryRequirementsInfo2::default().buffer(buffer);
             gpu.device.get_buffer_memory_requirements2(&info2, &mut needs);
             show(&label, needs.memory_requirements);
-            report.line("dedicated", dedicated.prefers_dedicated_allocation + 2 * dedicated.requires_dedicated_allocation);
+            report.line(
+                "dedicated",
+                dedicated.prefers_dedicated_allocation + 2 * dedicated.requires_dedicated_allocation,
+            );
             let mut needs = vk::MemoryRequirements2::default();
             let ask = vk::DeviceBufferMemoryRequirements::default().create_info(&info);
             gpu.device.get_device_buffer_memory_requirements(&ask, &mut needs);
@@ -156,14 +162,16 @@ pub(super) unsafe fn accounting(gpu: &Gpu, report: &Report) {
             let size = 4096 * (1 + (i * 37 + round) % 40);
             let info = vk::MemoryAllocateInfo::default().allocation_size(size).memory_type_index(host);
             let memory = gpu.device.allocate_memory(&info, None).unwrap();
-            let place = gpu.device.map_memory(memory, 0, size, vk::MemoryMapFlags::empty()).unwrap().cast::<u64>();
+            let place =
+                gpu.device.map_memory(memory, 0, size, vk::MemoryMapFlags::empty()).unwrap().cast::<u64>();
             place.write(i);
             place.add(size as usize / 8 - 1).write(!i);
             blocks.push((memory, place, size));
         }
-        let intact = blocks.iter().zip(0u64..).all(|((_, place, size), i)| {
-            place.read() == i && place.add(*size as usize / 8 - 1).read() == !i
-        });
+        let intact = blocks
+            .iter()
+            .zip(0u64..)
+            .all(|((_, place, size), i)| place.read() == i && place.add(*size as usize / 8 - 1).read() == !i);
         report.line(&format!("intact in round {round}"), intact);
         let (odd, even): (Vec<_>, Vec<_>) = blocks.into_iter().zip(0..).partition(|(_, i)| i % 2 == 1);
         for ((memory, ..), _) in odd.into_iter().chain(even.into_iter().rev()) {

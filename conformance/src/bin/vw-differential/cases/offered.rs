@@ -55,8 +55,10 @@ pub(super) unsafe fn conditional_rendering(gpu: &Gpu, report: &Report) {
         gpu.render(&target, None, |cb| {
             gpu.bind_graphics(cb, pipeline);
             mesh.bind(gpu, cb);
-            let begin =
-                vk::ConditionalRenderingBeginInfoEXT::default().buffer(conditions.handle).offset(offset).flags(flags);
+            let begin = vk::ConditionalRenderingBeginInfoEXT::default()
+                .buffer(conditions.handle)
+                .offset(offset)
+                .flags(flags);
             (functions.fp().cmd_begin_conditional_rendering_ext)(cb, &begin);
             gpu.device.cmd_draw(cb, 9, 1, 0, 0);
             (functions.fp().cmd_end_conditional_rendering_ext)(cb);
@@ -116,7 +118,8 @@ pub(super) unsafe fn divisors(gpu: &Gpu, report: &Report) {
         return;
     }
     let divisors = [vk::VertexInputBindingDivisorDescriptionEXT { binding: 1, divisor: 2 }];
-    let mut info = vk::PipelineVertexInputDivisorStateCreateInfoEXT::default().vertex_binding_divisors(&divisors);
+    let mut info =
+        vk::PipelineVertexInputDivisorStateCreateInfoEXT::default().vertex_binding_divisors(&divisors);
     let mut state = State::mesh();
     // Lives as long as the state, to the end of this function.
     state.vertex_input.p_next = (&raw mut info).cast();

@@ -45,7 +45,8 @@ unsafe fn framebuffer(gpu: &Gpu, pass: vk::RenderPass, views: &[vk::ImageView]) 
     framebuffer
 }
 
-const FAR: vk::ClearValue = vk::ClearValue { depth_stencil: vk::ClearDepthStencilValue { depth: 1.0, stencil: 0 } };
+const FAR: vk::ClearValue =
+    vk::ClearValue { depth_stencil: vk::ClearDepthStencilValue { depth: 1.0, stencil: 0 } };
 
 unsafe fn simple_pass(gpu: &Gpu) -> vk::RenderPass {
     let attachments = [attachment(COLOUR), attachment(vk::Format::D32_SFLOAT)];
@@ -122,7 +123,8 @@ pub(super) unsafe fn input_attachment(gpu: &Gpu, report: &Report) {
         .subpasses(&subpasses)
         .dependencies(&dependencies);
     let pass = keep_pass(gpu, gpu.device.create_render_pass(&info, None).unwrap());
-    let images = [0; 2].map(|_| gpu.image(&plain(COLOUR, SIDE, TARGET | vk::ImageUsageFlags::INPUT_ATTACHMENT)));
+    let images =
+        [0; 2].map(|_| gpu.image(&plain(COLOUR, SIDE, TARGET | vk::ImageUsageFlags::INPUT_ATTACHMENT)));
     let frame = framebuffer(gpu, pass, &images.map(|image| image.view));
     let types = [vk::DescriptorType::INPUT_ATTACHMENT];
     let bindings = [vk::DescriptorSetLayoutBinding::default()
@@ -177,7 +179,11 @@ fn attachment2(format: vk::Format, samples: vk::SampleCountFlags) -> vk::Attachm
         .final_layout(Layout::GENERAL)
 }
 
-fn reference2(attachment: u32, layout: Layout, aspect: vk::ImageAspectFlags) -> vk::AttachmentReference2<'static> {
+fn reference2(
+    attachment: u32,
+    layout: Layout,
+    aspect: vk::ImageAspectFlags,
+) -> vk::AttachmentReference2<'static> {
     vk::AttachmentReference2::default().attachment(attachment).layout(layout).aspect_mask(aspect)
 }
 
@@ -306,7 +312,10 @@ pub(super) unsafe fn multiview(gpu: &Gpu, report: &Report) {
     let subpasses = [vk::SubpassDescription::default().color_attachments(&colour)];
     let masks = [0b11];
     let mut views = vk::RenderPassMultiviewCreateInfo::default().view_masks(&masks).correlation_masks(&masks);
-    let info = vk::RenderPassCreateInfo::default().attachments(&attachments).subpasses(&subpasses).push_next(&mut views);
+    let info = vk::RenderPassCreateInfo::default()
+        .attachments(&attachments)
+        .subpasses(&subpasses)
+        .push_next(&mut views);
     let pass = keep_pass(gpu, gpu.device.create_render_pass(&info, None).unwrap());
     let image = layered();
     let frame = framebuffer(gpu, pass, &[image.view]);
@@ -333,7 +342,8 @@ pub(super) unsafe fn multiview(gpu: &Gpu, report: &Report) {
     gpu.run(|cb| {
         gpu.to_general(cb, &other);
         let colours = [cleared(&other, BACKGROUND)];
-        let info = vk::RenderingInfo::default().render_area(area(SIDE)).view_mask(0b11).color_attachments(&colours);
+        let info =
+            vk::RenderingInfo::default().render_area(area(SIDE)).view_mask(0b11).color_attachments(&colours);
         gpu.device.cmd_begin_rendering(cb, &info);
         gpu.bind_graphics(cb, pipeline);
         gpu.device.cmd_draw(cb, 3, 1, 0, 0);
@@ -416,10 +426,17 @@ pub(super) unsafe fn two_targets(gpu: &Gpu, report: &Report) {
     gpu.run(|cb| {
         images.iter().for_each(|image| gpu.to_general(cb, image));
         let colours = images.map(|image| cleared(&image, BACKGROUND));
-        let info = vk::RenderingInfo::default().render_area(area(SIDE)).layer_count(1).color_attachments(&colours);
+        let info =
+            vk::RenderingInfo::default().render_area(area(SIDE)).layer_count(1).color_attachments(&colours);
         gpu.device.cmd_begin_rendering(cb, &info);
         gpu.bind_graphics(cb, pipeline);
-        gpu.device.cmd_push_constants(cb, layout, vk::ShaderStageFlags::ALL, 0, &cover([0.9, 0.5, 0.1, 1.0], 0.0));
+        gpu.device.cmd_push_constants(
+            cb,
+            layout,
+            vk::ShaderStageFlags::ALL,
+            0,
+            &cover([0.9, 0.5, 0.1, 1.0], 0.0),
+        );
         gpu.device.cmd_draw(cb, 3, 1, 0, 0);
         gpu.device.cmd_end_rendering(cb);
     });

@@ -3,7 +3,7 @@
 use ash::{ext, vk};
 
 use crate::gpu::Gpu;
-use crate::graphics::{Mesh, State, Target, COLOUR};
+use crate::graphics::{COLOUR, Mesh, State, Target};
 use crate::report::Report;
 use crate::resources::ANY_USE;
 use crate::shaders;
@@ -96,41 +96,49 @@ pub(super) unsafe fn libraries(gpu: &Gpu, report: &Report) {
         .vertex_input
         .vertex_binding_descriptions(&state.bindings)
         .vertex_attribute_descriptions(&state.attributes);
-    let viewport = vk::PipelineViewportStateCreateInfo::default().viewports(&state.viewports).scissors(&state.scissors);
+    let viewport =
+        vk::PipelineViewportStateCreateInfo::default().viewports(&state.viewports).scissors(&state.scissors);
     let blend = state.blend.attachments(&state.attachments);
     let stage = |flag, code| {
-        vk::PipelineShaderStageCreateInfo::default().stage(flag).module(shaders::module(gpu, code)).name(c"main")
+        vk::PipelineShaderStageCreateInfo::default()
+            .stage(flag)
+            .module(shaders::module(gpu, code))
+            .name(c"main")
     };
     let vertex = [stage(vk::ShaderStageFlags::VERTEX, shaders::MESH)];
     let fragment = [stage(vk::ShaderStageFlags::FRAGMENT, shaders::PASS_COLOUR)];
-    let parts: Vec<vk::Pipeline> =
-        [Part::VERTEX_INPUT_INTERFACE, Part::PRE_RASTERIZATION_SHADERS, Part::FRAGMENT_SHADER, Part::FRAGMENT_OUTPUT_INTERFACE]
-            .into_iter()
-            .map(|part| {
-                let mut which = vk::GraphicsPipelineLibraryCreateInfoEXT::default().flags(part);
-                let mut rendering = vk::PipelineRenderingCreateInfo::default().color_attachment_formats(formats);
-                let mut info = vk::GraphicsPipelineCreateInfo::default()
-                    .flags(vk::PipelineCreateFlags::LIBRARY_KHR)
-                    .layout(layout);
-                info = match part {
-                    Part::VERTEX_INPUT_INTERFACE => {
-                        info.vertex_input_state(&vertex_input).input_assembly_state(&state.assembly)
-                    }
-                    Part::PRE_RASTERIZATION_SHADERS => {
-                        info.stages(&vertex).viewport_state(&viewport).rasterization_state(&state.raster)
-                    }
-                    Part::FRAGMENT_SHADER => {
-                        info.stages(&fragment).multisample_state(&state.multisample).depth_stencil_state(&state.depth)
-                    }
-                    _ => info.multisample_state(&state.multisample).color_blend_state(&blend),
-                };
-                let info = info.push_next(&mut which).push_next(&mut rendering);
-                let made = gpu.device.create_graphics_pipelines(vk::PipelineCache::null(), &[info], None);
-                let pipeline = made.expect("a part of a pipeline")[0];
-                gpu.later(move |device| device.destroy_pipeline(pipeline, None));
-                pipeline
-            })
-            .collect();
+    let parts: Vec<vk::Pipeline> = [
+        Part::VERTEX_INPUT_INTERFACE,
+        Part::PRE_RASTERIZATION_SHADERS,
+        Part::FRAGMENT_SHADER,
+        Part::FRAGMENT_OUTPUT_INTERFACE,
+    ]
+    .into_iter()
+    .map(|part| {
+        let mut which = vk::GraphicsPipelineLibraryCreateInfoEXT::default().flags(part);
+        let mut rendering = vk::PipelineRenderingCreateInfo::default().color_attachment_formats(formats);
+        let mut info = vk::GraphicsPipelineCreateInfo::default()
+            .flags(vk::PipelineCreateFlags::LIBRARY_KHR)
+            .layout(layout);
+        info = match part {
+            Part::VERTEX_INPUT_INTERFACE => {
+                info.vertex_input_state(&vertex_input).input_assembly_state(&state.assembly)
+            }
+            Part::PRE_RASTERIZATION_SHADERS => {
+                info.stages(&vertex).viewport_state(&viewport).rasterization_state(&state.raster)
+            }
+            Part::FRAGMENT_SHADER => {
+                info.stages(&fragment).multisample_state(&state.multisample).depth_stencil_state(&state.depth)
+            }
+            _ => info.multisample_state(&state.multisample).color_blend_state(&blend),
+        };
+        let info = info.push_next(&mut which).push_next(&mut rendering);
+        let made = gpu.device.create_graphics_pipelines(vk::PipelineCache::null(), &[info], None);
+        let pipeline = made.expect("a part of a pipeline")[0];
+        gpu.later(move |device| device.destroy_pipeline(pipeline, None));
+        pipeline
+    })
+    .collect();
     let mut linked = vk::PipelineLibraryCreateInfoKHR::default().libraries(&parts);
     let info = vk::GraphicsPipelineCreateInfo::default().layout(layout).push_next(&mut linked);
     let pipeline = gpu.device.create_graphics_pipelines(vk::PipelineCache::null(), &[info], None).unwrap()[0];
@@ -156,7 +164,8 @@ pub(super) unsafe fn many_at_once(gpu: &Gpu, report: &Report) {
     let vertex_input = vk::PipelineVertexInputStateCreateInfo::default();
     let assembly =
         vk::PipelineInputAssemblyStateCreateInfo::default().topology(vk::PrimitiveTopology::TRIANGLE_LIST);
-    let raster = vk::PipelineRasterizationStateCreateInfo::default().rasterizer_discard_enable(true).line_width(1.0);
+    let raster =
+        vk::PipelineRasterizationStateCreateInfo::default().rasterizer_discard_enable(true).line_width(1.0);
     let formats = [COLOUR];
     let mut rendering = vk::PipelineRenderingCreateInfo::default().color_attachment_formats(&formats);
     let mut info = vk::GraphicsPipelineCreateInfo::default()
@@ -173,7 +182,8 @@ pub(super) unsafe fn many_at_once(gpu: &Gpu, report: &Report) {
     info.p_color_blend_state = std::ptr::without_provenance(0x1018);
     // No tessellation stage: ignored too.
     info.p_tessellation_state = std::ptr::without_provenance(0x1020);
-    let pipelines = gpu.device.create_graphics_pipelines(vk::PipelineCache::null(), &[info; 5], None).unwrap();
+    let pipelines =
+        gpu.device.create_graphics_pipelines(vk::PipelineCache::null(), &[info; 5], None).unwrap();
     report.line("made", pipelines.len());
     pipelines.into_iter().for_each(|pipeline| gpu.device.destroy_pipeline(pipeline, None));
 

@@ -32,7 +32,8 @@ unsafe fn draw_in_queries(gpu: &Gpu, pool: vk::QueryPool, flags: vk::QueryContro
 }
 
 pub(super) unsafe fn occlusion(gpu: &Gpu, report: &Report) {
-    let pool = pool(gpu, &vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::OCCLUSION).query_count(4));
+    let pool =
+        pool(gpu, &vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::OCCLUSION).query_count(4));
     let precise = gpu.features.occlusion_query_precise != 0;
     let flags = if precise { vk::QueryControlFlags::PRECISE } else { vk::QueryControlFlags::empty() };
     draw_in_queries(gpu, pool, flags);
@@ -50,7 +51,8 @@ pub(super) unsafe fn timestamps(gpu: &Gpu, report: &Report) {
     if bits == 0 {
         return;
     }
-    let pool = pool(gpu, &vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::TIMESTAMP).query_count(4));
+    let pool =
+        pool(gpu, &vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::TIMESTAMP).query_count(4));
     let buffer = gpu.buffer(1 << 20, ANY_USE);
     gpu.run(|cb| {
         gpu.device.cmd_reset_query_pool(cb, pool, 0, 4);
@@ -90,7 +92,8 @@ pub(super) unsafe fn statistics(gpu: &Gpu, report: &Report) {
 /// Results in each form, to the host and to a buffer, available and not.
 pub(super) unsafe fn results(gpu: &Gpu, report: &Report) {
     use vk::QueryResultFlags as Flags;
-    let pool = pool(gpu, &vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::OCCLUSION).query_count(4));
+    let pool =
+        pool(gpu, &vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::OCCLUSION).query_count(4));
     gpu.run(|cb| gpu.device.cmd_reset_query_pool(cb, pool, 0, 4));
     let mut pairs = [[7u32; 2]; 4];
     let none = gpu.device.get_query_pool_results(pool, 0, &mut pairs, Flags::WITH_AVAILABILITY);
@@ -112,7 +115,8 @@ pub(super) unsafe fn results(gpu: &Gpu, report: &Report) {
 }
 
 pub(super) unsafe fn reset(gpu: &Gpu, report: &Report) {
-    let pool = pool(gpu, &vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::OCCLUSION).query_count(3));
+    let pool =
+        pool(gpu, &vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::OCCLUSION).query_count(3));
     for _ in 0..3 {
         draw_in_queries(gpu, pool, vk::QueryControlFlags::empty());
         gpu.device.reset_query_pool(pool, 0, 3);

@@ -64,8 +64,10 @@ pub(super) unsafe fn secondary(gpu: &Gpu, report: &Report) {
 pub(super) unsafe fn inheritance(gpu: &Gpu, report: &Report) {
     let buffer = gpu.buffer(64, ANY_USE);
     let cb = gpu.command_buffers(vk::CommandBufferLevel::PRIMARY, 1)[0];
-    let mut begin = vk::CommandBufferBeginInfo::default();
-    begin.p_inheritance_info = std::ptr::without_provenance(0x1230);
+    let begin = vk::CommandBufferBeginInfo {
+        p_inheritance_info: std::ptr::without_provenance(0x1230),
+        ..Default::default()
+    };
     gpu.device.begin_command_buffer(cb, &begin).unwrap();
     gpu.device.cmd_fill_buffer(cb, buffer.handle, 0, 64, 9);
     barrier_all(&gpu.device, cb);
@@ -156,7 +158,7 @@ pub(super) unsafe fn simultaneous(gpu: &Gpu, report: &Report) {
 /// A command buffer of many megabytes: more than any buffer on the way holds at once.
 pub(super) unsafe fn large(gpu: &Gpu, report: &Report) {
     let target = gpu.buffer(65_536, ANY_USE);
-    let payload: Vec<u8> = (0..65_536u32).map(|i| (i * 31 >> 3) as u8).collect();
+    let payload: Vec<u8> = (0..65_536u32).map(|i| ((i * 31) >> 3) as u8).collect();
     gpu.run(|cb| {
         for round in 0..300usize {
             let mut part = payload.clone();

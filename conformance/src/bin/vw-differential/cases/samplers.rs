@@ -44,8 +44,10 @@ pub(super) unsafe fn filters(gpu: &Gpu, report: &Report) {
         }
     }
     let clamp = vk::SamplerAddressMode::CLAMP_TO_EDGE;
-    let info =
-        vk::SamplerCreateInfo::default().unnormalized_coordinates(true).address_mode_u(clamp).address_mode_v(clamp);
+    let info = vk::SamplerCreateInfo::default()
+        .unnormalized_coordinates(true)
+        .address_mode_u(clamp)
+        .address_mode_v(clamp);
     report.bytes("texel coordinates", &sampled(gpu, &image, &info, 0.0));
 }
 
@@ -53,9 +55,11 @@ pub(super) unsafe fn borders(gpu: &Gpu, report: &Report) {
     let image = gpu.patterned(16, 22);
     let mode = vk::SamplerAddressMode::CLAMP_TO_BORDER;
     let info = vk::SamplerCreateInfo::default().address_mode_u(mode).address_mode_v(mode);
-    for colour in
-        [vk::BorderColor::FLOAT_TRANSPARENT_BLACK, vk::BorderColor::FLOAT_OPAQUE_BLACK, vk::BorderColor::FLOAT_OPAQUE_WHITE]
-    {
+    for colour in [
+        vk::BorderColor::FLOAT_TRANSPARENT_BLACK,
+        vk::BorderColor::FLOAT_OPAQUE_BLACK,
+        vk::BorderColor::FLOAT_OPAQUE_WHITE,
+    ] {
         report.bytes(&format!("{colour:?}"), &sampled(gpu, &image, &info.border_color(colour), 0.0));
     }
     if gpu.has(ext::custom_border_color::NAME) {
@@ -68,12 +72,16 @@ pub(super) unsafe fn borders(gpu: &Gpu, report: &Report) {
 }
 
 pub(super) unsafe fn comparison(gpu: &Gpu, report: &Report) {
-    let usage = vk::ImageUsageFlags::SAMPLED | vk::ImageUsageFlags::TRANSFER_DST | vk::ImageUsageFlags::DEPTH_STENCIL_ATTACHMENT;
+    let usage = vk::ImageUsageFlags::SAMPLED
+        | vk::ImageUsageFlags::TRANSFER_DST
+        | vk::ImageUsageFlags::DEPTH_STENCIL_ATTACHMENT;
     let image = gpu.image(&plain(vk::Format::D32_SFLOAT, 16, usage));
     let depths: Vec<f32> = (0..256).map(|i| (i % 16) as f32 / 15.0 * 0.5 + (i / 16) as f32 / 30.0).collect();
     gpu.fill_image(&image, &gpu.buffer_of(&depths));
     let types = [vk::DescriptorType::COMBINED_IMAGE_SAMPLER, vk::DescriptorType::STORAGE_BUFFER];
-    for compare in [vk::CompareOp::LESS, vk::CompareOp::GREATER_OR_EQUAL, vk::CompareOp::ALWAYS, vk::CompareOp::NEVER] {
+    for compare in
+        [vk::CompareOp::LESS, vk::CompareOp::GREATER_OR_EQUAL, vk::CompareOp::ALWAYS, vk::CompareOp::NEVER]
+    {
         let info = vk::SamplerCreateInfo::default().compare_enable(true).compare_op(compare);
         let sampler = gpu.device.create_sampler(&info, None).unwrap();
         gpu.later(move |device| device.destroy_sampler(sampler, None));
@@ -93,18 +101,26 @@ pub(super) unsafe fn anisotropy(gpu: &Gpu, report: &Report) {
     gpu.run(|cb| {
         gpu.to_general(cb, &image);
         for level in 0..3 {
-            let value = vk::ClearColorValue { float32: [level as f32 / 2.0, 1.0 - level as f32 / 2.0, 0.3, 1.0] };
+            let value =
+                vk::ClearColorValue { float32: [level as f32 / 2.0, 1.0 - level as f32 / 2.0, 0.3, 1.0] };
             let range = vk::ImageSubresourceRange { base_mip_level: level, level_count: 1, ..image.all() };
             gpu.device.cmd_clear_color_image(cb, image.handle, vk::ImageLayout::GENERAL, &value, &[range]);
         }
     });
     for lod in [0.0, 0.7, 1.5, 5.0] {
         for mode in [vk::SamplerMipmapMode::NEAREST, vk::SamplerMipmapMode::LINEAR] {
-            let mut info = vk::SamplerCreateInfo::default().mipmap_mode(mode).mip_lod_bias(0.25).min_lod(0.1).max_lod(1.8);
+            let mut info = vk::SamplerCreateInfo::default()
+                .mipmap_mode(mode)
+                .mip_lod_bias(0.25)
+                .min_lod(0.1)
+                .max_lod(1.8);
             if gpu.features.sampler_anisotropy != 0 {
-                info = info.anisotropy_enable(true).max_anisotropy(gpu.properties.limits.max_sampler_anisotropy.min(8.0));
+                info = info
+                    .anisotropy_enable(true)
+                    .max_anisotropy(gpu.properties.limits.max_sampler_anisotropy.min(8.0));
             }
-            let mut minmax = vk::SamplerReductionModeCreateInfo::default().reduction_mode(vk::SamplerReductionMode::WEIGHTED_AVERAGE);
+            let mut minmax = vk::SamplerReductionModeCreateInfo::default()
+                .reduction_mode(vk::SamplerReductionMode::WEIGHTED_AVERAGE);
             let info = info.push_next(&mut minmax);
             report.bytes(&format!("{lod} {mode:?}"), &sampled(gpu, &image, &info, lod));
         }

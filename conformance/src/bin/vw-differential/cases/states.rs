@@ -31,7 +31,8 @@ unsafe fn picture(
 /// What became dynamic with Vulkan 1.0 and 1.3.
 pub(super) unsafe fn dynamic(gpu: &Gpu, report: &Report) {
     let device = &gpu.device;
-    let depth = gpu.image(&plain(vk::Format::D32_SFLOAT, SIDE, vk::ImageUsageFlags::DEPTH_STENCIL_ATTACHMENT));
+    let depth =
+        gpu.image(&plain(vk::Format::D32_SFLOAT, SIDE, vk::ImageUsageFlags::DEPTH_STENCIL_ATTACHMENT));
     let far = vk::ClearValue { depth_stencil: vk::ClearDepthStencilValue { depth: 1.0, stencil: 0 } };
     let mut state = State::mesh().with_depth(vk::Format::D32_SFLOAT, vk::CompareOp::NEVER);
     state.viewports.clear();
@@ -84,7 +85,11 @@ pub(super) unsafe fn dynamic(gpu: &Gpu, report: &Report) {
             device.cmd_set_front_face(cb, vk::FrontFace::CLOCKWISE);
             device.cmd_set_primitive_topology(
                 cb,
-                if variant < 4 { vk::PrimitiveTopology::TRIANGLE_LIST } else { vk::PrimitiveTopology::TRIANGLE_STRIP },
+                if variant < 4 {
+                    vk::PrimitiveTopology::TRIANGLE_LIST
+                } else {
+                    vk::PrimitiveTopology::TRIANGLE_STRIP
+                },
             );
             device.cmd_set_depth_test_enable(cb, true);
             device.cmd_set_depth_write_enable(cb, true);
@@ -118,7 +123,11 @@ pub(super) unsafe fn more_dynamic(gpu: &Gpu, report: &Report) {
         & found.extended_dynamic_state3_color_write_mask
         != 0;
     if blending {
-        let states = [Dynamic::COLOR_BLEND_ENABLE_EXT, Dynamic::COLOR_BLEND_EQUATION_EXT, Dynamic::COLOR_WRITE_MASK_EXT];
+        let states = [
+            Dynamic::COLOR_BLEND_ENABLE_EXT,
+            Dynamic::COLOR_BLEND_EQUATION_EXT,
+            Dynamic::COLOR_WRITE_MASK_EXT,
+        ];
         state.dynamic.extend(states);
     }
     if found.extended_dynamic_state3_polygon_mode != 0 {
@@ -134,7 +143,8 @@ pub(super) unsafe fn more_dynamic(gpu: &Gpu, report: &Report) {
             if blending {
                 more.cmd_set_color_blend_enable(cb, 0, &[1]);
                 more.cmd_set_color_blend_equation(cb, 0, &[equation]);
-                let mask = vk::ColorComponentFlags::R | vk::ColorComponentFlags::G | vk::ColorComponentFlags::A;
+                let mask =
+                    vk::ColorComponentFlags::R | vk::ColorComponentFlags::G | vk::ColorComponentFlags::A;
                 more.cmd_set_color_write_mask(cb, 0, &[mask]);
             }
             if found.extended_dynamic_state3_polygon_mode != 0 {
@@ -208,7 +218,8 @@ pub(super) unsafe fn depth(gpu: &Gpu, report: &Report) {
         for raw in 0..8 {
             let compare = vk::CompareOp::from_raw(raw);
             let depth = gpu.image(&plain(format, SIDE, usage));
-            let start = vk::ClearValue { depth_stencil: vk::ClearDepthStencilValue { depth: 0.5, stencil: 0 } };
+            let start =
+                vk::ClearValue { depth_stencil: vk::ClearDepthStencilValue { depth: 0.5, stencil: 0 } };
             let mut state = State::mesh().with_depth(format, compare);
             state.raster = state.raster.depth_bias_enable(raw & 1 != 0).depth_bias_constant_factor(2.0);
             let image = picture(gpu, &state, Some((&depth, start)), |_| ());
@@ -231,7 +242,8 @@ pub(super) unsafe fn stencil(gpu: &Gpu, report: &Report) {
     for raw in 0..8 {
         let op = vk::StencilOp::from_raw(raw);
         let image = gpu.image(&plain(format, SIDE, usage));
-        let start = vk::ClearValue { depth_stencil: vk::ClearDepthStencilValue { depth: 0.6, stencil: 0x0f } };
+        let start =
+            vk::ClearValue { depth_stencil: vk::ClearDepthStencilValue { depth: 0.6, stencil: 0x0f } };
         let depth_format = if format == vk::Format::S8_UINT { vk::Format::UNDEFINED } else { format };
         let mut state = State::mesh();
         state.target = Target::Formats(vec![COLOUR], depth_format, format);
@@ -266,7 +278,8 @@ pub(super) unsafe fn samples(gpu: &Gpu, report: &Report) {
         let per_sample = variant == 1 && gpu.features.sample_rate_shading != 0;
         let mut state = if per_sample { State::new(shaders::COVER, shaders::SAMPLES) } else { State::mesh() };
         let mask = [0b0101];
-        state.multisample = state.multisample.rasterization_samples(four).alpha_to_coverage_enable(variant == 2);
+        state.multisample =
+            state.multisample.rasterization_samples(four).alpha_to_coverage_enable(variant == 2);
         if variant == 3 {
             // Lives as long as the state, to the end of this function.
             state.multisample.p_sample_mask = mask.as_ptr();
@@ -282,8 +295,10 @@ pub(super) unsafe fn samples(gpu: &Gpu, report: &Report) {
                 .resolve_mode(vk::ResolveModeFlags::AVERAGE)
                 .resolve_image_view(target.view)
                 .resolve_image_layout(vk::ImageLayout::GENERAL)];
-            let info =
-                vk::RenderingInfo::default().render_area(area(SIDE)).layer_count(1).color_attachments(&attachment);
+            let info = vk::RenderingInfo::default()
+                .render_area(area(SIDE))
+                .layer_count(1)
+                .color_attachments(&attachment);
             gpu.device.cmd_begin_rendering(cb, &info);
             gpu.bind_graphics(cb, pipeline);
             mesh.bind(gpu, cb);
@@ -315,7 +330,9 @@ pub(super) unsafe fn logic_and_masks(gpu: &Gpu, report: &Report) {
         let mut state = State::mesh();
         state.dynamic = vec![Dynamic::COLOR_WRITE_ENABLE_EXT];
         for enabled in [false, true] {
-            let image = picture(gpu, &state, None, |cb| (functions.fp().cmd_set_color_write_enable_ext)(cb, 1, &u32::from(enabled)));
+            let image = picture(gpu, &state, None, |cb| {
+                (functions.fp().cmd_set_color_write_enable_ext)(cb, 1, &u32::from(enabled));
+            });
             gpu.show(report, &format!("written {enabled}"), &image);
         }
     }
@@ -340,7 +357,13 @@ pub(super) unsafe fn viewports(gpu: &Gpu, report: &Report) {
     let pipeline = State::new(shaders::COVER, shaders::PUSH_COLOUR).build(gpu, layout);
     gpu.render(&target, None, |cb| {
         gpu.bind_graphics(cb, pipeline);
-        gpu.device.cmd_push_constants(cb, layout, vk::ShaderStageFlags::ALL, 0, &cover([0.2, 0.9, 0.4, 1.0], 0.0));
+        gpu.device.cmd_push_constants(
+            cb,
+            layout,
+            vk::ShaderStageFlags::ALL,
+            0,
+            &cover([0.2, 0.9, 0.4, 1.0], 0.0),
+        );
         gpu.device.cmd_draw(cb, 3, 1, 0, 0);
         let clear = vk::ClearAttachment {
             aspect_mask: vk::ImageAspectFlags::COLOR,
@@ -348,7 +371,10 @@ pub(super) unsafe fn viewports(gpu: &Gpu, report: &Report) {
             clear_value: vk::ClearValue { color: vk::ClearColorValue { float32: [1.0, 0.0, 1.0, 1.0] } },
         };
         let part = |x, y| vk::ClearRect {
-            rect: vk::Rect2D { offset: vk::Offset2D { x, y }, extent: vk::Extent2D { width: 10, height: 20 } },
+            rect: vk::Rect2D {
+                offset: vk::Offset2D { x, y },
+                extent: vk::Extent2D { width: 10, height: 20 },
+            },
             base_array_layer: 0,
             layer_count: 1,
         };
@@ -367,7 +393,11 @@ pub(super) unsafe fn lines(gpu: &Gpu, report: &Report) {
     gpu.instance.get_physical_device_features2(gpu.physical, &mut ask);
     let modes = [
         (vk::LineRasterizationModeEXT::BRESENHAM, found.bresenham_lines, found.stippled_bresenham_lines),
-        (vk::LineRasterizationModeEXT::RECTANGULAR, found.rectangular_lines, found.stippled_rectangular_lines),
+        (
+            vk::LineRasterizationModeEXT::RECTANGULAR,
+            found.rectangular_lines,
+            found.stippled_rectangular_lines,
+        ),
     ];
     for (mode, offered, stippled) in modes {
         if offered == 0 {

@@ -24,8 +24,11 @@ unsafe fn binary(gpu: &Gpu) -> vk::Semaphore {
 }
 
 unsafe fn timeline_from(gpu: &Gpu, value: u64) -> vk::Semaphore {
-    let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE).initial_value(value);
-    let semaphore = gpu.device.create_semaphore(&vk::SemaphoreCreateInfo::default().push_next(&mut kind), None).unwrap();
+    let mut kind = vk::SemaphoreTypeCreateInfo::default()
+        .semaphore_type(vk::SemaphoreType::TIMELINE)
+        .initial_value(value);
+    let semaphore =
+        gpu.device.create_semaphore(&vk::SemaphoreCreateInfo::default().push_next(&mut kind), None).unwrap();
     gpu.later(move |device| device.destroy_semaphore(semaphore, None));
     semaphore
 }
@@ -142,7 +145,10 @@ pub(super) unsafe fn timeline(gpu: &Gpu, report: &Report) {
     let semaphores = [semaphore];
     let waiting = |value: u64, timeout: u64| {
         let values = [value];
-        device.wait_semaphores(&vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values), timeout)
+        device.wait_semaphores(
+            &vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values),
+            timeout,
+        )
     };
     report.debug("wait for the past", waiting(8, 0));
     report.debug("wait for the future, no time", waiting(10, 0));
@@ -151,7 +157,9 @@ pub(super) unsafe fn timeline(gpu: &Gpu, report: &Report) {
     for (from, to) in [(9u64, 10u64), (10, 15), (15, 16)] {
         let buffers = [filling(gpu, buffer, to as u32)];
         let (waits, signals) = ([from], [to]);
-        let mut values = vk::TimelineSemaphoreSubmitInfo::default().wait_semaphore_values(&waits).signal_semaphore_values(&signals);
+        let mut values = vk::TimelineSemaphoreSubmitInfo::default()
+            .wait_semaphore_values(&waits)
+            .signal_semaphore_values(&signals);
         let submit = vk::SubmitInfo::default()
             .command_buffers(&buffers)
             .wait_semaphores(&semaphores)
@@ -165,10 +173,8 @@ pub(super) unsafe fn timeline(gpu: &Gpu, report: &Report) {
     report.words("filled", &buffer.words(1));
     let both = [semaphore, timeline_from(gpu, 0)];
     let values = [16, 1];
-    let any = vk::SemaphoreWaitInfo::default()
-        .flags(vk::SemaphoreWaitFlags::ANY)
-        .semaphores(&both)
-        .values(&values);
+    let any =
+        vk::SemaphoreWaitInfo::default().flags(vk::SemaphoreWaitFlags::ANY).semaphores(&both).values(&values);
     report.debug("wait for any", device.wait_semaphores(&any, 0));
     let all = vk::SemaphoreWaitInfo::default().semaphores(&both).values(&values);
     report.debug("wait for all", device.wait_semaphores(&all, 0));
@@ -181,7 +187,9 @@ pub(super) unsafe fn wait_before_signal(gpu: &Gpu, report: &Report) {
     let buffer = gpu.buffer(1024, ANY_USE);
     let (buffers, semaphores) = ([filling(gpu, buffer, 77)], [semaphore]);
     let (waits, signals) = ([1], [2]);
-    let mut values = vk::TimelineSemaphoreSubmitInfo::default().wait_semaphore_values(&waits).signal_semaphore_values(&signals);
+    let mut values = vk::TimelineSemaphoreSubmitInfo::default()
+        .wait_semaphore_values(&waits)
+        .signal_semaphore_values(&signals);
     let submit = vk::SubmitInfo::default()
         .command_buffers(&buffers)
         .wait_semaphores(&semaphores)
@@ -214,7 +222,10 @@ pub(super) unsafe fn wait_before_signal(gpu: &Gpu, report: &Report) {
         let device = device.clone();
         thread::spawn(move || {
             let (semaphores, values) = ([semaphore], [5]);
-            device.wait_semaphores(&vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values), PATIENCE)
+            device.wait_semaphores(
+                &vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values),
+                PATIENCE,
+            )
         })
     };
     thread::sleep(Duration::from_millis(10));
@@ -230,7 +241,9 @@ pub(super) unsafe fn second_version(gpu: &Gpu, report: &Report) {
     let info = |value| [vk::CommandBufferSubmitInfo::default().command_buffer(filling(gpu, buffer, value))];
     let (first, second) = (info(1), info(2));
     let all = vk::PipelineStageFlags2::ALL_COMMANDS;
-    let at = |semaphore, value| vk::SemaphoreSubmitInfo::default().semaphore(semaphore).value(value).stage_mask(all);
+    let at = |semaphore, value| {
+        vk::SemaphoreSubmitInfo::default().semaphore(semaphore).value(value).stage_mask(all)
+    };
     let (signals, waits, last) = ([at(plain, 0), at(line, 3)], [at(plain, 0), at(line, 3)], [at(line, 4)]);
     let submits = [
         vk::SubmitInfo2::default().command_buffer_infos(&first).signal_semaphore_infos(&signals),
@@ -253,7 +266,8 @@ pub(super) unsafe fn second_version(gpu: &Gpu, report: &Report) {
 /// Many batches in one call, some of them empty.
 pub(super) unsafe fn batches(gpu: &Gpu, report: &Report) {
     let buffer = gpu.buffer(64, ANY_USE);
-    let commands: Vec<_> = (0..16).map(|i| [filling(gpu, buffer, i), filling(gpu, buffer, i + 100)]).collect();
+    let commands: Vec<_> =
+        (0..16).map(|i| [filling(gpu, buffer, i), filling(gpu, buffer, i + 100)]).collect();
     let empty = vk::SubmitInfo::default();
     let submits: Vec<_> =
         commands.iter().flat_map(|pair| [vk::SubmitInfo::default().command_buffers(pair), empty]).collect();

@@ -127,8 +127,9 @@ pub(super) unsafe fn creating(gpu: &Gpu, report: &Report) {
                         let info = vk::BufferCreateInfo::default().size(size).usage(ANY_USE);
                         let buffer = device.create_buffer(&info, None).unwrap();
                         let needs = device.get_buffer_memory_requirements(buffer);
-                        let info =
-                            vk::MemoryAllocateInfo::default().allocation_size(needs.size).memory_type_index(kind);
+                        let info = vk::MemoryAllocateInfo::default()
+                            .allocation_size(needs.size)
+                            .memory_type_index(kind);
                         let memory = device.allocate_memory(&info, None).unwrap();
                         device.bind_buffer_memory(buffer, memory, 0).unwrap();
                         let place = device.map_memory(memory, 0, size, vk::MemoryMapFlags::empty()).unwrap();
@@ -156,7 +157,9 @@ pub(super) unsafe fn waiting(gpu: &Gpu, report: &Report) {
     let semaphores: Vec<_> = (0..THREADS)
         .map(|_| {
             let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
-            let semaphore = device.create_semaphore(&vk::SemaphoreCreateInfo::default().push_next(&mut kind), None).unwrap();
+            let semaphore = device
+                .create_semaphore(&vk::SemaphoreCreateInfo::default().push_next(&mut kind), None)
+                .unwrap();
             gpu.later(move |device| device.destroy_semaphore(semaphore, None));
             semaphore
         })

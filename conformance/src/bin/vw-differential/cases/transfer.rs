@@ -34,7 +34,10 @@ pub(super) unsafe fn images(gpu: &Gpu, report: &Report) {
             vk::ImageCopy::default()
                 .src_subresource(source.layers_of(0))
                 .src_offset(vk::Offset3D { x, y: 3, z: 0 })
-                .dst_subresource(vk::ImageSubresourceLayers { base_array_layer: layer, ..source.layers_of(0) })
+                .dst_subresource(vk::ImageSubresourceLayers {
+                    base_array_layer: layer,
+                    ..source.layers_of(0)
+                })
                 .dst_offset(vk::Offset3D { x: 1, y: 2, z: 0 })
                 .extent(vk::Extent3D { width: size, height: size, depth: 1 })
         };
@@ -51,7 +54,11 @@ pub(super) unsafe fn images(gpu: &Gpu, report: &Report) {
             buffer_offset: 64,
             buffer_row_length: 50,
             buffer_image_height: 30,
-            image_subresource: vk::ImageSubresourceLayers { base_array_layer: 1, layer_count: 2, ..source.layers_of(0) },
+            image_subresource: vk::ImageSubresourceLayers {
+                base_array_layer: 1,
+                layer_count: 2,
+                ..source.layers_of(0)
+            },
             image_offset: vk::Offset3D { x: 4, y: 6, z: 0 },
             image_extent: vk::Extent3D { width: 20, height: 9, depth: 1 },
         };
@@ -86,7 +93,15 @@ pub(super) unsafe fn blits(gpu: &Gpu, report: &Report) {
                     dst_subresource: target.layers_of(0),
                     dst_offsets: to,
                 };
-                gpu.device.cmd_blit_image(cb, source.handle, GENERAL, target.handle, GENERAL, &[blit], filter);
+                gpu.device.cmd_blit_image(
+                    cb,
+                    source.handle,
+                    GENERAL,
+                    target.handle,
+                    GENERAL,
+                    &[blit],
+                    filter,
+                );
             });
             gpu.show(report, &format!("{label} {filter:?}"), &target);
         }
@@ -101,7 +116,15 @@ pub(super) unsafe fn blits(gpu: &Gpu, report: &Report) {
             dst_subresource: half.layers_of(0),
             dst_offsets: all,
         };
-        gpu.device.cmd_blit_image(cb, source.handle, GENERAL, half.handle, GENERAL, &[blit], vk::Filter::NEAREST);
+        gpu.device.cmd_blit_image(
+            cb,
+            source.handle,
+            GENERAL,
+            half.handle,
+            GENERAL,
+            &[blit],
+            vk::Filter::NEAREST,
+        );
     });
     report.bytes("converted", &gpu.read_image(&half, 8, 0, 0));
 }
@@ -119,7 +142,8 @@ pub(super) unsafe fn resolve(gpu: &Gpu, report: &Report) {
         gpu.to_general(cb, &multi);
         gpu.to_general(cb, &target);
         let colours = [cleared(&multi, crate::graphics::BACKGROUND)];
-        let info = vk::RenderingInfo::default().render_area(area(SIDE)).layer_count(1).color_attachments(&colours);
+        let info =
+            vk::RenderingInfo::default().render_area(area(SIDE)).layer_count(1).color_attachments(&colours);
         gpu.device.cmd_begin_rendering(cb, &info);
         gpu.bind_graphics(cb, pipeline);
         mesh.bind(gpu, cb);
@@ -209,8 +233,9 @@ pub(super) unsafe fn second_version(gpu: &Gpu, report: &Report) {
             .regions(&regions)
             .filter(vk::Filter::LINEAR);
         device.cmd_blit_image2(cb, &info);
-        let regions =
-            [vk::BufferImageCopy2::default().image_subresource(source.layers_of(0)).image_extent(source.extent)];
+        let regions = [vk::BufferImageCopy2::default()
+            .image_subresource(source.layers_of(0))
+            .image_extent(source.extent)];
         let info = vk::CopyImageToBufferInfo2::default()
             .src_image(source.handle)
             .src_image_layout(GENERAL)
