@@ -28,6 +28,8 @@ pub(crate) struct CommandBuffer {
     pool: Arc<CommandPool>,
     primary: bool,
     stream: Stream,
+    /// Ticket of the recording that is going on.
+    recording: Option<u64>,
 }
 
 impl CommandBuffer {
@@ -50,6 +52,15 @@ impl CommandBuffer {
     pub(crate) fn reset(&mut self) {
         self.stream.reset();
         self.give_space_back();
+        self.recording_over();
+    }
+
+    fn recording_over(&mut self) {
+        if let Some(ticket) = self.recording.take()
+            && let Some(session) = self.head.session()
+        {
+            session.recording_over(ticket);
+        }
     }
 
     fn give_space_back(&mut self) {
@@ -75,6 +86,7 @@ impl CommandBuffer {
             Ok(())
         });
         self.give_space_back();
+        self.recording_over();
         result
     }
 }
@@ -144,6 +156,7 @@ fn place(session: &Arc<Session>, pool: &Arc<CommandPool>, primary: bool) -> Opti
         pool: Arc::clone(pool),
         primary,
         stream: Stream::default(),
+        recording: None,
     };
     let placed = pool.allocator.place(buffer, vk::SystemAllocationScope::OBJECT);
     match placed {
@@ -183,6 +196,7 @@ pub(crate) unsafe extern "system" fn vkBeginCommandBuffer(
     unsafe {
         let Some(this) = buffer.as_mut() else { return commands::VK_BEGIN_COMMAND_BUFFER.lost };
         this.reset();
+        this.recording = this.head.session().map(|session| session.recordings.begin());
         let mut info = *info;
         if this.primary {
             // Ignored for primary command buffers, and may be garbage.

@@ -24,7 +24,6 @@ pub(crate) use crate::device::{
     vkCreateDevice, vkDestroyDevice, vkDeviceWaitIdle, vkGetDeviceProcAddr, vkGetDeviceQueue,
     vkGetDeviceQueue2,
 };
-pub(crate) use crate::draw::{vkCmdDrawMultiEXT, vkCmdDrawMultiIndexedEXT};
 pub(crate) use crate::fence::{
     vkCreateFence, vkDestroyFence, vkGetFenceStatus, vkResetFences, vkWaitForFences,
 };
@@ -46,15 +45,16 @@ pub(crate) use crate::physical_device::{
     vkGetPhysicalDeviceExternalBufferProperties, vkGetPhysicalDeviceExternalFenceProperties,
     vkGetPhysicalDeviceExternalSemaphoreProperties, vkGetPhysicalDeviceFeatures,
     vkGetPhysicalDeviceFeatures2, vkGetPhysicalDeviceFormatProperties, vkGetPhysicalDeviceFormatProperties2,
-    vkGetPhysicalDeviceImageFormatProperties, vkGetPhysicalDeviceImageFormatProperties2, vkGetPhysicalDeviceMemoryProperties,
-    vkGetPhysicalDeviceMemoryProperties2, vkGetPhysicalDeviceProperties, vkGetPhysicalDeviceProperties2,
-    vkGetPhysicalDeviceQueueFamilyProperties, vkGetPhysicalDeviceQueueFamilyProperties2,
-    vkGetPhysicalDeviceToolProperties,
+    vkGetPhysicalDeviceImageFormatProperties, vkGetPhysicalDeviceImageFormatProperties2,
+    vkGetPhysicalDeviceMemoryProperties, vkGetPhysicalDeviceMemoryProperties2, vkGetPhysicalDeviceProperties,
+    vkGetPhysicalDeviceProperties2, vkGetPhysicalDeviceQueueFamilyProperties,
+    vkGetPhysicalDeviceQueueFamilyProperties2, vkGetPhysicalDeviceToolProperties,
 };
 pub(crate) use crate::pipeline::{
     vkCreateComputePipelines, vkCreateGraphicsPipelines, vkCreateRayTracingPipelinesKHR,
     vkCreateRayTracingPipelinesNV,
 };
+pub(crate) use crate::pipeline_layout::vkDestroyPipelineLayout;
 pub(crate) use crate::private_data::{
     vkCreatePrivateDataSlot, vkDestroyPrivateDataSlot, vkGetPrivateData, vkSetPrivateData,
 };

@@ -14,6 +14,9 @@ use crate::forward;
 /// The program would rather have no pipeline than wait for a compiler.
 const MUST_NOT_COMPILE: u64 = vk::PipelineCreateFlags::FAIL_ON_PIPELINE_COMPILE_REQUIRED.as_raw() as u64;
 
+/// After a pipeline that could not be had so, no other is created.
+const EARLY_RETURN: u64 = vk::PipelineCreateFlags::EARLY_RETURN_ON_FAILURE.as_raw() as u64;
+
 /// What the create infos of all kinds of pipelines begin with.
 #[repr(C)]
 struct CommonInfo {
@@ -57,7 +60,7 @@ impl Creation<'_> {
             for i in 0..self.len() {
                 no_feedback((*self.info(i)).p_next);
             }
-            if !(0..self.len()).any(|i| must_not_compile(self.info(i))) {
+            if !(0..self.len()).any(|i| flags(self.info(i)) & MUST_NOT_COMPILE != 0) {
                 let result = forward::create(self.device, self.cmd, self.args, HandleType::Pipeline);
                 // The host compiles while the program goes on.
                 if let Some(session) = dispatch::session(self.device) {
@@ -66,9 +69,10 @@ impl Creation<'_> {
                 return result;
             }
             // Whether the host's driver would have to compile is not known here, so it is taken to.
-            let mut result = 0;
+            let (mut result, mut ended) = (0, false);
             for i in 0..self.len() {
-                let one = if must_not_compile(self.info(i)) {
+                let one = if ended || flags(self.info(i)) & MUST_NOT_COMPILE != 0 {
+                    ended |= flags(self.info(i)) & EARLY_RETURN != 0;
                     self.handle(i).write(0);
                     vk::Result::PIPELINE_COMPILE_REQUIRED_EXT.as_raw()
                 } else {
@@ -87,17 +91,18 @@ impl Creation<'_> {
     }
 }
 
+/// `VkPipelineCreateFlags2` of a pipeline.
+///
 /// # Safety
 /// `info` must be valid.
-unsafe fn must_not_compile(info: *const CommonInfo) -> bool {
+unsafe fn flags(info: *const CommonInfo) -> u64 {
     // SAFETY: the caller's promise.
-    let flags = unsafe {
+    unsafe {
         match chain::find::<vk::PipelineCreateFlags2CreateInfoKHR<'_>>((*info).p_next).as_ref() {
             Some(wide) => wide.flags.as_raw(),
             None => (*info).flags.into(),
         }
-    };
-    flags & MUST_NOT_COMPILE != 0
+    }
 }
 
 /// Says in the feedback of a pipeline, if it is asked for, that there is none.
@@ -195,12 +200,12 @@ mod tests {
         let mut info = vk::ComputePipelineCreateInfo::default();
         // SAFETY: valid structures.
         unsafe {
-            assert!(!must_not_compile((&raw const info).cast()));
+            assert_eq!(flags((&raw const info).cast()), 0);
             info.flags = vk::PipelineCreateFlags::FAIL_ON_PIPELINE_COMPILE_REQUIRED;
-            assert!(must_not_compile((&raw const info).cast()));
+            assert_eq!(flags((&raw const info).cast()), MUST_NOT_COMPILE);
             let wide = vk::PipelineCreateFlags2CreateInfoKHR::default();
             info.p_next = (&raw const wide).cast();
-            assert!(!must_not_compile((&raw const info).cast()), "the wide flags replace the others");
+            assert_eq!(flags((&raw const info).cast()), 0, "the wide flags replace the others");
         }
     }
 

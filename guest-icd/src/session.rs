@@ -14,6 +14,7 @@ use crate::log;
 use crate::memory::Memories;
 use crate::objects::Objects;
 use crate::physical_device::DeviceFacts;
+use crate::recordings::Recordings;
 use crate::sender::{Payload, Sender};
 
 /// Answers by what determines them.
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     /// Queue slots in use, one bit each.
     slots: Mutex<u64>,
     chunks: Mutex<Chunks>,
+    /// What is being recorded.
+    pub(crate) recordings: Recordings,
     /// Replies that the request's bytes determine.
     pub(crate) memo: Mutex<Memo>,
     pub(crate) reply_spin: Spin,
@@ -71,6 +74,7 @@ impl Session {
             broken: AtomicBool::new(false),
             ids: std::array::from_fn(|_| Mutex::default()),
             slots: Mutex::new(0),
+            recordings: Recordings::default(),
             memo: Mutex::default(),
             reply_spin: Spin::adaptive(),
             completion_spin: Spin::adaptive(),

@@ -1,4 +1,4 @@
-//! The workspace's own commands: `cargo xtask demo`, `test`, `codegen`, `fmt-check`, `setup`.
+//! The workspace's own commands: `cargo xtask demo`, `test`, `codegen`, `fmt-check`, `setup`, `shaders`.
 //!
 //! Light on purpose: everything heavy is a program of another crate that this one builds and starts.
 
@@ -8,6 +8,7 @@ mod mesa;
 mod packages;
 mod process;
 mod setup;
+mod shaders;
 mod test;
 mod workspace;
 
@@ -34,6 +35,8 @@ enum Task {
     Codegen(codegen::Options),
     /// Check that every source file is formatted.
     FmtCheck,
+    /// Compile the GLSL of the conformance suite to the SPIR-V that is checked in beside it.
+    Shaders,
     /// Install the system packages, the Python packages and the second Mesa that tests use.
     Setup(setup::Options),
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&workspace, options),
         Task::Codegen(options) => codegen::run(&workspace, options),
         Task::FmtCheck => process::run(workspace.cargo().args(["fmt", "--all", "--check"])),
+        Task::Shaders => shaders::run(&workspace),
         Task::Setup(options) => setup::run(&workspace, options),
     };
     match result {

@@ -72,6 +72,8 @@ impl Apt {
             format!("Dir::Cache={}", apt.join("cache").display()),
             // The user `_apt` cannot write below the checkout; downloads are verified either way.
             "APT::Sandbox::User=root".to_owned(),
+            // Descriptions for software centres: megabytes that nobody reads.
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
         ];
         Ok(Self { options: options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect() })
     }

@@ -22,7 +22,9 @@ struct Counts {
 impl Counts {
     fn add(&mut self, status: Option<RunnerStatus>) {
         match status {
-            Some(RunnerStatus::Pass | RunnerStatus::Warn | RunnerStatus::Flake | RunnerStatus::KnownFlake) => {
+            Some(
+                RunnerStatus::Pass | RunnerStatus::Warn | RunnerStatus::Flake | RunnerStatus::KnownFlake,
+            ) => {
                 self.pass += 1;
             }
             Some(RunnerStatus::Skip) => self.skip += 1,
@@ -81,7 +83,11 @@ pub(crate) fn write(
     text.push_str("| group | native pass | not supported | other | vw pass | not supported | other |\n|---|---|---|---|---|---|---|\n");
     let mut total = (Counts::default(), Counts::default());
     for (name, (n, v)) in &groups {
-        writeln!(text, "| {name} | {} | {} | {} | {} | {} | {} |", n.pass, n.skip, n.other, v.pass, v.skip, v.other)?;
+        writeln!(
+            text,
+            "| {name} | {} | {} | {} | {} | {} | {} |",
+            n.pass, n.skip, n.other, v.pass, v.skip, v.other
+        )?;
         for (sum, part) in [(&mut total.0, n), (&mut total.1, v)] {
             sum.pass += part.pass;
             sum.skip += part.skip;
@@ -89,7 +95,11 @@ pub(crate) fn write(
         }
     }
     let (n, v) = total;
-    writeln!(text, "| **all** | {} | {} | {} | {} | {} | {} |", n.pass, n.skip, n.other, v.pass, v.skip, v.other)?;
+    writeln!(
+        text,
+        "| **all** | {} | {} | {} | {} | {} | {} |",
+        n.pass, n.skip, n.other, v.pass, v.skip, v.other
+    )?;
     let head = "\n| case | native | vw |\n|---|---|---|\n";
     writeln!(text, "\n## Passes natively and not through vw: {}\n{head}{}", lost.len(), lost.join("\n"))?;
     if !expected.is_empty() {

@@ -616,13 +616,13 @@ pub(crate) static PROCS: [Proc; 516] = [
     },
     Proc {
         name: "vkCmdDrawMultiEXT",
-        ptr: pointer!(crate::hand::vkCmdDrawMultiEXT),
+        ptr: pointer!(entry::draw::vkCmdDrawMultiEXT),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_EXT_multi_draw")],
     },
     Proc {
         name: "vkCmdDrawMultiIndexedEXT",
-        ptr: pointer!(crate::hand::vkCmdDrawMultiIndexedEXT),
+        ptr: pointer!(entry::draw::vkCmdDrawMultiIndexedEXT),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_EXT_multi_draw")],
     },
@@ -2134,7 +2134,7 @@ pub(crate) static PROCS: [Proc; 516] = [
     },
     Proc {
         name: "vkDestroyPipelineLayout",
-        ptr: pointer!(entry::descriptor::vkDestroyPipelineLayout),
+        ptr: pointer!(crate::hand::vkDestroyPipelineLayout),
         level: Level::Device,
         provided_by: &[Provider::Core(0x400000)],
     },
@@ -2780,7 +2780,7 @@ pub(crate) static PROCS: [Proc; 516] = [
     },
     Proc {
         name: "vkGetPhysicalDeviceImageFormatProperties",
-        ptr: pointer!(entry::physical_device::vkGetPhysicalDeviceImageFormatProperties),
+        ptr: pointer!(crate::hand::vkGetPhysicalDeviceImageFormatProperties),
         level: Level::PhysicalDevice,
         provided_by: &[Provider::Core(0x400000)],
     },

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use ash::vk;
+use ash::vk::Handle as _;
 use vw_transport::Region;
 use vw_wire_protocol::codec::Request;
 use vw_wire_protocol::generated::handles::HandleType;
@@ -194,13 +195,22 @@ impl Session {
                 return Ok(());
             }
         };
-        request.args[FENCE] = vk::Handle::as_raw(fence);
+        // Mesa's common code signals the fence of a submission first and touches its timeline semaphores afterwards, while
+        // the guest, told of the fence, may already destroy them: with semaphores the fence is a submission of its own,
+        // which the driver's thread reaches when it is done with the first.
+        let apart = self.touched.iter().any(|(ty, _)| *ty == HandleType::Semaphore);
+        request.args[FENCE] = if apart { 0 } else { fence.as_raw() };
         let device = self.device(seen.device)?;
         // SAFETY: the request was decoded for this command; the fence is unsignalled and in no other use.
         let ret = unsafe { self.call(&device.procs, command, request)? };
-        if ret != 0 {
+        let mut result = vk::Result::from_raw(ret as i32);
+        if apart && result == vk::Result::SUCCESS {
+            let queue = vk::Queue::from_raw(request.args[0]);
+            // SAFETY: the queue was resolved for this record and is used by this thread alone; the fence as above.
+            result = unsafe { shared.device.queue_submit(queue, &[], fence) }.err().unwrap_or(result);
+        }
+        if result != vk::Result::SUCCESS {
             shared.give_fence(fence);
-            let result = vk::Result::from_raw(ret as i32);
             let code = if result == vk::Result::ERROR_DEVICE_LOST { lost::DRIVER } else { lost::REFUSED };
             shared.lose(code, &format!("{}: {result}", command.name));
             return Ok(());

@@ -7,7 +7,7 @@ use crate::registry::CommandDecl;
 /// Name of the `Class` variant.
 pub fn class(model: &Model, c: &CommandDecl, steps: &[Step]) -> &'static str {
     let o = &model.overlay.commands;
-    let listed = |list: &[String]| list.iter().any(|n| *n == c.name);
+    let listed = |list: &[String]| list.contains(&c.name);
     if listed(&o.local) {
         return "Local";
     }

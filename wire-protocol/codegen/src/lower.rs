@@ -28,6 +28,8 @@ pub enum Step {
 pub enum Elem {
     /// Plain data.
     Bytes { size: u32, align: u32 },
+    /// Plain data at a distance that the member at `stride` holds.
+    Strided { size: u32, align: u32, stride: u32 },
     /// Handles.
     Handle { ty: String, lenient: bool },
     /// Structures.
@@ -97,7 +99,9 @@ pub fn lower_command(model: &Model, c: &CommandDecl) -> Result<Vec<Step>> {
         if model.dropped(&c.name, placed.decl) {
             continue;
         }
-        steps.extend(lower_field(model, &scope, placed).with_context(|| format!("{}.{}", c.name, placed.decl.name))?);
+        steps.extend(
+            lower_field(model, &scope, placed).with_context(|| format!("{}.{}", c.name, placed.decl.name))?,
+        );
     }
     Ok(arrange(steps))
 }
@@ -138,27 +142,36 @@ fn lower_field(model: &Model, scope: &Scope, placed: &Placed) -> Result<Vec<Step
     let count = m.array.unwrap_or(1);
     match model.decl(&m.ty)? {
         TypeDecl::Scalar(size) => {
-            if count == 1 && !scope.params && model.returned.contains(scope.owner) && sizes_an_array(scope, &m.name) {
+            if count == 1
+                && !scope.params
+                && model.returned.contains(scope.owner)
+                && sizes_an_array(scope, &m.name)
+            {
                 return Ok(vec![Step::Len { off, size: *size }]);
             }
             Ok(vec![Step::Bytes { off, len: placed.layout.size }])
         }
         TypeDecl::Handle(..) => Ok((0..count)
-            .map(|i| Step::Handle { off: off + 8 * i, ty: handle_name(model.resolve(&m.ty)), lenient: exception.lenient })
+            .map(|i| Step::Handle {
+                off: off + 8 * i,
+                ty: handle_name(model.resolve(&m.ty)),
+                lenient: exception.lenient,
+            })
             .collect()),
         TypeDecl::Record(_) if model.is_plain(&m.ty) => {
             Ok(vec![Step::Bytes { off, len: placed.layout.size }])
         }
         TypeDecl::Record(r) if r.union => lower_union(model, scope, placed, r),
-        TypeDecl::Record(_) => {
-            Ok(vec![Step::Inline { off, count, desc: model.resolve(&m.ty).to_owned() }])
-        }
+        TypeDecl::Record(_) => Ok(vec![Step::Inline { off, count, desc: model.resolve(&m.ty).to_owned() }]),
         TypeDecl::Opaque => bail!("type {} cannot travel; say in the overlay what to do", m.ty),
     }
 }
 
 fn sizes_an_array(scope: &Scope, name: &str) -> bool {
-    scope.fields.iter().any(|p| p.decl.len.first().is_some_and(|l| l == name || l.starts_with(&format!("{name} "))))
+    scope
+        .fields
+        .iter()
+        .any(|p| p.decl.len.first().is_some_and(|l| l == name || l.starts_with(&format!("{name} "))))
 }
 
 fn lower_union(model: &Model, scope: &Scope, placed: &Placed, union: &Record) -> Result<Vec<Step>> {
@@ -194,7 +207,13 @@ fn lower_pointer(model: &Model, scope: &Scope, placed: &Placed, exception: &Memb
     };
     let depth = if m.array.is_some() { m.pointers + 1 } else { m.pointers };
     let elem = match depth {
-        1 => element(model, &m.ty, !lens.is_empty(), exception)?,
+        1 => match (element(model, &m.ty, !lens.is_empty(), exception)?, &m.stride) {
+            (Elem::Bytes { size, align }, Some(stride)) => {
+                Elem::Strided { size, align, stride: scope.field(stride)?.off }
+            }
+            (_, Some(_)) => bail!("a stride of something that is no plain data"),
+            (elem, None) => elem,
+        },
         2 if m.ty == "char" => Elem::Strings,
         2 => Elem::Pointers {
             elem: Box::new(element(model, &m.ty, false, exception)?),

@@ -65,7 +65,8 @@ fn main() -> Result<()> {
     files.extend(emit::extensions::emit(&model, hash)?);
     files.insert(
         "wire-protocol/src/generated/mod.rs".to_owned(),
-        emit::banner("Tables made from the registry.") + "pub mod commands;\npub mod extensions;\npub mod handles;\npub mod structs;\n",
+        emit::banner("Tables made from the registry.")
+            + "pub mod commands;\npub mod extensions;\npub mod handles;\npub mod structs;\n",
     );
     files.extend(emit::entry::emit(&model)?);
     files.extend(emit::layout_test::emit(&model)?);
@@ -91,18 +92,31 @@ fn main() -> Result<()> {
         }
     }
     if args.check && !different.is_empty() {
-        bail!("generated files differ from the registry; run `cargo xtask codegen`:\n  {}", different.join("\n  "));
+        bail!(
+            "generated files differ from the registry; run `cargo xtask codegen`:\n  {}",
+            different.join("\n  ")
+        );
     }
-    let structs = files.get("wire-protocol/src/generated/structs/mod.rs").map_or(0, |t| t.matches("    &VK_").count());
-    let commands = files.get("wire-protocol/src/generated/commands/mod.rs").map_or(0, |t| t.matches("    &VK_").count());
-    println!("{} files, {structs} structures, {commands} commands on the wire, {} changed", files.len(), different.len());
+    let structs =
+        files.get("wire-protocol/src/generated/structs/mod.rs").map_or(0, |t| t.matches("    &VK_").count());
+    let commands =
+        files.get("wire-protocol/src/generated/commands/mod.rs").map_or(0, |t| t.matches("    &VK_").count());
+    println!(
+        "{} files, {structs} structures, {commands} commands on the wire, {} changed",
+        files.len(),
+        different.len()
+    );
     Ok(())
 }
 
 /// Files in the generated folders that nothing writes any more.
 fn stale_files(root: &Path, files: &Files) -> Result<Vec<String>> {
-    let folders: BTreeSet<&str> =
-        files.keys().filter(|k| k.contains("/generated/")).filter_map(|k| k.rsplit_once('/')).map(|(d, _)| d).collect();
+    let folders: BTreeSet<&str> = files
+        .keys()
+        .filter(|k| k.contains("/generated/"))
+        .filter_map(|k| k.rsplit_once('/'))
+        .map(|(d, _)| d)
+        .collect();
     let mut stale = Vec::new();
     for folder in folders {
         for entry in std::fs::read_dir(root.join(folder)).into_iter().flatten() {

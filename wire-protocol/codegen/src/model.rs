@@ -107,7 +107,8 @@ impl<'a> Model<'a> {
     /// Commands that are covered, in registry order.
     pub fn commands(&self) -> impl Iterator<Item = &'a CommandDecl> + '_ {
         self.reg.commands.iter().filter(|c| {
-            !self.overlay.commands.absent.contains_key(&c.name) && !self.providers_of_command(&c.name).is_empty()
+            !self.overlay.commands.absent.contains_key(&c.name)
+                && !self.providers_of_command(&c.name).is_empty()
         })
     }
 
@@ -216,7 +217,9 @@ impl<'a> Model<'a> {
             }
         }
         let c = &o.commands;
-        for name in c.local.iter().chain(c.absent.keys()).chain(&c.hand).chain(&c.send).chain(&c.call).chain(&c.memo) {
+        for name in
+            c.local.iter().chain(c.absent.keys()).chain(&c.hand).chain(&c.send).chain(&c.call).chain(&c.memo)
+        {
             if !self.reg.commands.iter().any(|d| d.name == *name) {
                 bail!("overlay: no command {name} in the registry");
             }
@@ -381,10 +384,15 @@ impl<'a> Model<'a> {
                 let simple = r.members.iter().all(|m| {
                     let plain_by_overlay = self.overlay.member(name, &m.name).is_some_and(|o| o.plain);
                     plain_by_overlay
-                        || m.pointers == 0 && m.s_type.is_none() && self.is_plain(&m.ty) && !self.dropped(name, m)
+                        || m.pointers == 0
+                            && m.s_type.is_none()
+                            && self.is_plain(&m.ty)
+                            && !self.dropped(name, m)
                 });
                 let Ok(placed) = self.place(r) else { return false };
-                let (Ok(layout), sum) = (self.layout(name), placed.iter().map(|p| p.layout.size).sum::<u32>()) else {
+                let (Ok(layout), sum) =
+                    (self.layout(name), placed.iter().map(|p| p.layout.size).sum::<u32>())
+                else {
                     return false;
                 };
                 simple && (r.union || sum == layout.size)

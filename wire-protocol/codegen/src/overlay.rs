@@ -84,7 +84,8 @@ impl Overlay {
         if let Some(reason) = self.not_offered.get(name) {
             return Some(reason.clone());
         }
-        if let Some((_, reason)) = self.not_offered_prefix.iter().find(|(p, _)| name.starts_with(p.as_str())) {
+        if let Some((_, reason)) = self.not_offered_prefix.iter().find(|(p, _)| name.starts_with(p.as_str()))
+        {
             return Some(reason.clone());
         }
         if self.guest.contains_key(name) {

@@ -73,6 +73,8 @@ pub struct Decl {
     pub bits: Option<u32>,
     /// `len` (or `altlen` where that is a formula), split at commas.
     pub len: Vec<String>,
+    /// Member that holds the distance between elements.
+    pub stride: Option<String>,
     /// `sType` name from `values`.
     pub s_type: Option<String>,
     /// Member that selects an arm of this union.
@@ -136,7 +138,10 @@ pub struct Require {
 /// # Errors
 /// The text is not XML, or not a Vulkan registry of the known shape.
 pub fn parse(text: &str) -> Result<Registry> {
-    let doc = Document::parse_with_options(text, roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() })?;
+    let doc = Document::parse_with_options(
+        text,
+        roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() },
+    )?;
     let root = doc.root_element();
     let mut reg = Registry::default();
     for section in elements(root) {
@@ -283,6 +288,7 @@ fn parse_decl(node: Node) -> Result<Decl> {
         array,
         bits,
         len,
+        stride: node.attribute("stride").map(str::to_owned),
         s_type: node.attribute("values").map(str::to_owned),
         selector: node.attribute("selector").map(str::to_owned),
         selection: list(node, "selection"),
@@ -294,9 +300,14 @@ fn constant(name: &str) -> u32 {
     match name {
         "VK_UUID_SIZE" | "VK_MAX_GLOBAL_PRIORITY_SIZE" => 16,
         "VK_LUID_SIZE" => 8,
-        "VK_MAX_EXTENSION_NAME_SIZE" | "VK_MAX_DESCRIPTION_SIZE" | "VK_MAX_PHYSICAL_DEVICE_NAME_SIZE"
-        | "VK_MAX_DRIVER_NAME_SIZE" | "VK_MAX_DRIVER_INFO_SIZE" => 256,
-        "VK_MAX_MEMORY_TYPES" | "VK_MAX_DEVICE_GROUP_SIZE" | "VK_MAX_PIPELINE_BINARY_KEY_SIZE_KHR"
+        "VK_MAX_EXTENSION_NAME_SIZE"
+        | "VK_MAX_DESCRIPTION_SIZE"
+        | "VK_MAX_PHYSICAL_DEVICE_NAME_SIZE"
+        | "VK_MAX_DRIVER_NAME_SIZE"
+        | "VK_MAX_DRIVER_INFO_SIZE" => 256,
+        "VK_MAX_MEMORY_TYPES"
+        | "VK_MAX_DEVICE_GROUP_SIZE"
+        | "VK_MAX_PIPELINE_BINARY_KEY_SIZE_KHR"
         | "VK_MAX_SHADER_MODULE_IDENTIFIER_SIZE_EXT" => 32,
         "VK_MAX_MEMORY_HEAPS" => 16,
         "VK_MAX_VIDEO_AV1_REFERENCES_PER_FRAME_KHR" => 7,

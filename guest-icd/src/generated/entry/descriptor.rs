@@ -24,24 +24,6 @@ pub(crate) unsafe extern "system" fn vkCreatePipelineLayout(
     }
 }
 
-pub(crate) unsafe extern "system" fn vkDestroyPipelineLayout(
-    device: *mut c_void,
-    pipelineLayout: u64,
-    pAllocator: *const c_void,
-) {
-    let args = [device as u64, pipelineLayout, pAllocator as u64];
-    // SAFETY: the application's valid usage of this command.
-    unsafe {
-        forward::destroy(
-            device,
-            &commands::VK_DESTROY_PIPELINE_LAYOUT,
-            &args,
-            pipelineLayout,
-            HandleType::PipelineLayout,
-        )
-    };
-}
-
 pub(crate) unsafe extern "system" fn vkUpdateDescriptorSets(
     device: *mut c_void,
     descriptorWriteCount: u32,

@@ -48,6 +48,48 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndexed(
     unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_INDEXED, &args) };
 }
 
+pub(crate) unsafe extern "system" fn vkCmdDrawMultiEXT(
+    commandBuffer: *mut c_void,
+    drawCount: u32,
+    pVertexInfo: *const c_void,
+    instanceCount: u32,
+    firstInstance: u32,
+    stride: u32,
+) {
+    let args = [
+        commandBuffer as u64,
+        u64::from(drawCount),
+        pVertexInfo as u64,
+        u64::from(instanceCount),
+        u64::from(firstInstance),
+        u64::from(stride),
+    ];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_MULTI_EXT, &args) };
+}
+
+pub(crate) unsafe extern "system" fn vkCmdDrawMultiIndexedEXT(
+    commandBuffer: *mut c_void,
+    drawCount: u32,
+    pIndexInfo: *const c_void,
+    instanceCount: u32,
+    firstInstance: u32,
+    stride: u32,
+    pVertexOffset: *const c_void,
+) {
+    let args = [
+        commandBuffer as u64,
+        u64::from(drawCount),
+        pIndexInfo as u64,
+        u64::from(instanceCount),
+        u64::from(firstInstance),
+        u64::from(stride),
+        pVertexOffset as u64,
+    ];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_MULTI_INDEXED_EXT, &args) };
+}
+
 pub(crate) unsafe extern "system" fn vkCmdDispatch(
     commandBuffer: *mut c_void,
     groupCountX: u32,

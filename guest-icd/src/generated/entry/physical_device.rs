@@ -10,30 +10,6 @@ use vw_wire_protocol::generated::commands;
 
 use crate::forward;
 
-pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceImageFormatProperties(
-    physicalDevice: *mut c_void,
-    format: u32,
-    r#type: u32,
-    tiling: u32,
-    usage: u32,
-    flags: u32,
-    pImageFormatProperties: *mut c_void,
-) -> i32 {
-    let args = [
-        physicalDevice as u64,
-        u64::from(format),
-        u64::from(r#type),
-        u64::from(tiling),
-        u64::from(usage),
-        u64::from(flags),
-        pImageFormatProperties as u64,
-    ];
-    // SAFETY: the application's valid usage of this command.
-    unsafe {
-        forward::call(physicalDevice, &commands::VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES, &args) as i32
-    }
-}
-
 pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceSparseImageFormatProperties(
     physicalDevice: *mut c_void,
     format: u32,

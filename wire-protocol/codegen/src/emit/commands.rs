@@ -65,7 +65,11 @@ pub fn emit(model: &Model) -> Result<Files> {
     for f in families.keys() {
         let _ = writeln!(root, "pub use {f}::*;");
     }
-    let _ = writeln!(root, "\n/// Every command; the one with opcode *n* is at index *n* - 1.\npub static ALL: [&Command; {}] = [", all.len());
+    let _ = writeln!(
+        root,
+        "\n/// Every command; the one with opcode *n* is at index *n* - 1.\npub static ALL: [&Command; {}] = [",
+        all.len()
+    );
     for n in &all {
         let _ = writeln!(root, "    &{n},");
     }
@@ -85,7 +89,8 @@ pub fn emit(model: &Model) -> Result<Files> {
 
 /// What to return when the host is lost.
 fn lost(model: &Model, c: &CommandDecl) -> i64 {
-    let above_device = matches!(c.params.first().map(|p| p.ty.as_str()), Some("VkInstance" | "VkPhysicalDevice"));
+    let above_device =
+        matches!(c.params.first().map(|p| p.ty.as_str()), Some("VkInstance" | "VkPhysicalDevice"));
     let listed = |error: &str| c.errors.iter().any(|e| e == error);
     let error = if c.errors.is_empty() {
         return 0;
@@ -124,7 +129,9 @@ fn signature(model: &Model, c: &CommandDecl) -> String {
 }
 
 fn invokers(signatures: &BTreeSet<String>) -> String {
-    let mut t = banner("One invoker per C signature: the return type's letter, then the parameters' (q 64 bits or pointer, w 32 bits, f float, v void, r VkResult).");
+    let mut t = banner(
+        "One invoker per C signature: the return type's letter, then the parameters' (q 64 bits or pointer, w 32 bits, f float, v void, r VkResult).",
+    );
     t.push_str("#![allow(missing_docs)]\n\nuse core::mem::transmute;\n\n/// A function pointer of unknown signature.\npub(super) type Pointer = unsafe extern \"system\" fn();\n\n");
     for s in signatures {
         let (ret, params) = s.split_at(2);
@@ -152,7 +159,9 @@ fn invokers(signatures: &BTreeSet<String>) -> String {
         let call = call.replace("{}", &args.join(", "));
         let body = call.strip_suffix("; 0").map_or_else(
             || format!("    // SAFETY: the caller's contract.\n    unsafe {{ {call} }}\n"),
-            |c| format!("    // SAFETY: the caller's contract.\n    unsafe {{ {c} }};\n    0\n"),
+            |c| {
+                format!("    // SAFETY: the caller's contract.\n    unsafe {{\n        {c};\n    }}\n    0\n")
+            },
         );
         let _ = writeln!(
             t,

@@ -30,10 +30,15 @@ pub fn emit(model: &Model) -> Result<Files> {
         let _ = writeln!(root, "pub(crate) mod {f};");
     }
     files.insert(format!("{DIR}/entry/mod.rs"), root);
-    files.insert(format!("{DIR}/mod.rs"), banner("Generated parts of the guest driver.") + "pub(crate) mod entry;\npub(crate) mod procs;\n");
+    files.insert(
+        format!("{DIR}/mod.rs"),
+        banner("Generated parts of the guest driver.") + "pub(crate) mod entry;\npub(crate) mod procs;\n",
+    );
     for (f, text) in families {
         let mut head = banner(&format!("Entry points of the family `{f}`."));
-        head.push_str("#![allow(non_snake_case, clippy::too_many_arguments, clippy::missing_safety_doc)]\n\n");
+        head.push_str(
+            "#![allow(non_snake_case, clippy::too_many_arguments, clippy::missing_safety_doc)]\n\n",
+        );
         if text.contains("c_void") {
             head.push_str("use core::ffi::c_void;\n\n");
         }
@@ -85,7 +90,11 @@ fn stub(model: &Model, c: &CommandDecl) -> Result<String> {
         format!("forward::create({first}, {table}, &args, HandleType::{ty})")
     } else if c.name.starts_with("vkDestroy") {
         let target = c.params.get(1).context("nothing to destroy")?;
-        format!("forward::destroy({first}, {table}, &args, {}, HandleType::{})", raw(&target.name), handle_name(model.resolve(&target.ty)))
+        format!(
+            "forward::destroy({first}, {table}, &args, {}, HandleType::{})",
+            raw(&target.name),
+            handle_name(model.resolve(&target.ty))
+        )
     } else {
         let verb = match class {
             "Record" => "record",
@@ -130,7 +139,11 @@ fn procs(model: &Model) -> Result<String> {
             format!("entry::{}::{}", family(&c.name), c.name)
         };
         let level = match c.params.first().map(|p| p.ty.as_str()) {
-            _ if matches!(c.name.as_str(), "vkCreateInstance" | "vkGetInstanceProcAddr") || c.name.starts_with("vkEnumerateInstance") => "Global",
+            _ if matches!(c.name.as_str(), "vkCreateInstance" | "vkGetInstanceProcAddr")
+                || c.name.starts_with("vkEnumerateInstance") =>
+            {
+                "Global"
+            }
             Some("VkInstance") => "Instance",
             Some("VkPhysicalDevice") => "PhysicalDevice",
             _ => "Device",
@@ -145,7 +158,9 @@ fn procs(model: &Model) -> Result<String> {
         }
     }
     let mut t = banner("Names of all commands that the driver has, with what makes each visible.");
-    t.push_str("use vw_wire_protocol::schema::Provider;\n\nuse super::entry;\nuse crate::proc::{Level, Proc};\n\n");
+    t.push_str(
+        "use vw_wire_protocol::schema::Provider;\n\nuse super::entry;\nuse crate::proc::{Level, Proc};\n\n",
+    );
     t.push_str("/// An entry point as a pointer of no particular signature.\nmacro_rules! pointer {\n    ($f:path) => {\n        // SAFETY: only the address is kept; callers cast it back to the command's own signature.\n        unsafe { core::mem::transmute::<*const (), unsafe extern \"system\" fn()>($f as *const ()) }\n    };\n}\n\n");
     let _ = writeln!(t, "/// Sorted by name.\npub(crate) static PROCS: [Proc; {}] = [", rows.len());
     for row in rows.values() {

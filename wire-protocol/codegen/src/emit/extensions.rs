@@ -14,11 +14,22 @@ use crate::model::Model;
 pub fn emit(model: &Model, table_hash: u64) -> Result<Files> {
     let mut t = banner("Extensions of the registry and what vw does with them.");
     t.push_str("use crate::schema::{Extension, Support};\n\n");
-    let _ = writeln!(t, "/// `VK_HEADER_VERSION` of the registry.\npub const REGISTRY_VERSION: u32 = {};\n", model.reg.version);
-    let _ = writeln!(t, "/// Hash of all tables: two builds with the same value understand each other's records.\npub const TABLE_HASH: u64 = {table_hash:#018x};\n");
+    let _ = writeln!(
+        t,
+        "/// `VK_HEADER_VERSION` of the registry.\npub const REGISTRY_VERSION: u32 = {};\n",
+        model.reg.version
+    );
+    let _ = writeln!(
+        t,
+        "/// Hash of all tables: two builds with the same value understand each other's records.\npub const TABLE_HASH: u64 = {table_hash:#018x};\n"
+    );
     let mut all: Vec<_> = model.reg.extensions.iter().collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
-    let _ = writeln!(t, "/// Every extension, sorted by name.\npub static EXTENSIONS: [Extension; {}] = [", all.len());
+    let _ = writeln!(
+        t,
+        "/// Every extension, sorted by name.\npub static EXTENSIONS: [Extension; {}] = [",
+        all.len()
+    );
     for e in all {
         let support = if model.overlay.guest.contains_key(&e.name) {
             "Support::Guest".to_owned()

@@ -39,7 +39,9 @@ pub fn emit(model: &Model) -> Result<Files> {
     t.push_str("    /// Dispatchable: a pointer to an object that starts with the loader's word.\n    pub const fn dispatchable(self) -> bool {\n        matches!(self, ");
     let d: Vec<_> = all.iter().filter(|a| a.2).map(|a| format!("Self::{}", a.1)).collect();
     let _ = writeln!(t, "{})\n    }}\n", d.join(" | "));
-    t.push_str("    /// C name, `VkBuffer`.\n    pub const fn name(self) -> &'static str {\n        match self {\n");
+    t.push_str(
+        "    /// C name, `VkBuffer`.\n    pub const fn name(self) -> &'static str {\n        match self {\n",
+    );
     for (c, n, ..) in &all {
         let _ = writeln!(t, "            Self::{n} => \"{c}\",");
     }

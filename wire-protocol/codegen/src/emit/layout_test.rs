@@ -13,7 +13,9 @@ use crate::model::Model;
 /// # Errors
 /// A structure whose layout is unknown.
 pub fn emit(model: &Model) -> Result<Files> {
-    let mut t = banner("Sizes and offsets in the tables against those of `ash`, which were made by another generator.");
+    let mut t = banner(
+        "Sizes and offsets in the tables against those of `ash`, which were made by another generator.",
+    );
     t.push_str("#![allow(deprecated)]\n\nuse core::mem::{align_of, offset_of, size_of};\n\nuse ash::vk;\nuse vw_wire_protocol::generated::structs;\n\n");
     t.push_str("macro_rules! check {\n    ($table:ident, $ash:ident, $($field:ident @ $off:literal),* $(,)?) => {\n        assert_eq!(structs::$table.size as usize, size_of::<vk::$ash>(), stringify!($ash));\n        assert_eq!(structs::$table.align as usize, align_of::<vk::$ash>(), stringify!($ash));\n        $(assert_eq!($off, offset_of!(vk::$ash, $field), concat!(stringify!($ash), \".\", stringify!($field)));)*\n    };\n}\n\n");
     let mut rows = Vec::new();
@@ -34,7 +36,11 @@ pub fn emit(model: &Model) -> Result<Files> {
         rows.push(row);
     }
     for (i, chunk) in rows.chunks(100).enumerate() {
-        let _ = writeln!(t, "#[test]\nfn layout_when_compared_with_ash_is_equal_{i}() {{\n{}}}\n", chunk.concat());
+        let _ = writeln!(
+            t,
+            "#[test]\nfn layout_when_compared_with_ash_is_equal_{i}() {{\n{}}}\n",
+            chunk.concat()
+        );
     }
     Ok(Files::from([("wire-protocol/tests/layout.rs".to_owned(), t)]))
 }

@@ -35,7 +35,11 @@ pub fn emit(model: &Model) -> Result<Files> {
         let mut ext: Vec<(i64, &String)> = Vec::new();
         for e in model.extended_by.get(name).into_iter().flatten() {
             let r = model.record(e).context("not a structure")?;
-            let s = r.members.first().and_then(|m| m.s_type.as_ref()).with_context(|| format!("{e} has no sType"))?;
+            let s = r
+                .members
+                .first()
+                .and_then(|m| m.s_type.as_ref())
+                .with_context(|| format!("{e} has no sType"))?;
             ext.push((*model.reg.values.get(s).with_context(|| format!("no value {s}"))?, e));
         }
         ext.sort_unstable();
@@ -66,7 +70,11 @@ pub fn emit(model: &Model) -> Result<Files> {
     for f in families.keys() {
         let _ = writeln!(root, "pub use {f}::*;");
     }
-    let _ = writeln!(root, "\n/// Every structure, sorted by name.\npub static ALL: [&Struct; {}] = [", all.len());
+    let _ = writeln!(
+        root,
+        "\n/// Every structure, sorted by name.\npub static ALL: [&Struct; {}] = [",
+        all.len()
+    );
     for n in &all {
         let _ = writeln!(root, "    &{n},");
     }

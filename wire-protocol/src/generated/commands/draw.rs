@@ -60,7 +60,7 @@ pub static VK_CMD_DRAW_MULTI_EXT: Command = Command {
         Op::Bytes { off: 40, len: 4 },
         Op::Pointer(Pointer {
             off: 16,
-            elem: Elem::Bytes { size: 8, align: 4 },
+            elem: Elem::Strided { size: 8, align: 4, stride: 40 },
             count: Count::Field { off: 8, size: 4 },
             dir: Dir::In,
             rule: Rule::Always,
@@ -87,7 +87,7 @@ pub static VK_CMD_DRAW_MULTI_INDEXED_EXT: Command = Command {
         Op::Bytes { off: 40, len: 4 },
         Op::Pointer(Pointer {
             off: 16,
-            elem: Elem::Bytes { size: 12, align: 4 },
+            elem: Elem::Strided { size: 12, align: 4, stride: 40 },
             count: Count::Field { off: 8, size: 4 },
             dir: Dir::In,
             rule: Rule::Always,

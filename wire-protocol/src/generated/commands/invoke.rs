@@ -187,7 +187,9 @@ pub(super) unsafe fn v_q(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0]) };
+    unsafe {
+        f(a[0]);
+    }
     0
 }
 
@@ -197,7 +199,9 @@ pub(super) unsafe fn v_qf(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, f32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], f32::from_bits(a[1] as u32)) };
+    unsafe {
+        f(a[0], f32::from_bits(a[1] as u32));
+    }
     0
 }
 
@@ -207,7 +211,9 @@ pub(super) unsafe fn v_qff(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, f32, f32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], f32::from_bits(a[1] as u32), f32::from_bits(a[2] as u32)) };
+    unsafe {
+        f(a[0], f32::from_bits(a[1] as u32), f32::from_bits(a[2] as u32));
+    }
     0
 }
 
@@ -217,7 +223,9 @@ pub(super) unsafe fn v_qfff(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, f32, f32, f32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], f32::from_bits(a[1] as u32), f32::from_bits(a[2] as u32), f32::from_bits(a[3] as u32)) };
+    unsafe {
+        f(a[0], f32::from_bits(a[1] as u32), f32::from_bits(a[2] as u32), f32::from_bits(a[3] as u32));
+    }
     0
 }
 
@@ -227,7 +235,9 @@ pub(super) unsafe fn v_qq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1]) };
+    unsafe {
+        f(a[0], a[1]);
+    }
     0
 }
 
@@ -237,7 +247,9 @@ pub(super) unsafe fn v_qqf(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, f32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], f32::from_bits(a[2] as u32)) };
+    unsafe {
+        f(a[0], a[1], f32::from_bits(a[2] as u32));
+    }
     0
 }
 
@@ -247,7 +259,9 @@ pub(super) unsafe fn v_qqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2]) };
+    unsafe {
+        f(a[0], a[1], a[2]);
+    }
     0
 }
 
@@ -257,7 +271,9 @@ pub(super) unsafe fn v_qqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2], a[3]) };
+    unsafe {
+        f(a[0], a[1], a[2], a[3]);
+    }
     0
 }
 
@@ -267,7 +283,9 @@ pub(super) unsafe fn v_qqqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2], a[3], a[4]) };
+    unsafe {
+        f(a[0], a[1], a[2], a[3], a[4]);
+    }
     0
 }
 
@@ -277,7 +295,9 @@ pub(super) unsafe fn v_qqqqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2], a[3], a[4], a[5]) };
+    unsafe {
+        f(a[0], a[1], a[2], a[3], a[4], a[5]);
+    }
     0
 }
 
@@ -325,8 +345,8 @@ pub(super) unsafe fn v_qqqqqqqqqqqqwww(f: Pointer, a: &[u64]) -> u64 {
             a[12] as u32,
             a[13] as u32,
             a[14] as u32,
-        )
-    };
+        );
+    }
     0
 }
 
@@ -336,7 +356,9 @@ pub(super) unsafe fn v_qqqqqww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64, u64, u32, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2], a[3], a[4], a[5] as u32, a[6] as u32) };
+    unsafe {
+        f(a[0], a[1], a[2], a[3], a[4], a[5] as u32, a[6] as u32);
+    }
     0
 }
 
@@ -347,7 +369,9 @@ pub(super) unsafe fn v_qqqqqwww(f: Pointer, a: &[u64]) -> u64 {
     let f =
         unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64, u64, u32, u32, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2], a[3], a[4], a[5] as u32, a[6] as u32, a[7] as u32) };
+    unsafe {
+        f(a[0], a[1], a[2], a[3], a[4], a[5] as u32, a[6] as u32, a[7] as u32);
+    }
     0
 }
 
@@ -357,7 +381,9 @@ pub(super) unsafe fn v_qqqqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2], a[3], a[4] as u32) };
+    unsafe {
+        f(a[0], a[1], a[2], a[3], a[4] as u32);
+    }
     0
 }
 
@@ -369,7 +395,9 @@ pub(super) unsafe fn v_qqqqwqqqq(f: Pointer, a: &[u64]) -> u64 {
         transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64, u32, u64, u64, u64, u64)>(f)
     };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2], a[3], a[4] as u32, a[5], a[6], a[7], a[8]) };
+    unsafe {
+        f(a[0], a[1], a[2], a[3], a[4] as u32, a[5], a[6], a[7], a[8]);
+    }
     0
 }
 
@@ -379,7 +407,9 @@ pub(super) unsafe fn v_qqqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2], a[3] as u32) };
+    unsafe {
+        f(a[0], a[1], a[2], a[3] as u32);
+    }
     0
 }
 
@@ -389,7 +419,9 @@ pub(super) unsafe fn v_qqqwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u32, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2], a[3] as u32, a[4]) };
+    unsafe {
+        f(a[0], a[1], a[2], a[3] as u32, a[4]);
+    }
     0
 }
 
@@ -399,7 +431,9 @@ pub(super) unsafe fn v_qqqww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u32, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2], a[3] as u32, a[4] as u32) };
+    unsafe {
+        f(a[0], a[1], a[2], a[3] as u32, a[4] as u32);
+    }
     0
 }
 
@@ -409,7 +443,9 @@ pub(super) unsafe fn v_qqqwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u32, u32, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2], a[3] as u32, a[4] as u32, a[5]) };
+    unsafe {
+        f(a[0], a[1], a[2], a[3] as u32, a[4] as u32, a[5]);
+    }
     0
 }
 
@@ -419,7 +455,9 @@ pub(super) unsafe fn v_qqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2] as u32) };
+    unsafe {
+        f(a[0], a[1], a[2] as u32);
+    }
     0
 }
 
@@ -429,7 +467,9 @@ pub(super) unsafe fn v_qqwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2] as u32, a[3]) };
+    unsafe {
+        f(a[0], a[1], a[2] as u32, a[3]);
+    }
     0
 }
 
@@ -439,7 +479,9 @@ pub(super) unsafe fn v_qqwqwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u64, u32, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2] as u32, a[3], a[4] as u32, a[5]) };
+    unsafe {
+        f(a[0], a[1], a[2] as u32, a[3], a[4] as u32, a[5]);
+    }
     0
 }
 
@@ -449,7 +491,9 @@ pub(super) unsafe fn v_qqwqwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u64, u32, u32, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2] as u32, a[3], a[4] as u32, a[5] as u32, a[6]) };
+    unsafe {
+        f(a[0], a[1], a[2] as u32, a[3], a[4] as u32, a[5] as u32, a[6]);
+    }
     0
 }
 
@@ -460,7 +504,9 @@ pub(super) unsafe fn v_qqwqwwqw(f: Pointer, a: &[u64]) -> u64 {
     let f =
         unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u64, u32, u32, u64, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2] as u32, a[3], a[4] as u32, a[5] as u32, a[6], a[7] as u32) };
+    unsafe {
+        f(a[0], a[1], a[2] as u32, a[3], a[4] as u32, a[5] as u32, a[6], a[7] as u32);
+    }
     0
 }
 
@@ -470,7 +516,9 @@ pub(super) unsafe fn v_qqww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2] as u32, a[3] as u32) };
+    unsafe {
+        f(a[0], a[1], a[2] as u32, a[3] as u32);
+    }
     0
 }
 
@@ -481,7 +529,9 @@ pub(super) unsafe fn v_qqwwqqqw(f: Pointer, a: &[u64]) -> u64 {
     let f =
         unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u32, u64, u64, u64, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2] as u32, a[3] as u32, a[4], a[5], a[6], a[7] as u32) };
+    unsafe {
+        f(a[0], a[1], a[2] as u32, a[3] as u32, a[4], a[5], a[6], a[7] as u32);
+    }
     0
 }
 
@@ -491,7 +541,9 @@ pub(super) unsafe fn v_qqwwqwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u32, u64, u32, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2] as u32, a[3] as u32, a[4], a[5] as u32, a[6]) };
+    unsafe {
+        f(a[0], a[1], a[2] as u32, a[3] as u32, a[4], a[5] as u32, a[6]);
+    }
     0
 }
 
@@ -501,7 +553,9 @@ pub(super) unsafe fn v_qqwww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u32, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2] as u32, a[3] as u32, a[4] as u32) };
+    unsafe {
+        f(a[0], a[1], a[2] as u32, a[3] as u32, a[4] as u32);
+    }
     0
 }
 
@@ -511,7 +565,9 @@ pub(super) unsafe fn v_qqwwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u32, u32, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1], a[2] as u32, a[3] as u32, a[4] as u32, a[5]) };
+    unsafe {
+        f(a[0], a[1], a[2] as u32, a[3] as u32, a[4] as u32, a[5]);
+    }
     0
 }
 
@@ -521,7 +577,9 @@ pub(super) unsafe fn v_qw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32) };
+    unsafe {
+        f(a[0], a[1] as u32);
+    }
     0
 }
 
@@ -531,7 +589,9 @@ pub(super) unsafe fn v_qwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2]);
+    }
     0
 }
 
@@ -541,7 +601,9 @@ pub(super) unsafe fn v_qwqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2], a[3]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2], a[3]);
+    }
     0
 }
 
@@ -551,7 +613,9 @@ pub(super) unsafe fn v_qwqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2], a[3], a[4]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2], a[3], a[4]);
+    }
     0
 }
 
@@ -561,7 +625,9 @@ pub(super) unsafe fn v_qwqqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2], a[3], a[4], a[5]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2], a[3], a[4], a[5]);
+    }
     0
 }
 
@@ -571,7 +637,9 @@ pub(super) unsafe fn v_qwqqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u64, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2], a[3], a[4] as u32) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2], a[3], a[4] as u32);
+    }
     0
 }
 
@@ -581,7 +649,9 @@ pub(super) unsafe fn v_qwqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2], a[3] as u32) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2], a[3] as u32);
+    }
     0
 }
 
@@ -591,7 +661,9 @@ pub(super) unsafe fn v_qwqwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2], a[3] as u32, a[4]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2], a[3] as u32, a[4]);
+    }
     0
 }
 
@@ -601,7 +673,9 @@ pub(super) unsafe fn v_qwqwqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u64, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2], a[3] as u32, a[4], a[5] as u32) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2], a[3] as u32, a[4], a[5] as u32);
+    }
     0
 }
 
@@ -611,7 +685,9 @@ pub(super) unsafe fn v_qwqwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u32, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2], a[3] as u32, a[4] as u32, a[5]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2], a[3] as u32, a[4] as u32, a[5]);
+    }
     0
 }
 
@@ -621,7 +697,9 @@ pub(super) unsafe fn v_qwqwwqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u32, u64, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2], a[3] as u32, a[4] as u32, a[5], a[6]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2], a[3] as u32, a[4] as u32, a[5], a[6]);
+    }
     0
 }
 
@@ -632,7 +710,9 @@ pub(super) unsafe fn v_qwqwwqwq(f: Pointer, a: &[u64]) -> u64 {
     let f =
         unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u32, u64, u32, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2], a[3] as u32, a[4] as u32, a[5], a[6] as u32, a[7]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2], a[3] as u32, a[4] as u32, a[5], a[6] as u32, a[7]);
+    }
     0
 }
 
@@ -642,7 +722,9 @@ pub(super) unsafe fn v_qwqwww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u32, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2], a[3] as u32, a[4] as u32, a[5] as u32) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2], a[3] as u32, a[4] as u32, a[5] as u32);
+    }
     0
 }
 
@@ -652,7 +734,9 @@ pub(super) unsafe fn v_qwqwwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u32, u32, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2], a[3] as u32, a[4] as u32, a[5] as u32, a[6]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2], a[3] as u32, a[4] as u32, a[5] as u32, a[6]);
+    }
     0
 }
 
@@ -679,8 +763,8 @@ pub(super) unsafe fn v_qwqwwwqwqwq(f: Pointer, a: &[u64]) -> u64 {
             a[8],
             a[9] as u32,
             a[10],
-        )
-    };
+        );
+    }
     0
 }
 
@@ -690,7 +774,9 @@ pub(super) unsafe fn v_qww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2] as u32) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2] as u32);
+    }
     0
 }
 
@@ -700,7 +786,9 @@ pub(super) unsafe fn v_qwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2] as u32, a[3]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2] as u32, a[3]);
+    }
     0
 }
 
@@ -710,7 +798,9 @@ pub(super) unsafe fn v_qwwqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u64, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2] as u32, a[3], a[4]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2] as u32, a[3], a[4]);
+    }
     0
 }
 
@@ -720,7 +810,9 @@ pub(super) unsafe fn v_qwwqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2] as u32, a[3], a[4], a[5]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2] as u32, a[3], a[4], a[5]);
+    }
     0
 }
 
@@ -730,7 +822,9 @@ pub(super) unsafe fn v_qwwqqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u64, u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2] as u32, a[3], a[4], a[5], a[6]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2] as u32, a[3], a[4], a[5], a[6]);
+    }
     0
 }
 
@@ -740,7 +834,9 @@ pub(super) unsafe fn v_qwwqqww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u64, u64, u32, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2] as u32, a[3], a[4], a[5] as u32, a[6] as u32) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2] as u32, a[3], a[4], a[5] as u32, a[6] as u32);
+    }
     0
 }
 
@@ -750,7 +846,9 @@ pub(super) unsafe fn v_qwww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2] as u32, a[3] as u32) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2] as u32, a[3] as u32);
+    }
     0
 }
 
@@ -760,7 +858,9 @@ pub(super) unsafe fn v_qwwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u32, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2] as u32, a[3] as u32, a[4]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2] as u32, a[3] as u32, a[4]);
+    }
     0
 }
 
@@ -770,7 +870,9 @@ pub(super) unsafe fn v_qwwww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u32, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2] as u32, a[3] as u32, a[4] as u32) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2] as u32, a[3] as u32, a[4] as u32);
+    }
     0
 }
 
@@ -794,8 +896,8 @@ pub(super) unsafe fn v_qwwwwqwqwq(f: Pointer, a: &[u64]) -> u64 {
             a[7],
             a[8] as u32,
             a[9],
-        )
-    };
+        );
+    }
     0
 }
 
@@ -805,7 +907,9 @@ pub(super) unsafe fn v_qwwwww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u32, u32, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2] as u32, a[3] as u32, a[4] as u32, a[5] as u32) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2] as u32, a[3] as u32, a[4] as u32, a[5] as u32);
+    }
     0
 }
 
@@ -816,7 +920,9 @@ pub(super) unsafe fn v_qwwwwwqq(f: Pointer, a: &[u64]) -> u64 {
     let f =
         unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u32, u32, u32, u64, u64)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2] as u32, a[3] as u32, a[4] as u32, a[5] as u32, a[6], a[7]) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2] as u32, a[3] as u32, a[4] as u32, a[5] as u32, a[6], a[7]);
+    }
     0
 }
 
@@ -826,7 +932,9 @@ pub(super) unsafe fn v_qwwwwww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u32, u32, u32, u32)>(f) };
     // SAFETY: the caller's contract.
-    unsafe { f(a[0], a[1] as u32, a[2] as u32, a[3] as u32, a[4] as u32, a[5] as u32, a[6] as u32) };
+    unsafe {
+        f(a[0], a[1] as u32, a[2] as u32, a[3] as u32, a[4] as u32, a[5] as u32, a[6] as u32);
+    }
     0
 }
 

@@ -213,19 +213,19 @@ pub static VK_GRAPHICS_SHADER_GROUP_CREATE_INFO_NV: Struct = Struct {
             elem: Elem::Struct(&super::VK_PIPELINE_VERTEX_INPUT_STATE_CREATE_INFO),
             count: Count::One,
             dir: Dir::In,
-            rule: Rule::Always,
+            rule: Rule::PipelineVertexInput,
         }),
         Op::Pointer(Pointer {
             off: 40,
             elem: Elem::Struct(&super::VK_PIPELINE_TESSELLATION_STATE_CREATE_INFO),
             count: Count::One,
             dir: Dir::In,
-            rule: Rule::Always,
+            rule: Rule::PipelineTessellation,
         }),
     ],
     extended_by: &[],
     min_wire: 11,
-    hook: Hook::None,
+    hook: Hook::ShaderGroup,
     provided_by: &[Provider::Extension("VK_NV_device_generated_commands")],
 };
 

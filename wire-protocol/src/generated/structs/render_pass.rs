@@ -717,7 +717,7 @@ pub static VK_RENDERING_ATTACHMENT_LOCATION_INFO: Struct = Struct {
             elem: Elem::Bytes { size: 4, align: 4 },
             count: Count::Field { off: 16, size: 4 },
             dir: Dir::In,
-            rule: Rule::Always,
+            rule: Rule::PipelineFragmentOutput,
         }),
     ],
     extended_by: &[],
