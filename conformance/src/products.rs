@@ -28,14 +28,6 @@ pub fn renderer() -> Result<PathBuf> {
     built("vw-renderer")
 }
 
-/// The monitor's program.
-///
-/// # Errors
-/// As [`renderer`].
-pub fn control() -> Result<PathBuf> {
-    built("vwctl")
-}
-
 /// The guest driver.
 ///
 /// # Errors

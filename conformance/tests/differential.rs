@@ -9,7 +9,7 @@ use std::time::Duration;
 use vw_conformance::compare::{Explained, assert_same};
 use vw_conformance::driver::Driver;
 use vw_conformance::renderer::Renderer;
-use vw_conformance::{child, products};
+use vw_conformance::{child, products, scratch_folder};
 
 /// How long the suite may take on any driver.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -25,13 +25,13 @@ fn run(driver: &Driver, label: &str) -> (String, PathBuf) {
     (output.expect_success(label).to_owned(), folder)
 }
 
-fn compare(host: &Driver, label: &str, change: impl Fn(Driver) -> Driver) {
+fn compare(host: &Driver, label: &str, arguments: &[&str]) {
     let (native, _) = run(host, &format!("{label}-native"));
-    let renderer = Renderer::start(host).unwrap();
-    let (vw, _) = run(&change(renderer.guest()), &format!("{label}-vw"));
+    let renderer = Renderer::start_with(host, arguments).unwrap();
+    let (vw, _) = run(&renderer.guest(), &format!("{label}-vw"));
     assert_same("the differential suite", &native, &vw, &Explained::from_file("differential.txt"));
     // Twice the same program on the same renderer: nothing of the first is left.
-    let mut again = change(renderer.guest()).command(products::program("vw-differential").unwrap());
+    let mut again = renderer.guest().command(products::program("vw-differential").unwrap());
     let again = child::run(again.args(["--only", "memory", "--only", "synchronisation"]), LIMIT).unwrap();
     for line in
         again.expect_success("the second run").lines().filter(|line| !line.starts_with("cases failed"))
@@ -42,12 +42,46 @@ fn compare(host: &Driver, label: &str, change: impl Fn(Driver) -> Driver) {
 
 #[test]
 fn differential_suite_when_run_through_vw_answers_as_natively() {
-    compare(&Driver::lavapipe().unwrap(), "lavapipe", |driver| driver);
+    compare(&Driver::lavapipe().unwrap(), "lavapipe", &[]);
 }
 
 #[test]
 fn differential_suite_when_the_host_has_vulkan_1_4_answers_as_natively() {
-    compare(&Driver::newer_lavapipe().unwrap(), "newer", |driver| driver);
+    compare(&Driver::newer_lavapipe().unwrap(), "newer", &[]);
+}
+
+/// Everything on the way is too small for what travels: records come in parts, answers are fetched piece by piece,
+/// writers wait for room.
+#[test]
+fn differential_suite_when_ring_and_arena_are_tiny_answers_as_natively() {
+    let folder = scratch_folder("tiny").unwrap();
+    let config = folder.join("vw.toml");
+    let limits = "[limits]\nring = \"64 KiB\"\nreply = \"4 KiB\"\narena = \"64 KiB\"\n";
+    std::fs::write(&config, limits).unwrap();
+    compare(&Driver::lavapipe().unwrap(), "tiny", &["--config", config.to_str().unwrap()]);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// The heap that the program sees is the region's share; beyond it allocation fails, and within it does not.
+#[test]
+fn memory_when_the_session_has_little_is_refused_beyond_it_and_given_within() {
+    let folder = scratch_folder("little").unwrap();
+    let config = folder.join("vw.toml");
+    std::fs::write(&config, "[limits]\nwindow = \"32 MiB\"\n").unwrap();
+    let arguments = ["--config", config.to_str().unwrap()];
+    let renderer = Renderer::start_with(&Driver::lavapipe().unwrap(), &arguments).unwrap();
+    let mut command = renderer.guest().command(products::program("vw-load").unwrap());
+    let output = child::run(command.args(["fill-memory"]), LIMIT).unwrap();
+    let text = output.expect_success("vw-load").to_owned();
+    let number = |name: &str| -> u64 {
+        text.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.parse().ok()).expect(name)
+    };
+    assert_eq!(number("heap: "), 32 << 20, "{text}");
+    for round in ["first: ", "second: "] {
+        let given = number(round);
+        assert!((30 << 20..=32 << 20).contains(&given), "{text}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 /// An allocation that cannot be is refused at once, whatever the host's driver promises.

@@ -133,12 +133,12 @@ pub(crate) unsafe fn create(object: *mut c_void, cmd: &Command, args: &[u64], ty
     unsafe {
         guard(object, cmd.lost, || {
             let Some(session) = dispatch::session(object) else { return cmd.lost };
-            try_create(session, cmd, args, ty).as_raw()
+            try_create(session, cmd, args, ty, cmd.class == Class::Call).as_raw()
         })
     }
 }
 
-/// As [`create`].
+/// As [`create`]; `waits`: until the host has answered, whatever the command's class.
 ///
 /// # Safety
 /// As [`create`].
@@ -147,6 +147,7 @@ pub(crate) unsafe fn try_create(
     cmd: &Command,
     args: &[u64],
     ty: HandleType,
+    waits: bool,
 ) -> vk::Result {
     let Some(new) = new_handles(cmd, args) else { return vk::Result::ERROR_OUT_OF_HOST_MEMORY };
     if new.count == 0 || new.first.is_null() {
@@ -164,7 +165,7 @@ pub(crate) unsafe fn try_create(
     } else {
         // SAFETY: the caller's promise.
         unsafe {
-            if cmd.class == Class::Call {
+            if waits {
                 session.call_command(cmd, args).map(|ret| vk::Result::from_raw(ret as i32))
             } else {
                 session.send(cmd.opcode, &|w| encode_request(cmd, args, w)).map(|_| vk::Result::SUCCESS)

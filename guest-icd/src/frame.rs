@@ -16,6 +16,7 @@ pub(crate) unsafe fn write(
     start: *mut u8,
     room: usize,
     opcode: u16,
+    flags: u16,
     payload: impl FnOnce(&mut Writer<'_>),
 ) -> Result<usize, EncodeError> {
     // Room for the padding is kept aside, so that it is one store whatever its length.
@@ -29,7 +30,7 @@ pub(crate) unsafe fn write(
         let end = HEADER_SIZE + writer.finish()?;
         start.add(end).cast::<u64>().write_unaligned(0);
         let length = end.next_multiple_of(ALIGNMENT);
-        let header = Header { opcode, flags: 0, length: length as u32 };
+        let header = Header { opcode, flags, length: length as u32 };
         start.cast::<u64>().write(header.to_word().to_le());
         Ok(length)
     }

@@ -11,11 +11,8 @@ use crate::chain;
 use crate::dispatch;
 use crate::forward;
 
-/// The program would rather have no pipeline than wait for a compiler.
+/// The program would rather have no pipeline than wait for a compiler: only the host knows which it will be.
 const MUST_NOT_COMPILE: u64 = vk::PipelineCreateFlags::FAIL_ON_PIPELINE_COMPILE_REQUIRED.as_raw() as u64;
-
-/// After a pipeline that could not be had so, no other is created.
-const EARLY_RETURN: u64 = vk::PipelineCreateFlags::EARLY_RETURN_ON_FAILURE.as_raw() as u64;
 
 /// What the create infos of all kinds of pipelines begin with.
 #[repr(C)]
@@ -46,10 +43,6 @@ impl Creation<'_> {
         (self.args[self.count + 1] as *const u8).wrapping_add(i * self.stride).cast()
     }
 
-    fn handle(&self, i: usize) -> *mut u64 {
-        (self.args[self.count + 3] as *mut u64).wrapping_add(i)
-    }
-
     /// Creates the pipelines.
     ///
     /// # Safety
@@ -60,33 +53,14 @@ impl Creation<'_> {
             for i in 0..self.len() {
                 no_feedback((*self.info(i)).p_next);
             }
-            if !(0..self.len()).any(|i| flags(self.info(i)) & MUST_NOT_COMPILE != 0) {
-                let result = forward::create(self.device, self.cmd, self.args, HandleType::Pipeline);
+            let waits = (0..self.len()).any(|i| flags(self.info(i)) & MUST_NOT_COMPILE != 0);
+            forward::guard(self.device, self.cmd.lost, || {
+                let Some(session) = dispatch::session(self.device) else { return self.cmd.lost };
+                let result = forward::try_create(session, self.cmd, self.args, HandleType::Pipeline, waits);
                 // The host compiles while the program goes on.
-                if let Some(session) = dispatch::session(self.device) {
-                    session.flush();
-                }
-                return result;
-            }
-            // Whether the host's driver would have to compile is not known here, so it is taken to.
-            let (mut result, mut ended) = (0, false);
-            for i in 0..self.len() {
-                let one = if ended || flags(self.info(i)) & MUST_NOT_COMPILE != 0 {
-                    ended |= flags(self.info(i)) & EARLY_RETURN != 0;
-                    self.handle(i).write(0);
-                    vk::Result::PIPELINE_COMPILE_REQUIRED_EXT.as_raw()
-                } else {
-                    let mut args = self.args.to_vec();
-                    args[self.count] = 1;
-                    args[self.count + 1] = self.info(i) as u64;
-                    args[self.count + 3] = self.handle(i) as u64;
-                    forward::create(self.device, self.cmd, &args, HandleType::Pipeline)
-                };
-                if one < 0 || result == 0 {
-                    result = one;
-                }
-            }
-            result
+                session.flush();
+                result.as_raw()
+            })
         }
     }
 }

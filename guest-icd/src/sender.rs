@@ -32,12 +32,22 @@ impl Sender {
 
     /// Appends a record, and returns the ring position behind it.
     pub(crate) fn push(&mut self, opcode: u16, payload: Payload<'_>) -> Result<u64, Failure> {
+        self.push_with(opcode, 0, payload)
+    }
+
+    /// As [`Sender::push`], with flags in the header.
+    pub(crate) fn push_with(
+        &mut self,
+        opcode: u16,
+        flags: u16,
+        payload: Payload<'_>,
+    ) -> Result<u64, Failure> {
         let mut want = FIRST_TRY;
         // The second time the size is known. (A third would mean that the payload changes between calls.)
         for _ in 0..2 {
             let space = self.reserve(want)?;
             // SAFETY: reserved for this producer alone until it is committed.
-            match unsafe { frame::write(space.0, space.1, opcode, payload) } {
+            match unsafe { frame::write(space.0, space.1, opcode, flags, payload) } {
                 Ok(length) => {
                     self.commit(length);
                     return Ok(self.producer.position());
@@ -47,7 +57,9 @@ impl Sender {
                 {
                     want = record_length(needed) + ALIGNMENT;
                 }
-                Err(EncodeError::Overflow { needed }) => return self.push_parts(opcode, needed, payload),
+                Err(EncodeError::Overflow { needed }) => {
+                    return self.push_parts(opcode, flags, needed, payload);
+                }
                 Err(_) => return Err(Failure::TooLarge),
             }
         }
@@ -55,13 +67,19 @@ impl Sender {
     }
 
     /// Appends a record of `needed` payload bytes, too large for the ring, in parts.
-    fn push_parts(&mut self, opcode: u16, needed: usize, payload: Payload<'_>) -> Result<u64, Failure> {
+    fn push_parts(
+        &mut self,
+        opcode: u16,
+        flags: u16,
+        needed: usize,
+        payload: Payload<'_>,
+    ) -> Result<u64, Failure> {
         let total = record_length(needed);
         if total > MAX_RECORD {
             return Err(Failure::TooLarge);
         }
         let mut whole = Vec::with_capacity(total);
-        let header = Header { opcode, flags: 0, length: total as u32 };
+        let header = Header { opcode, flags, length: total as u32 };
         whole.extend_from_slice(&header.to_word().to_le_bytes());
         let mut writer = Writer::growing(&mut whole, total - HEADER_SIZE);
         payload(&mut writer);

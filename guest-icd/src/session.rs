@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vw_transport::{Connection, Control, Liveness as _, Peer, Producer, Region, Spin};
 use vw_wire_protocol::generated::handles::HandleType;
+use vw_wire_protocol::record::FLAG_REPLY;
 
 use crate::chunks::Chunks;
 use crate::failure::Failure;
@@ -148,10 +149,10 @@ impl Session {
         self.with_sender(|sender| sender.push(opcode, payload))
     }
 
-    /// Appends one record and lets the host see it at once.
+    /// Appends one record that asks for a reply, and lets the host see it at once.
     pub(crate) fn send_now(&self, opcode: u16, payload: Payload<'_>) -> Result<u64, Failure> {
         self.with_sender(|sender| {
-            let position = sender.push(opcode, payload)?;
+            let position = sender.push_with(opcode, FLAG_REPLY, payload)?;
             sender.publish();
             Ok(position)
         })

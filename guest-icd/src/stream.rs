@@ -208,7 +208,7 @@ unsafe fn write(
     let (ptr, room) = space.room(session);
     // SAFETY: the room belongs to this stream alone: the host is not told of it before the hand-over. The arguments
     // are the caller's promise.
-    space.end += unsafe { frame::write(ptr, room, cmd.opcode, |w| encode_request(cmd, args, w))? };
+    space.end += unsafe { frame::write(ptr, room, cmd.opcode, 0, |w| encode_request(cmd, args, w))? };
     Ok(())
 }
 

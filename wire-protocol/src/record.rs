@@ -61,6 +61,10 @@ pub mod op {
 /// [`op::FRAGMENT`]: this is the last part.
 pub const FLAG_LAST: u16 = 1;
 
+/// A Vulkan command: the guest waits for its reply. Without it none is written, and handles whose creation fails are
+/// poisoned. vw's own calls are always answered.
+pub const FLAG_REPLY: u16 = 2;
+
 /// [`op::ALLOCATE_MEMORY`]: memory that the guest does not see.
 pub const NO_OFFSET: u64 = u64::MAX;
 

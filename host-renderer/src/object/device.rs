@@ -99,7 +99,7 @@ impl Session {
                 for queue in &wanted {
                     self.tables.cancel(HandleType::Queue, queue.id);
                 }
-                self.settle(command, &request, result.as_raw() as i64 as u64, seen);
+                self.settle(command, &request, result.as_raw() as i64 as u64, seen, true);
             }
         }
         self.answer(command, &request, result.as_raw() as i64 as u64)

@@ -102,7 +102,7 @@ impl Session {
             info.p_next = import.p_next;
         }
         let ids: Vec<u64> = request.new.iter().flat_map(|new| new.ids.iter().copied()).collect();
-        self.settle(command, &request, result.as_raw() as i64 as u64, seen);
+        self.settle(command, &request, result.as_raw() as i64 as u64, seen, true);
         if result == vk::Result::SUCCESS {
             for id in ids.into_iter().filter(|id| self.tables.object(HandleType::DeviceMemory, *id).is_some())
             {

@@ -23,11 +23,17 @@ use crate::object::queue::lost;
 const INFO: usize = 1;
 
 impl Session {
-    /// A record of one Vulkan command.
+    /// A record of one Vulkan command. `waits`: the guest waits for the reply.
     ///
     /// # Errors
     /// When the guest broke the protocol.
-    pub(super) fn command(&mut self, arena: &Arena, opcode: u16, reader: Reader<'_>) -> Result<(), End> {
+    pub(super) fn command(
+        &mut self,
+        arena: &Arena,
+        opcode: u16,
+        waits: bool,
+        reader: Reader<'_>,
+    ) -> Result<(), End> {
         let command =
             commands::by_opcode(opcode).ok_or_else(|| violation(format!("unknown opcode {opcode:#x}")))?;
         let policy = self.policies.of(command);
@@ -55,7 +61,7 @@ impl Session {
         if policy.physical {
             // SAFETY: the request was decoded for this command.
             let ret = unsafe { self.call(&self.physical_procs, command, &request)? };
-            return self.conclude(command, &request, ret, seen);
+            return self.conclude(command, &request, ret, seen, waits);
         }
         let mut call = request.poisoned.is_none();
         match kind {
@@ -87,7 +93,7 @@ impl Session {
             self.dropped(command, &request)
         };
         self.after(kind, command, call, ret, seen);
-        self.conclude(command, &request, ret, seen)
+        self.conclude(command, &request, ret, seen, waits)
     }
 
     /// Decodes a request and reserves the ids that it creates.
@@ -287,13 +293,21 @@ impl Session {
         request: &Request<'_>,
         ret: u64,
         seen: Seen,
+        waits: bool,
     ) -> Result<(), End> {
-        self.settle(command, request, ret, seen);
-        if command.class == Class::Call { self.answer(command, request, ret) } else { Ok(()) }
+        self.settle(command, request, ret, seen, waits);
+        if waits { self.answer(command, request, ret) } else { Ok(()) }
     }
 
     /// Gives new ids their objects, or what there is instead of them, and notices a lost device.
-    pub(crate) fn settle(&mut self, command: &Command, request: &Request<'_>, ret: u64, seen: Seen) {
+    pub(crate) fn settle(
+        &mut self,
+        command: &Command,
+        request: &Request<'_>,
+        ret: u64,
+        seen: Seen,
+        waits: bool,
+    ) {
         let failed = failed(command, ret);
         if failed
             && ret as i32 == vk::Result::ERROR_DEVICE_LOST.as_raw()
@@ -306,7 +320,7 @@ impl Session {
             for (id, raw) in new.created() {
                 if raw != 0 && !none {
                     self.created(new.ty, id, raw, seen);
-                } else if command.class == Class::Send {
+                } else if !waits {
                     tracing::warn!(
                         "{} failed ({}): {} {id:#x} is poisoned",
                         command.name,

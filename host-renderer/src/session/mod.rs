@@ -25,7 +25,7 @@ use ash::vk::Handle;
 use vw_transport::{Connection, Consumer, Region};
 use vw_wire_protocol::codec::{Arena, Reader, Request};
 use vw_wire_protocol::generated::handles::HandleType;
-use vw_wire_protocol::record::{FLAG_LAST, HEADER_SIZE, Header, MAX_RECORD, op};
+use vw_wire_protocol::record::{FLAG_LAST, FLAG_REPLY, HEADER_SIZE, Header, MAX_RECORD, op};
 use vw_wire_protocol::schema::{Class, Command, Op};
 
 use self::end::{End, violation};
@@ -160,10 +160,10 @@ impl Session {
             if header.opcode == op::FRAGMENT {
                 self.part(arena, header, reader, record.len)?;
             } else {
-                self.record(arena, header.opcode, reader, record.payload.as_ptr(), record.len)?;
+                self.record(arena, header, reader, record.payload.as_ptr(), record.len)?;
             }
             taken += 1;
-            if taken % RELEASE_EVERY == 0 || is_call(header.opcode) {
+            if taken % RELEASE_EVERY == 0 || is_call(header) {
                 consumer.release();
                 if stop.load(Ordering::Acquire) {
                     break;
@@ -204,20 +204,20 @@ impl Session {
                 header.opcode
             )));
         }
-        self.record(arena, header.opcode, Reader::new(payload), payload.as_ptr(), payload.len())
+        self.record(arena, header, Reader::new(payload), payload.as_ptr(), payload.len())
     }
 
     /// A whole record; `payload` and `length` are what `reader` reads.
     fn record(
         &mut self,
         arena: &mut Arena,
-        opcode: u16,
+        header: Header,
         mut reader: Reader<'_>,
         payload: *const u8,
         length: usize,
     ) -> Result<(), End> {
         arena.reset();
-        match opcode {
+        match header.opcode {
             op::STREAM => {
                 let id = reader.take_u64().map_err(violation)?;
                 // SAFETY: 8 bytes of the payload were read, the rest follows.
@@ -236,7 +236,7 @@ impl Session {
             }
             op::CREATE_DEVICE => self.create_device(arena, reader),
             op::ALLOCATE_MEMORY => self.allocate_memory(arena, reader),
-            opcode => self.command(arena, opcode, reader),
+            opcode => self.command(arena, opcode, header.flags & FLAG_REPLY != 0, reader),
         }
     }
 
@@ -267,8 +267,8 @@ impl Session {
 }
 
 /// Whether the guest waits for the answer to this record of vw's own, or may.
-fn is_call(opcode: u16) -> bool {
-    opcode >= op::FIRST
+fn is_call(header: Header) -> bool {
+    header.opcode >= op::FIRST || header.flags & FLAG_REPLY != 0
 }
 
 fn is_physical_command(command: &Command) -> bool {

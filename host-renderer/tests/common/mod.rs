@@ -16,7 +16,7 @@ use vw_transport::unix::connect;
 use vw_transport::{Connection, Hello, Producer, Spin};
 use vw_wire_protocol::codec::{Writer, encode_request};
 use vw_wire_protocol::generated::commands;
-use vw_wire_protocol::record::{HEADER_SIZE, Header, NO_OFFSET, op, record_length};
+use vw_wire_protocol::record::{FLAG_REPLY, HEADER_SIZE, Header, NO_OFFSET, op, record_length};
 use vw_wire_protocol::schema::Command as VkCommand;
 
 /// How long anything may take.
@@ -46,8 +46,13 @@ pub(crate) fn request(command: &VkCommand, args: &[u64]) -> Vec<u8> {
 
 /// A whole record, padded.
 pub(crate) fn record(opcode: u16, payload: &[u8]) -> Vec<u8> {
+    flagged_record(opcode, 0, payload)
+}
+
+/// A whole record with flags in its header, padded.
+pub(crate) fn flagged_record(opcode: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
     let length = record_length(payload.len());
-    let header = Header { opcode, flags: 0, length: length as u32 };
+    let header = Header { opcode, flags, length: length as u32 };
     let mut bytes = header.to_word().to_le_bytes().to_vec();
     bytes.extend_from_slice(payload);
     bytes.resize(length, 0);
@@ -98,7 +103,7 @@ impl Guest {
 
     /// Sends a record and waits for its answer.
     pub(crate) fn call(&mut self, opcode: u16, payload: &[u8]) -> Result<Vec<u8>, String> {
-        self.send(opcode, payload)?;
+        self.push(&flagged_record(opcode, FLAG_REPLY, payload))?;
         self.replies += 1;
         let expected = self.replies;
         let region = Arc::clone(&self.connection.region);

@@ -18,6 +18,8 @@ pub(crate) struct Gpu {
     pub(crate) queue: Mutex<vk::Queue>,
     pub(crate) family: u32,
     pub(crate) memory_type: u32,
+    /// Size in bytes of that type's heap.
+    pub(crate) heap: u64,
     pub(crate) set_layout: vk::DescriptorSetLayout,
     pub(crate) layout: vk::PipelineLayout,
     pub(crate) module: vk::ShaderModule,
@@ -44,6 +46,8 @@ impl Gpu {
             let wanted = vk::MemoryPropertyFlags::HOST_VISIBLE | vk::MemoryPropertyFlags::HOST_COHERENT;
             let memory_type =
                 memory.memory_types_as_slice().iter().position(|kind| kind.property_flags.contains(wanted));
+            let memory_type = memory_type.expect("memory that the host sees") as u32;
+            let heap = memory.memory_types[memory_type as usize].heap_index;
             let queues =
                 [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])];
             let mut timeline =
@@ -68,7 +72,8 @@ impl Gpu {
             let pipeline = create_pipeline(&device, layout, module).expect("a pipeline");
             Self {
                 queue: Mutex::new(device.get_device_queue(family, 0)),
-                memory_type: memory_type.expect("memory that the host sees") as u32,
+                memory_type,
+                heap: memory.memory_heaps[heap as usize].size,
                 _entry: entry,
                 _instance: instance,
                 device,

@@ -39,6 +39,8 @@ enum Mode {
         #[arg(long)]
         ready: PathBuf,
     },
+    /// Allocates all memory of the heap, in pieces of 1 MiB, frees it and does so again.
+    FillMemory,
     /// Creates a buffer that has no use, which is not valid and harms nobody.
     Misuse,
 }
@@ -46,6 +48,7 @@ enum Mode {
 fn main() -> ExitCode {
     let result = match Arguments::parse().mode {
         Mode::Work { threads, seconds } => work::run(&Gpu::open(), threads, seconds),
+        Mode::FillMemory => work::fill_memory(&Gpu::open()),
         Mode::Misuse => work::misuse(&Gpu::open()),
         Mode::UntilLost { call, ready } => lost::run(&Gpu::open(), call, &ready),
     };

@@ -148,6 +148,48 @@ unsafe fn one_round(
     Ok(())
 }
 
+/// Allocates until there is no more, twice; every piece is written and read.
+pub(crate) fn fill_memory(gpu: &Gpu) -> Result<(), String> {
+    const PIECE: u64 = 1 << 20;
+    println!("heap: {}", gpu.heap);
+    for round in ["first", "second"] {
+        let mut pieces = Vec::new();
+        let info =
+            vk::MemoryAllocateInfo::default().allocation_size(PIECE).memory_type_index(gpu.memory_type);
+        // SAFETY: valid usage; each mapping is used while its memory lives.
+        let refused = unsafe {
+            loop {
+                match gpu.device.allocate_memory(&info, None) {
+                    Ok(memory) => {
+                        let flags = vk::MemoryMapFlags::empty();
+                        let mapped = gpu.device.map_memory(memory, 0, PIECE, flags);
+                        let place = mapped.map_err(|code| format!("mapping: {code:?}"))?.cast::<u64>();
+                        place.add(PIECE as usize / 8 - 1).write(pieces.len() as u64);
+                        pieces.push((memory, place));
+                    }
+                    Err(code) => break code,
+                }
+            }
+        };
+        println!("{round}: {}", pieces.len() as u64 * PIECE);
+        if refused != vk::Result::ERROR_OUT_OF_DEVICE_MEMORY {
+            return Err(format!("refused with {refused:?}"));
+        }
+        for (number, (memory, place)) in (0u64..).zip(pieces) {
+            // SAFETY: as above; nothing uses the memory any more.
+            let found = unsafe {
+                let found = place.add(PIECE as usize / 8 - 1).read();
+                gpu.device.free_memory(memory, None);
+                found
+            };
+            if found != number {
+                return Err(format!("piece {number} holds {found}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Something for a validation layer to complain about.
 pub(crate) fn misuse(gpu: &Gpu) -> Result<(), String> {
     let info = vk::BufferCreateInfo::default().size(64);
