@@ -240,6 +240,8 @@ pub enum Dir {
 pub struct Command {
     /// C name, `vkCreateBuffer`.
     pub name: &'static str,
+    /// Other names of the same command: those of extensions that it was promoted from.
+    pub aliases: &'static [&'static str],
     /// Number on the wire.
     pub opcode: u16,
     /// Parameters as a structure of 8-byte slots.

@@ -36,6 +36,7 @@ const fn command(params: &'static [Op], param_count: u8, ret: Ret) -> Command {
     let invoke = VK_DESTROY_BUFFER.invoke;
     Command {
         name: "vkTest",
+        aliases: &[],
         opcode: 0,
         params,
         param_count,

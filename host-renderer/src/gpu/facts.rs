@@ -8,7 +8,7 @@ use vw_wire_protocol::generated::structs;
 use vw_wire_protocol::schema::{Count, Elem, Op, Struct};
 
 use super::import::Import;
-use super::{Gpu, formats, mask};
+use super::{Gpu, formats, mask, sparse};
 
 /// Offset of `pNext`.
 const P_NEXT: usize = 8;
@@ -33,6 +33,10 @@ pub fn gather(gpu: &Gpu, import: &Import, window: u64) -> Facts {
         // SAFETY: as above.
         unsafe { gpu.instance.get_physical_device_memory_properties2(gpu.physical, &mut *mem.cast()) };
     });
+    let mut queue_families = queue_families(gpu);
+    if sparse::is_hidden(gpu) {
+        sparse::hide(&mut properties, &mut features, &mut queue_families);
+    }
     patch_properties(&mut properties, gpu);
     mask::apply(&mut features);
     patch_memory(&mut memory, import, window);
@@ -45,7 +49,7 @@ pub fn gather(gpu: &Gpu, import: &Import, window: u64) -> Facts {
         properties,
         features,
         memory,
-        queue_families: queue_families(gpu),
+        queue_families,
         formats: format_facts(gpu),
     }
 }

@@ -7,6 +7,7 @@ pub mod mask;
 pub mod offer;
 pub mod procs;
 pub mod select;
+pub mod sparse;
 
 use std::ffi::CStr;
 

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 
 use vw_wire_protocol::generated::commands;
-use vw_wire_protocol::schema::{Command, Provider};
+use vw_wire_protocol::schema::Command;
 
 /// Any Vulkan command.
 pub type Pfn = unsafe extern "system" fn();
@@ -54,17 +54,11 @@ impl Procs {
     }
 }
 
-/// The command under its own name, or under that of the extension that it was promoted from: a driver of an older
-/// core version has only that one.
+/// The command under its own name, or under that of an extension that it was promoted from: a driver of an older core
+/// version has only that one.
 fn find(command: &Command, lookup: &impl Fn(&CStr) -> Option<Pfn>) -> Option<Pfn> {
-    let by_name = |name: String| lookup(&CString::new(name).ok()?);
-    by_name(command.name.to_owned()).or_else(|| {
-        command.provided_by.iter().find_map(|provider| {
-            let Provider::Extension(extension) = provider else { return None };
-            let author = extension.split('_').nth(1)?;
-            by_name(format!("{}{author}", command.name))
-        })
-    })
+    let names = std::iter::once(&command.name).chain(command.aliases);
+    names.copied().find_map(|name| lookup(&CString::new(name).ok()?))
 }
 
 #[cfg(test)]

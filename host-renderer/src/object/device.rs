@@ -15,7 +15,7 @@ use super::buffer::ExternalBuffers;
 use super::image::ExternalImages;
 use super::queue::{Queue, Shared};
 use crate::gpu::procs::Procs;
-use crate::gpu::{import, mask, offer};
+use crate::gpu::{import, mask, offer, sparse};
 use crate::session::end::{End, violation};
 use crate::session::policy::destroyer;
 use crate::session::tables::Object;
@@ -136,6 +136,10 @@ impl Session {
         unsafe {
             if let Some(masked) = mask::enabled(info.p_next.cast()) {
                 tracing::warn!("the guest enables {}, which is not offered: {}", masked.name, masked.reason);
+                return Err(vk::Result::ERROR_FEATURE_NOT_PRESENT);
+            }
+            if sparse::is_enabled(info) && sparse::is_hidden(&self.gpu) {
+                tracing::warn!("the guest enables sparse resources, which are not offered on this driver");
                 return Err(vk::Result::ERROR_FEATURE_NOT_PRESENT);
             }
             self.check_families(info)?;

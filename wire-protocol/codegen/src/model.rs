@@ -121,6 +121,14 @@ impl<'a> Model<'a> {
         out.into_iter().collect()
     }
 
+    /// Other names of a command that something provides.
+    pub fn aliases_of(&self, name: &str) -> Vec<&str> {
+        let all = self.reg.command_aliases.iter().filter(|(_, target)| *target == name);
+        all.map(|(alias, _)| alias.as_str())
+            .filter(|alias| self.command_providers.contains_key(*alias))
+            .collect()
+    }
+
     fn collect_providers(&mut self) {
         let mut types: Vec<(String, Provider)> = Vec::new();
         let mut commands: Vec<(String, Provider)> = Vec::new();

@@ -28,6 +28,13 @@ impl Report {
         println!("{}/{label}: {value:?}", self.case);
     }
 
+    /// Prints a structure, a line for each of its fields.
+    pub(crate) fn fields(&self, label: &str, value: impl std::fmt::Debug) {
+        for line in format!("{value:#?}").lines() {
+            println!("{}/{label}: {}", self.case, line.trim().trim_end_matches(','));
+        }
+    }
+
     /// Prints the length and the hash of bytes.
     pub(crate) fn bytes(&self, label: &str, bytes: &[u8]) {
         println!("{}/{label}: {} bytes {:016x}", self.case, bytes.len(), hash(bytes));

@@ -19,8 +19,7 @@ pub(crate) unsafe extern "system" fn vkBindBufferMemory(
 ) -> i32 {
     let args = [device as u64, buffer, memory, memoryOffset];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::send(device, &commands::VK_BIND_BUFFER_MEMORY, &args) };
-    0
+    unsafe { forward::send(device, &commands::VK_BIND_BUFFER_MEMORY, &args) }
 }
 
 pub(crate) unsafe extern "system" fn vkCreateBufferView(

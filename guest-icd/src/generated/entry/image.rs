@@ -19,8 +19,7 @@ pub(crate) unsafe extern "system" fn vkBindImageMemory(
 ) -> i32 {
     let args = [device as u64, image, memory, memoryOffset];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::send(device, &commands::VK_BIND_IMAGE_MEMORY, &args) };
-    0
+    unsafe { forward::send(device, &commands::VK_BIND_IMAGE_MEMORY, &args) }
 }
 
 pub(crate) unsafe extern "system" fn vkGetImageSparseMemoryRequirements(

@@ -41,15 +41,13 @@ pub(crate) unsafe extern "system" fn vkGetEventStatus(device: *mut c_void, event
 pub(crate) unsafe extern "system" fn vkSetEvent(device: *mut c_void, event: u64) -> i32 {
     let args = [device as u64, event];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::send(device, &commands::VK_SET_EVENT, &args) };
-    0
+    unsafe { forward::send(device, &commands::VK_SET_EVENT, &args) }
 }
 
 pub(crate) unsafe extern "system" fn vkResetEvent(device: *mut c_void, event: u64) -> i32 {
     let args = [device as u64, event];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::send(device, &commands::VK_RESET_EVENT, &args) };
-    0
+    unsafe { forward::send(device, &commands::VK_RESET_EVENT, &args) }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdResetEvent(commandBuffer: *mut c_void, event: u64, stageMask: u32) {

@@ -41,7 +41,7 @@ pub fn emit(model: &Model) -> Result<Files> {
         let text = families.entry(family(&c.name)).or_default();
         let _ = writeln!(
             text,
-            "/// `{0}`\npub static {1}: Command = Command {{ name: \"{0}\", opcode: {opcode}, params: {2}, param_count: {3}, ret: Ret::{ret}, lost: {7}, class: Class::{4}, memo: {5}, provided_by: {6}, invoke: invoke::{signature} }};\n",
+            "/// `{0}`\npub static {1}: Command = Command {{ name: \"{0}\", aliases: &{8:?}, opcode: {opcode}, params: {2}, param_count: {3}, ret: Ret::{ret}, lost: {7}, class: Class::{4}, memo: {5}, provided_by: {6}, invoke: invoke::{signature} }};\n",
             c.name,
             static_name(&c.name),
             ops(&steps, "structs::"),
@@ -50,6 +50,7 @@ pub fn emit(model: &Model) -> Result<Files> {
             model.overlay.commands.memo.contains(&c.name),
             providers(&model.providers_of_command(&c.name)),
             lost(model, c),
+            model.aliases_of(&c.name),
         );
         all.push(static_name(&c.name));
     }

@@ -108,7 +108,7 @@ fn stub(model: &Model, c: &CommandDecl) -> Result<String> {
         ("void", _) => ("", "unsafe { CALL };"),
         ("VkResult", _) if created => (" -> i32", "unsafe { CALL }"),
         ("VkResult", "Call") => (" -> i32", "unsafe { CALL as i32 }"),
-        ("VkResult", _) => (" -> i32", "unsafe { CALL };\n    0"),
+        ("VkResult", _) => (" -> i32", "unsafe { CALL }"),
         (other, "Call") => match model.layout(other)?.size {
             4 => (" -> u32", "unsafe { CALL as u32 }"),
             _ => (" -> u64", "unsafe { CALL }"),

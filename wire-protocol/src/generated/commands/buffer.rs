@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkGetBufferMemoryRequirements`
 pub static VK_GET_BUFFER_MEMORY_REQUIREMENTS: Command = Command {
     name: "vkGetBufferMemoryRequirements",
+    aliases: &[],
     opcode: 8,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -35,6 +36,7 @@ pub static VK_GET_BUFFER_MEMORY_REQUIREMENTS: Command = Command {
 /// `vkBindBufferMemory`
 pub static VK_BIND_BUFFER_MEMORY: Command = Command {
     name: "vkBindBufferMemory",
+    aliases: &[],
     opcode: 9,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -54,6 +56,7 @@ pub static VK_BIND_BUFFER_MEMORY: Command = Command {
 /// `vkCreateBuffer`
 pub static VK_CREATE_BUFFER: Command = Command {
     name: "vkCreateBuffer",
+    aliases: &[],
     opcode: 26,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -84,6 +87,7 @@ pub static VK_CREATE_BUFFER: Command = Command {
 /// `vkDestroyBuffer`
 pub static VK_DESTROY_BUFFER: Command = Command {
     name: "vkDestroyBuffer",
+    aliases: &[],
     opcode: 27,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -101,6 +105,7 @@ pub static VK_DESTROY_BUFFER: Command = Command {
 /// `vkCreateBufferView`
 pub static VK_CREATE_BUFFER_VIEW: Command = Command {
     name: "vkCreateBufferView",
+    aliases: &[],
     opcode: 28,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -131,6 +136,7 @@ pub static VK_CREATE_BUFFER_VIEW: Command = Command {
 /// `vkDestroyBufferView`
 pub static VK_DESTROY_BUFFER_VIEW: Command = Command {
     name: "vkDestroyBufferView",
+    aliases: &[],
     opcode: 29,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -148,6 +154,7 @@ pub static VK_DESTROY_BUFFER_VIEW: Command = Command {
 /// `vkCmdBindIndexBuffer`
 pub static VK_CMD_BIND_INDEX_BUFFER: Command = Command {
     name: "vkCmdBindIndexBuffer",
+    aliases: &[],
     opcode: 83,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -166,6 +173,7 @@ pub static VK_CMD_BIND_INDEX_BUFFER: Command = Command {
 /// `vkCmdBindVertexBuffers`
 pub static VK_CMD_BIND_VERTEX_BUFFERS: Command = Command {
     name: "vkCmdBindVertexBuffers",
+    aliases: &[],
     opcode: 84,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -198,6 +206,7 @@ pub static VK_CMD_BIND_VERTEX_BUFFERS: Command = Command {
 /// `vkCmdUpdateBuffer`
 pub static VK_CMD_UPDATE_BUFFER: Command = Command {
     name: "vkCmdUpdateBuffer",
+    aliases: &[],
     opcode: 104,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -223,6 +232,7 @@ pub static VK_CMD_UPDATE_BUFFER: Command = Command {
 /// `vkCmdFillBuffer`
 pub static VK_CMD_FILL_BUFFER: Command = Command {
     name: "vkCmdFillBuffer",
+    aliases: &[],
     opcode: 105,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -241,6 +251,7 @@ pub static VK_CMD_FILL_BUFFER: Command = Command {
 /// `vkBindBufferMemory2`
 pub static VK_BIND_BUFFER_MEMORY_2: Command = Command {
     name: "vkBindBufferMemory2",
+    aliases: &["vkBindBufferMemory2KHR"],
     opcode: 146,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -265,6 +276,7 @@ pub static VK_BIND_BUFFER_MEMORY_2: Command = Command {
 /// `vkGetBufferMemoryRequirements2`
 pub static VK_GET_BUFFER_MEMORY_REQUIREMENTS_2: Command = Command {
     name: "vkGetBufferMemoryRequirements2",
+    aliases: &["vkGetBufferMemoryRequirements2KHR"],
     opcode: 156,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -295,6 +307,7 @@ pub static VK_GET_BUFFER_MEMORY_REQUIREMENTS_2: Command = Command {
 /// `vkGetDeviceBufferMemoryRequirements`
 pub static VK_GET_DEVICE_BUFFER_MEMORY_REQUIREMENTS: Command = Command {
     name: "vkGetDeviceBufferMemoryRequirements",
+    aliases: &["vkGetDeviceBufferMemoryRequirementsKHR"],
     opcode: 159,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -325,6 +338,7 @@ pub static VK_GET_DEVICE_BUFFER_MEMORY_REQUIREMENTS: Command = Command {
 /// `vkCmdWriteBufferMarkerAMD`
 pub static VK_CMD_WRITE_BUFFER_MARKER_AMD: Command = Command {
     name: "vkCmdWriteBufferMarkerAMD",
+    aliases: &[],
     opcode: 168,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -344,6 +358,7 @@ pub static VK_CMD_WRITE_BUFFER_MARKER_AMD: Command = Command {
 /// `vkCmdBindTransformFeedbackBuffersEXT`
 pub static VK_CMD_BIND_TRANSFORM_FEEDBACK_BUFFERS_EXT: Command = Command {
     name: "vkCmdBindTransformFeedbackBuffersEXT",
+    aliases: &[],
     opcode: 178,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -383,6 +398,7 @@ pub static VK_CMD_BIND_TRANSFORM_FEEDBACK_BUFFERS_EXT: Command = Command {
 /// `vkGetBufferOpaqueCaptureAddress`
 pub static VK_GET_BUFFER_OPAQUE_CAPTURE_ADDRESS: Command = Command {
     name: "vkGetBufferOpaqueCaptureAddress",
+    aliases: &["vkGetBufferOpaqueCaptureAddressKHR"],
     opcode: 231,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -406,6 +422,7 @@ pub static VK_GET_BUFFER_OPAQUE_CAPTURE_ADDRESS: Command = Command {
 /// `vkGetBufferDeviceAddress`
 pub static VK_GET_BUFFER_DEVICE_ADDRESS: Command = Command {
     name: "vkGetBufferDeviceAddress",
+    aliases: &["vkGetBufferDeviceAddressEXT", "vkGetBufferDeviceAddressKHR"],
     opcode: 232,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -433,6 +450,7 @@ pub static VK_GET_BUFFER_DEVICE_ADDRESS: Command = Command {
 /// `vkCmdBindIndexBuffer2`
 pub static VK_CMD_BIND_INDEX_BUFFER_2: Command = Command {
     name: "vkCmdBindIndexBuffer2",
+    aliases: &["vkCmdBindIndexBuffer2KHR"],
     opcode: 255,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -451,6 +469,7 @@ pub static VK_CMD_BIND_INDEX_BUFFER_2: Command = Command {
 /// `vkCmdBindVertexBuffers2`
 pub static VK_CMD_BIND_VERTEX_BUFFERS_2: Command = Command {
     name: "vkCmdBindVertexBuffers2",
+    aliases: &["vkCmdBindVertexBuffers2EXT"],
     opcode: 256,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -501,6 +520,7 @@ pub static VK_CMD_BIND_VERTEX_BUFFERS_2: Command = Command {
 /// `vkCmdWriteBufferMarker2AMD`
 pub static VK_CMD_WRITE_BUFFER_MARKER_2_AMD: Command = Command {
     name: "vkCmdWriteBufferMarker2AMD",
+    aliases: &[],
     opcode: 317,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },

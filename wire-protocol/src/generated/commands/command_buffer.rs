@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkCreateCommandPool`
 pub static VK_CREATE_COMMAND_POOL: Command = Command {
     name: "vkCreateCommandPool",
+    aliases: &[],
     opcode: 63,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -41,6 +42,7 @@ pub static VK_CREATE_COMMAND_POOL: Command = Command {
 /// `vkDestroyCommandPool`
 pub static VK_DESTROY_COMMAND_POOL: Command = Command {
     name: "vkDestroyCommandPool",
+    aliases: &[],
     opcode: 64,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -58,6 +60,7 @@ pub static VK_DESTROY_COMMAND_POOL: Command = Command {
 /// `vkResetCommandPool`
 pub static VK_RESET_COMMAND_POOL: Command = Command {
     name: "vkResetCommandPool",
+    aliases: &[],
     opcode: 65,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -76,6 +79,7 @@ pub static VK_RESET_COMMAND_POOL: Command = Command {
 /// `vkAllocateCommandBuffers`
 pub static VK_ALLOCATE_COMMAND_BUFFERS: Command = Command {
     name: "vkAllocateCommandBuffers",
+    aliases: &[],
     opcode: 66,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -106,6 +110,7 @@ pub static VK_ALLOCATE_COMMAND_BUFFERS: Command = Command {
 /// `vkFreeCommandBuffers`
 pub static VK_FREE_COMMAND_BUFFERS: Command = Command {
     name: "vkFreeCommandBuffers",
+    aliases: &[],
     opcode: 67,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -131,6 +136,7 @@ pub static VK_FREE_COMMAND_BUFFERS: Command = Command {
 /// `vkBeginCommandBuffer`
 pub static VK_BEGIN_COMMAND_BUFFER: Command = Command {
     name: "vkBeginCommandBuffer",
+    aliases: &[],
     opcode: 68,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -154,6 +160,7 @@ pub static VK_BEGIN_COMMAND_BUFFER: Command = Command {
 /// `vkEndCommandBuffer`
 pub static VK_END_COMMAND_BUFFER: Command = Command {
     name: "vkEndCommandBuffer",
+    aliases: &[],
     opcode: 69,
     params: &[Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false }],
     param_count: 1,
@@ -168,6 +175,7 @@ pub static VK_END_COMMAND_BUFFER: Command = Command {
 /// `vkResetCommandBuffer`
 pub static VK_RESET_COMMAND_BUFFER: Command = Command {
     name: "vkResetCommandBuffer",
+    aliases: &[],
     opcode: 70,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -185,6 +193,7 @@ pub static VK_RESET_COMMAND_BUFFER: Command = Command {
 /// `vkCmdWriteTimestamp`
 pub static VK_CMD_WRITE_TIMESTAMP: Command = Command {
     name: "vkCmdWriteTimestamp",
+    aliases: &[],
     opcode: 119,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -204,6 +213,7 @@ pub static VK_CMD_WRITE_TIMESTAMP: Command = Command {
 /// `vkCmdPushConstants`
 pub static VK_CMD_PUSH_CONSTANTS: Command = Command {
     name: "vkCmdPushConstants",
+    aliases: &[],
     opcode: 121,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -231,6 +241,7 @@ pub static VK_CMD_PUSH_CONSTANTS: Command = Command {
 /// `vkCmdExecuteCommands`
 pub static VK_CMD_EXECUTE_COMMANDS: Command = Command {
     name: "vkCmdExecuteCommands",
+    aliases: &[],
     opcode: 125,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -255,6 +266,7 @@ pub static VK_CMD_EXECUTE_COMMANDS: Command = Command {
 /// `vkTrimCommandPool`
 pub static VK_TRIM_COMMAND_POOL: Command = Command {
     name: "vkTrimCommandPool",
+    aliases: &["vkTrimCommandPoolKHR"],
     opcode: 144,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -273,6 +285,7 @@ pub static VK_TRIM_COMMAND_POOL: Command = Command {
 /// `vkCmdBeginTransformFeedbackEXT`
 pub static VK_CMD_BEGIN_TRANSFORM_FEEDBACK_EXT: Command = Command {
     name: "vkCmdBeginTransformFeedbackEXT",
+    aliases: &[],
     opcode: 179,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -305,6 +318,7 @@ pub static VK_CMD_BEGIN_TRANSFORM_FEEDBACK_EXT: Command = Command {
 /// `vkCmdEndTransformFeedbackEXT`
 pub static VK_CMD_END_TRANSFORM_FEEDBACK_EXT: Command = Command {
     name: "vkCmdEndTransformFeedbackEXT",
+    aliases: &[],
     opcode: 180,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -337,6 +351,7 @@ pub static VK_CMD_END_TRANSFORM_FEEDBACK_EXT: Command = Command {
 /// `vkCmdBindInvocationMaskHUAWEI`
 pub static VK_CMD_BIND_INVOCATION_MASK_HUAWEI: Command = Command {
     name: "vkCmdBindInvocationMaskHUAWEI",
+    aliases: &[],
     opcode: 197,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -355,6 +370,7 @@ pub static VK_CMD_BIND_INVOCATION_MASK_HUAWEI: Command = Command {
 /// `vkCmdWriteTimestamp2`
 pub static VK_CMD_WRITE_TIMESTAMP_2: Command = Command {
     name: "vkCmdWriteTimestamp2",
+    aliases: &["vkCmdWriteTimestamp2KHR"],
     opcode: 316,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -374,6 +390,7 @@ pub static VK_CMD_WRITE_TIMESTAMP_2: Command = Command {
 /// `vkCmdOpticalFlowExecuteNV`
 pub static VK_CMD_OPTICAL_FLOW_EXECUTE_NV: Command = Command {
     name: "vkCmdOpticalFlowExecuteNV",
+    aliases: &[],
     opcode: 350,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -398,6 +415,7 @@ pub static VK_CMD_OPTICAL_FLOW_EXECUTE_NV: Command = Command {
 /// `vkCmdPushConstants2`
 pub static VK_CMD_PUSH_CONSTANTS_2: Command = Command {
     name: "vkCmdPushConstants2",
+    aliases: &["vkCmdPushConstants2KHR"],
     opcode: 359,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },

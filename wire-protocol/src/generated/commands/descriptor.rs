@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkCreatePipelineLayout`
 pub static VK_CREATE_PIPELINE_LAYOUT: Command = Command {
     name: "vkCreatePipelineLayout",
+    aliases: &[],
     opcode: 45,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -41,6 +42,7 @@ pub static VK_CREATE_PIPELINE_LAYOUT: Command = Command {
 /// `vkDestroyPipelineLayout`
 pub static VK_DESTROY_PIPELINE_LAYOUT: Command = Command {
     name: "vkDestroyPipelineLayout",
+    aliases: &[],
     opcode: 46,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -58,6 +60,7 @@ pub static VK_DESTROY_PIPELINE_LAYOUT: Command = Command {
 /// `vkCreateDescriptorSetLayout`
 pub static VK_CREATE_DESCRIPTOR_SET_LAYOUT: Command = Command {
     name: "vkCreateDescriptorSetLayout",
+    aliases: &[],
     opcode: 49,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -88,6 +91,7 @@ pub static VK_CREATE_DESCRIPTOR_SET_LAYOUT: Command = Command {
 /// `vkDestroyDescriptorSetLayout`
 pub static VK_DESTROY_DESCRIPTOR_SET_LAYOUT: Command = Command {
     name: "vkDestroyDescriptorSetLayout",
+    aliases: &[],
     opcode: 50,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -105,6 +109,7 @@ pub static VK_DESTROY_DESCRIPTOR_SET_LAYOUT: Command = Command {
 /// `vkCreateDescriptorPool`
 pub static VK_CREATE_DESCRIPTOR_POOL: Command = Command {
     name: "vkCreateDescriptorPool",
+    aliases: &[],
     opcode: 51,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -135,6 +140,7 @@ pub static VK_CREATE_DESCRIPTOR_POOL: Command = Command {
 /// `vkDestroyDescriptorPool`
 pub static VK_DESTROY_DESCRIPTOR_POOL: Command = Command {
     name: "vkDestroyDescriptorPool",
+    aliases: &[],
     opcode: 52,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -152,6 +158,7 @@ pub static VK_DESTROY_DESCRIPTOR_POOL: Command = Command {
 /// `vkResetDescriptorPool`
 pub static VK_RESET_DESCRIPTOR_POOL: Command = Command {
     name: "vkResetDescriptorPool",
+    aliases: &[],
     opcode: 53,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -170,6 +177,7 @@ pub static VK_RESET_DESCRIPTOR_POOL: Command = Command {
 /// `vkAllocateDescriptorSets`
 pub static VK_ALLOCATE_DESCRIPTOR_SETS: Command = Command {
     name: "vkAllocateDescriptorSets",
+    aliases: &[],
     opcode: 54,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -200,6 +208,7 @@ pub static VK_ALLOCATE_DESCRIPTOR_SETS: Command = Command {
 /// `vkFreeDescriptorSets`
 pub static VK_FREE_DESCRIPTOR_SETS: Command = Command {
     name: "vkFreeDescriptorSets",
+    aliases: &[],
     opcode: 55,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -225,6 +234,7 @@ pub static VK_FREE_DESCRIPTOR_SETS: Command = Command {
 /// `vkUpdateDescriptorSets`
 pub static VK_UPDATE_DESCRIPTOR_SETS: Command = Command {
     name: "vkUpdateDescriptorSets",
+    aliases: &[],
     opcode: 56,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -257,6 +267,7 @@ pub static VK_UPDATE_DESCRIPTOR_SETS: Command = Command {
 /// `vkCmdBindDescriptorSets`
 pub static VK_CMD_BIND_DESCRIPTOR_SETS: Command = Command {
     name: "vkCmdBindDescriptorSets",
+    aliases: &[],
     opcode: 82,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -292,6 +303,7 @@ pub static VK_CMD_BIND_DESCRIPTOR_SETS: Command = Command {
 /// `vkCmdPushDescriptorSet`
 pub static VK_CMD_PUSH_DESCRIPTOR_SET: Command = Command {
     name: "vkCmdPushDescriptorSet",
+    aliases: &["vkCmdPushDescriptorSetKHR"],
     opcode: 143,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -319,6 +331,7 @@ pub static VK_CMD_PUSH_DESCRIPTOR_SET: Command = Command {
 /// `vkGetDescriptorSetLayoutSupport`
 pub static VK_GET_DESCRIPTOR_SET_LAYOUT_SUPPORT: Command = Command {
     name: "vkGetDescriptorSetLayoutSupport",
+    aliases: &["vkGetDescriptorSetLayoutSupportKHR"],
     opcode: 164,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -349,6 +362,7 @@ pub static VK_GET_DESCRIPTOR_SET_LAYOUT_SUPPORT: Command = Command {
 /// `vkGetDescriptorSetLayoutSizeEXT`
 pub static VK_GET_DESCRIPTOR_SET_LAYOUT_SIZE_EXT: Command = Command {
     name: "vkGetDescriptorSetLayoutSizeEXT",
+    aliases: &[],
     opcode: 323,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -373,6 +387,7 @@ pub static VK_GET_DESCRIPTOR_SET_LAYOUT_SIZE_EXT: Command = Command {
 /// `vkGetDescriptorSetLayoutBindingOffsetEXT`
 pub static VK_GET_DESCRIPTOR_SET_LAYOUT_BINDING_OFFSET_EXT: Command = Command {
     name: "vkGetDescriptorSetLayoutBindingOffsetEXT",
+    aliases: &[],
     opcode: 324,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -398,6 +413,7 @@ pub static VK_GET_DESCRIPTOR_SET_LAYOUT_BINDING_OFFSET_EXT: Command = Command {
 /// `vkGetDescriptorEXT`
 pub static VK_GET_DESCRIPTOR_EXT: Command = Command {
     name: "vkGetDescriptorEXT",
+    aliases: &[],
     opcode: 325,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -429,6 +445,7 @@ pub static VK_GET_DESCRIPTOR_EXT: Command = Command {
 /// `vkCmdBindDescriptorBuffersEXT`
 pub static VK_CMD_BIND_DESCRIPTOR_BUFFERS_EXT: Command = Command {
     name: "vkCmdBindDescriptorBuffersEXT",
+    aliases: &[],
     opcode: 326,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -453,6 +470,7 @@ pub static VK_CMD_BIND_DESCRIPTOR_BUFFERS_EXT: Command = Command {
 /// `vkCmdSetDescriptorBufferOffsetsEXT`
 pub static VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_EXT: Command = Command {
     name: "vkCmdSetDescriptorBufferOffsetsEXT",
+    aliases: &[],
     opcode: 327,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -487,6 +505,7 @@ pub static VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_EXT: Command = Command {
 /// `vkCmdBindDescriptorBufferEmbeddedSamplersEXT`
 pub static VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_EXT: Command = Command {
     name: "vkCmdBindDescriptorBufferEmbeddedSamplersEXT",
+    aliases: &[],
     opcode: 328,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -506,6 +525,7 @@ pub static VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_EXT: Command = Comman
 /// `vkCmdBindDescriptorSets2`
 pub static VK_CMD_BIND_DESCRIPTOR_SETS_2: Command = Command {
     name: "vkCmdBindDescriptorSets2",
+    aliases: &["vkCmdBindDescriptorSets2KHR"],
     opcode: 358,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -529,6 +549,7 @@ pub static VK_CMD_BIND_DESCRIPTOR_SETS_2: Command = Command {
 /// `vkCmdPushDescriptorSet2`
 pub static VK_CMD_PUSH_DESCRIPTOR_SET_2: Command = Command {
     name: "vkCmdPushDescriptorSet2",
+    aliases: &["vkCmdPushDescriptorSet2KHR"],
     opcode: 360,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -552,6 +573,7 @@ pub static VK_CMD_PUSH_DESCRIPTOR_SET_2: Command = Command {
 /// `vkCmdSetDescriptorBufferOffsets2EXT`
 pub static VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_2_EXT: Command = Command {
     name: "vkCmdSetDescriptorBufferOffsets2EXT",
+    aliases: &[],
     opcode: 361,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -575,6 +597,7 @@ pub static VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_2_EXT: Command = Command {
 /// `vkCmdBindDescriptorBufferEmbeddedSamplers2EXT`
 pub static VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_2_EXT: Command = Command {
     name: "vkCmdBindDescriptorBufferEmbeddedSamplers2EXT",
+    aliases: &[],
     opcode: 362,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },

@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkCreateDevice`
 pub static VK_CREATE_DEVICE: Command = Command {
     name: "vkCreateDevice",
+    aliases: &[],
     opcode: 2,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
@@ -41,6 +42,7 @@ pub static VK_CREATE_DEVICE: Command = Command {
 /// `vkDestroyDevice`
 pub static VK_DESTROY_DEVICE: Command = Command {
     name: "vkDestroyDevice",
+    aliases: &[],
     opcode: 3,
     params: &[Op::Handle { off: 0, ty: HandleType::Device, lenient: false }],
     param_count: 2,
@@ -55,6 +57,7 @@ pub static VK_DESTROY_DEVICE: Command = Command {
 /// `vkGetRenderAreaGranularity`
 pub static VK_GET_RENDER_AREA_GRANULARITY: Command = Command {
     name: "vkGetRenderAreaGranularity",
+    aliases: &[],
     opcode: 61,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -79,6 +82,7 @@ pub static VK_GET_RENDER_AREA_GRANULARITY: Command = Command {
 /// `vkGetCalibratedTimestampsKHR`
 pub static VK_GET_CALIBRATED_TIMESTAMPS_KHR: Command = Command {
     name: "vkGetCalibratedTimestampsKHR",
+    aliases: &["vkGetCalibratedTimestampsEXT"],
     opcode: 167,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -120,6 +124,7 @@ pub static VK_GET_CALIBRATED_TIMESTAMPS_KHR: Command = Command {
 /// `vkCompileDeferredNV`
 pub static VK_COMPILE_DEFERRED_NV: Command = Command {
     name: "vkCompileDeferredNV",
+    aliases: &[],
     opcode: 195,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -138,6 +143,7 @@ pub static VK_COMPILE_DEFERRED_NV: Command = Command {
 /// `vkAcquireProfilingLockKHR`
 pub static VK_ACQUIRE_PROFILING_LOCK_KHR: Command = Command {
     name: "vkAcquireProfilingLockKHR",
+    aliases: &[],
     opcode: 229,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -161,6 +167,7 @@ pub static VK_ACQUIRE_PROFILING_LOCK_KHR: Command = Command {
 /// `vkReleaseProfilingLockKHR`
 pub static VK_RELEASE_PROFILING_LOCK_KHR: Command = Command {
     name: "vkReleaseProfilingLockKHR",
+    aliases: &[],
     opcode: 230,
     params: &[Op::Handle { off: 0, ty: HandleType::Device, lenient: false }],
     param_count: 1,
@@ -175,6 +182,7 @@ pub static VK_RELEASE_PROFILING_LOCK_KHR: Command = Command {
 /// `vkCreateDeferredOperationKHR`
 pub static VK_CREATE_DEFERRED_OPERATION_KHR: Command = Command {
     name: "vkCreateDeferredOperationKHR",
+    aliases: &[],
     opcode: 243,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -198,6 +206,7 @@ pub static VK_CREATE_DEFERRED_OPERATION_KHR: Command = Command {
 /// `vkDestroyDeferredOperationKHR`
 pub static VK_DESTROY_DEFERRED_OPERATION_KHR: Command = Command {
     name: "vkDestroyDeferredOperationKHR",
+    aliases: &[],
     opcode: 244,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -215,6 +224,7 @@ pub static VK_DESTROY_DEFERRED_OPERATION_KHR: Command = Command {
 /// `vkGetDeferredOperationMaxConcurrencyKHR`
 pub static VK_GET_DEFERRED_OPERATION_MAX_CONCURRENCY_KHR: Command = Command {
     name: "vkGetDeferredOperationMaxConcurrencyKHR",
+    aliases: &[],
     opcode: 245,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -232,6 +242,7 @@ pub static VK_GET_DEFERRED_OPERATION_MAX_CONCURRENCY_KHR: Command = Command {
 /// `vkGetDeferredOperationResultKHR`
 pub static VK_GET_DEFERRED_OPERATION_RESULT_KHR: Command = Command {
     name: "vkGetDeferredOperationResultKHR",
+    aliases: &[],
     opcode: 246,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -249,6 +260,7 @@ pub static VK_GET_DEFERRED_OPERATION_RESULT_KHR: Command = Command {
 /// `vkDeferredOperationJoinKHR`
 pub static VK_DEFERRED_OPERATION_JOIN_KHR: Command = Command {
     name: "vkDeferredOperationJoinKHR",
+    aliases: &[],
     opcode: 247,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -266,6 +278,7 @@ pub static VK_DEFERRED_OPERATION_JOIN_KHR: Command = Command {
 /// `vkCreateOpticalFlowSessionNV`
 pub static VK_CREATE_OPTICAL_FLOW_SESSION_NV: Command = Command {
     name: "vkCreateOpticalFlowSessionNV",
+    aliases: &[],
     opcode: 347,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -296,6 +309,7 @@ pub static VK_CREATE_OPTICAL_FLOW_SESSION_NV: Command = Command {
 /// `vkDestroyOpticalFlowSessionNV`
 pub static VK_DESTROY_OPTICAL_FLOW_SESSION_NV: Command = Command {
     name: "vkDestroyOpticalFlowSessionNV",
+    aliases: &[],
     opcode: 348,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },

@@ -10,6 +10,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkCmdDraw`
 pub static VK_CMD_DRAW: Command = Command {
     name: "vkCmdDraw",
+    aliases: &[],
     opcode: 85,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -30,6 +31,7 @@ pub static VK_CMD_DRAW: Command = Command {
 /// `vkCmdDrawIndexed`
 pub static VK_CMD_DRAW_INDEXED: Command = Command {
     name: "vkCmdDrawIndexed",
+    aliases: &[],
     opcode: 86,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -51,6 +53,7 @@ pub static VK_CMD_DRAW_INDEXED: Command = Command {
 /// `vkCmdDrawMultiEXT`
 pub static VK_CMD_DRAW_MULTI_EXT: Command = Command {
     name: "vkCmdDrawMultiEXT",
+    aliases: &[],
     opcode: 87,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -78,6 +81,7 @@ pub static VK_CMD_DRAW_MULTI_EXT: Command = Command {
 /// `vkCmdDrawMultiIndexedEXT`
 pub static VK_CMD_DRAW_MULTI_INDEXED_EXT: Command = Command {
     name: "vkCmdDrawMultiIndexedEXT",
+    aliases: &[],
     opcode: 88,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -112,6 +116,7 @@ pub static VK_CMD_DRAW_MULTI_INDEXED_EXT: Command = Command {
 /// `vkCmdDispatch`
 pub static VK_CMD_DISPATCH: Command = Command {
     name: "vkCmdDispatch",
+    aliases: &[],
     opcode: 91,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -131,6 +136,7 @@ pub static VK_CMD_DISPATCH: Command = Command {
 /// `vkCmdDrawClusterHUAWEI`
 pub static VK_CMD_DRAW_CLUSTER_HUAWEI: Command = Command {
     name: "vkCmdDrawClusterHUAWEI",
+    aliases: &[],
     opcode: 94,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -150,6 +156,7 @@ pub static VK_CMD_DRAW_CLUSTER_HUAWEI: Command = Command {
 /// `vkCmdDispatchBase`
 pub static VK_CMD_DISPATCH_BASE: Command = Command {
     name: "vkCmdDispatchBase",
+    aliases: &["vkCmdDispatchBaseKHR"],
     opcode: 149,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -172,6 +179,7 @@ pub static VK_CMD_DISPATCH_BASE: Command = Command {
 /// `vkCmdDrawMeshTasksNV`
 pub static VK_CMD_DRAW_MESH_TASKS_NV: Command = Command {
     name: "vkCmdDrawMeshTasksNV",
+    aliases: &[],
     opcode: 189,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -190,6 +198,7 @@ pub static VK_CMD_DRAW_MESH_TASKS_NV: Command = Command {
 /// `vkCmdDrawMeshTasksEXT`
 pub static VK_CMD_DRAW_MESH_TASKS_EXT: Command = Command {
     name: "vkCmdDrawMeshTasksEXT",
+    aliases: &[],
     opcode: 192,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },

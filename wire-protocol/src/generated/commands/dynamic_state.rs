@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkCmdSetViewport`
 pub static VK_CMD_SET_VIEWPORT: Command = Command {
     name: "vkCmdSetViewport",
+    aliases: &[],
     opcode: 73,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -36,6 +37,7 @@ pub static VK_CMD_SET_VIEWPORT: Command = Command {
 /// `vkCmdSetScissor`
 pub static VK_CMD_SET_SCISSOR: Command = Command {
     name: "vkCmdSetScissor",
+    aliases: &[],
     opcode: 74,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -61,6 +63,7 @@ pub static VK_CMD_SET_SCISSOR: Command = Command {
 /// `vkCmdSetLineWidth`
 pub static VK_CMD_SET_LINE_WIDTH: Command = Command {
     name: "vkCmdSetLineWidth",
+    aliases: &[],
     opcode: 75,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -78,6 +81,7 @@ pub static VK_CMD_SET_LINE_WIDTH: Command = Command {
 /// `vkCmdSetDepthBias`
 pub static VK_CMD_SET_DEPTH_BIAS: Command = Command {
     name: "vkCmdSetDepthBias",
+    aliases: &[],
     opcode: 76,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -97,6 +101,7 @@ pub static VK_CMD_SET_DEPTH_BIAS: Command = Command {
 /// `vkCmdSetBlendConstants`
 pub static VK_CMD_SET_BLEND_CONSTANTS: Command = Command {
     name: "vkCmdSetBlendConstants",
+    aliases: &[],
     opcode: 77,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -120,6 +125,7 @@ pub static VK_CMD_SET_BLEND_CONSTANTS: Command = Command {
 /// `vkCmdSetDepthBounds`
 pub static VK_CMD_SET_DEPTH_BOUNDS: Command = Command {
     name: "vkCmdSetDepthBounds",
+    aliases: &[],
     opcode: 78,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -138,6 +144,7 @@ pub static VK_CMD_SET_DEPTH_BOUNDS: Command = Command {
 /// `vkCmdSetStencilCompareMask`
 pub static VK_CMD_SET_STENCIL_COMPARE_MASK: Command = Command {
     name: "vkCmdSetStencilCompareMask",
+    aliases: &[],
     opcode: 79,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -156,6 +163,7 @@ pub static VK_CMD_SET_STENCIL_COMPARE_MASK: Command = Command {
 /// `vkCmdSetStencilWriteMask`
 pub static VK_CMD_SET_STENCIL_WRITE_MASK: Command = Command {
     name: "vkCmdSetStencilWriteMask",
+    aliases: &[],
     opcode: 80,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -174,6 +182,7 @@ pub static VK_CMD_SET_STENCIL_WRITE_MASK: Command = Command {
 /// `vkCmdSetStencilReference`
 pub static VK_CMD_SET_STENCIL_REFERENCE: Command = Command {
     name: "vkCmdSetStencilReference",
+    aliases: &[],
     opcode: 81,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -192,6 +201,7 @@ pub static VK_CMD_SET_STENCIL_REFERENCE: Command = Command {
 /// `vkCmdSetEvent`
 pub static VK_CMD_SET_EVENT: Command = Command {
     name: "vkCmdSetEvent",
+    aliases: &[],
     opcode: 110,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -210,6 +220,7 @@ pub static VK_CMD_SET_EVENT: Command = Command {
 /// `vkCmdSetDeviceMask`
 pub static VK_CMD_SET_DEVICE_MASK: Command = Command {
     name: "vkCmdSetDeviceMask",
+    aliases: &["vkCmdSetDeviceMaskKHR"],
     opcode: 148,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -227,6 +238,7 @@ pub static VK_CMD_SET_DEVICE_MASK: Command = Command {
 /// `vkCmdSetViewportWScalingNV`
 pub static VK_CMD_SET_VIEWPORT_W_SCALING_NV: Command = Command {
     name: "vkCmdSetViewportWScalingNV",
+    aliases: &[],
     opcode: 150,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -252,6 +264,7 @@ pub static VK_CMD_SET_VIEWPORT_W_SCALING_NV: Command = Command {
 /// `vkCmdSetDiscardRectangleEXT`
 pub static VK_CMD_SET_DISCARD_RECTANGLE_EXT: Command = Command {
     name: "vkCmdSetDiscardRectangleEXT",
+    aliases: &[],
     opcode: 151,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -277,6 +290,7 @@ pub static VK_CMD_SET_DISCARD_RECTANGLE_EXT: Command = Command {
 /// `vkCmdSetDiscardRectangleEnableEXT`
 pub static VK_CMD_SET_DISCARD_RECTANGLE_ENABLE_EXT: Command = Command {
     name: "vkCmdSetDiscardRectangleEnableEXT",
+    aliases: &[],
     opcode: 152,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -294,6 +308,7 @@ pub static VK_CMD_SET_DISCARD_RECTANGLE_ENABLE_EXT: Command = Command {
 /// `vkCmdSetDiscardRectangleModeEXT`
 pub static VK_CMD_SET_DISCARD_RECTANGLE_MODE_EXT: Command = Command {
     name: "vkCmdSetDiscardRectangleModeEXT",
+    aliases: &[],
     opcode: 153,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -311,6 +326,7 @@ pub static VK_CMD_SET_DISCARD_RECTANGLE_MODE_EXT: Command = Command {
 /// `vkCmdSetSampleLocationsEXT`
 pub static VK_CMD_SET_SAMPLE_LOCATIONS_EXT: Command = Command {
     name: "vkCmdSetSampleLocationsEXT",
+    aliases: &[],
     opcode: 154,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -334,6 +350,7 @@ pub static VK_CMD_SET_SAMPLE_LOCATIONS_EXT: Command = Command {
 /// `vkCmdSetCheckpointNV`
 pub static VK_CMD_SET_CHECKPOINT_NV: Command = Command {
     name: "vkCmdSetCheckpointNV",
+    aliases: &[],
     opcode: 176,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -351,6 +368,7 @@ pub static VK_CMD_SET_CHECKPOINT_NV: Command = Command {
 /// `vkCmdSetExclusiveScissorNV`
 pub static VK_CMD_SET_EXCLUSIVE_SCISSOR_NV: Command = Command {
     name: "vkCmdSetExclusiveScissorNV",
+    aliases: &[],
     opcode: 184,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -376,6 +394,7 @@ pub static VK_CMD_SET_EXCLUSIVE_SCISSOR_NV: Command = Command {
 /// `vkCmdSetExclusiveScissorEnableNV`
 pub static VK_CMD_SET_EXCLUSIVE_SCISSOR_ENABLE_NV: Command = Command {
     name: "vkCmdSetExclusiveScissorEnableNV",
+    aliases: &[],
     opcode: 185,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -401,6 +420,7 @@ pub static VK_CMD_SET_EXCLUSIVE_SCISSOR_ENABLE_NV: Command = Command {
 /// `vkCmdSetViewportShadingRatePaletteNV`
 pub static VK_CMD_SET_VIEWPORT_SHADING_RATE_PALETTE_NV: Command = Command {
     name: "vkCmdSetViewportShadingRatePaletteNV",
+    aliases: &[],
     opcode: 187,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -426,6 +446,7 @@ pub static VK_CMD_SET_VIEWPORT_SHADING_RATE_PALETTE_NV: Command = Command {
 /// `vkCmdSetCoarseSampleOrderNV`
 pub static VK_CMD_SET_COARSE_SAMPLE_ORDER_NV: Command = Command {
     name: "vkCmdSetCoarseSampleOrderNV",
+    aliases: &[],
     opcode: 188,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -451,6 +472,7 @@ pub static VK_CMD_SET_COARSE_SAMPLE_ORDER_NV: Command = Command {
 /// `vkCmdSetLineStipple`
 pub static VK_CMD_SET_LINE_STIPPLE: Command = Command {
     name: "vkCmdSetLineStipple",
+    aliases: &["vkCmdSetLineStippleEXT", "vkCmdSetLineStippleKHR"],
     opcode: 238,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -473,6 +495,7 @@ pub static VK_CMD_SET_LINE_STIPPLE: Command = Command {
 /// `vkCmdSetCullMode`
 pub static VK_CMD_SET_CULL_MODE: Command = Command {
     name: "vkCmdSetCullMode",
+    aliases: &["vkCmdSetCullModeEXT"],
     opcode: 250,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -494,6 +517,7 @@ pub static VK_CMD_SET_CULL_MODE: Command = Command {
 /// `vkCmdSetFrontFace`
 pub static VK_CMD_SET_FRONT_FACE: Command = Command {
     name: "vkCmdSetFrontFace",
+    aliases: &["vkCmdSetFrontFaceEXT"],
     opcode: 251,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -515,6 +539,7 @@ pub static VK_CMD_SET_FRONT_FACE: Command = Command {
 /// `vkCmdSetPrimitiveTopology`
 pub static VK_CMD_SET_PRIMITIVE_TOPOLOGY: Command = Command {
     name: "vkCmdSetPrimitiveTopology",
+    aliases: &["vkCmdSetPrimitiveTopologyEXT"],
     opcode: 252,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -536,6 +561,7 @@ pub static VK_CMD_SET_PRIMITIVE_TOPOLOGY: Command = Command {
 /// `vkCmdSetViewportWithCount`
 pub static VK_CMD_SET_VIEWPORT_WITH_COUNT: Command = Command {
     name: "vkCmdSetViewportWithCount",
+    aliases: &["vkCmdSetViewportWithCountEXT"],
     opcode: 253,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -564,6 +590,7 @@ pub static VK_CMD_SET_VIEWPORT_WITH_COUNT: Command = Command {
 /// `vkCmdSetScissorWithCount`
 pub static VK_CMD_SET_SCISSOR_WITH_COUNT: Command = Command {
     name: "vkCmdSetScissorWithCount",
+    aliases: &["vkCmdSetScissorWithCountEXT"],
     opcode: 254,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -592,6 +619,7 @@ pub static VK_CMD_SET_SCISSOR_WITH_COUNT: Command = Command {
 /// `vkCmdSetDepthTestEnable`
 pub static VK_CMD_SET_DEPTH_TEST_ENABLE: Command = Command {
     name: "vkCmdSetDepthTestEnable",
+    aliases: &["vkCmdSetDepthTestEnableEXT"],
     opcode: 257,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -613,6 +641,7 @@ pub static VK_CMD_SET_DEPTH_TEST_ENABLE: Command = Command {
 /// `vkCmdSetDepthWriteEnable`
 pub static VK_CMD_SET_DEPTH_WRITE_ENABLE: Command = Command {
     name: "vkCmdSetDepthWriteEnable",
+    aliases: &["vkCmdSetDepthWriteEnableEXT"],
     opcode: 258,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -634,6 +663,7 @@ pub static VK_CMD_SET_DEPTH_WRITE_ENABLE: Command = Command {
 /// `vkCmdSetDepthCompareOp`
 pub static VK_CMD_SET_DEPTH_COMPARE_OP: Command = Command {
     name: "vkCmdSetDepthCompareOp",
+    aliases: &["vkCmdSetDepthCompareOpEXT"],
     opcode: 259,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -655,6 +685,7 @@ pub static VK_CMD_SET_DEPTH_COMPARE_OP: Command = Command {
 /// `vkCmdSetDepthBoundsTestEnable`
 pub static VK_CMD_SET_DEPTH_BOUNDS_TEST_ENABLE: Command = Command {
     name: "vkCmdSetDepthBoundsTestEnable",
+    aliases: &["vkCmdSetDepthBoundsTestEnableEXT"],
     opcode: 260,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -676,6 +707,7 @@ pub static VK_CMD_SET_DEPTH_BOUNDS_TEST_ENABLE: Command = Command {
 /// `vkCmdSetStencilTestEnable`
 pub static VK_CMD_SET_STENCIL_TEST_ENABLE: Command = Command {
     name: "vkCmdSetStencilTestEnable",
+    aliases: &["vkCmdSetStencilTestEnableEXT"],
     opcode: 261,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -697,6 +729,7 @@ pub static VK_CMD_SET_STENCIL_TEST_ENABLE: Command = Command {
 /// `vkCmdSetStencilOp`
 pub static VK_CMD_SET_STENCIL_OP: Command = Command {
     name: "vkCmdSetStencilOp",
+    aliases: &["vkCmdSetStencilOpEXT"],
     opcode: 262,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -722,6 +755,7 @@ pub static VK_CMD_SET_STENCIL_OP: Command = Command {
 /// `vkCmdSetPatchControlPointsEXT`
 pub static VK_CMD_SET_PATCH_CONTROL_POINTS_EXT: Command = Command {
     name: "vkCmdSetPatchControlPointsEXT",
+    aliases: &[],
     opcode: 263,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -742,6 +776,7 @@ pub static VK_CMD_SET_PATCH_CONTROL_POINTS_EXT: Command = Command {
 /// `vkCmdSetRasterizerDiscardEnable`
 pub static VK_CMD_SET_RASTERIZER_DISCARD_ENABLE: Command = Command {
     name: "vkCmdSetRasterizerDiscardEnable",
+    aliases: &["vkCmdSetRasterizerDiscardEnableEXT"],
     opcode: 264,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -763,6 +798,7 @@ pub static VK_CMD_SET_RASTERIZER_DISCARD_ENABLE: Command = Command {
 /// `vkCmdSetDepthBiasEnable`
 pub static VK_CMD_SET_DEPTH_BIAS_ENABLE: Command = Command {
     name: "vkCmdSetDepthBiasEnable",
+    aliases: &["vkCmdSetDepthBiasEnableEXT"],
     opcode: 265,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -784,6 +820,7 @@ pub static VK_CMD_SET_DEPTH_BIAS_ENABLE: Command = Command {
 /// `vkCmdSetLogicOpEXT`
 pub static VK_CMD_SET_LOGIC_OP_EXT: Command = Command {
     name: "vkCmdSetLogicOpEXT",
+    aliases: &[],
     opcode: 266,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -804,6 +841,7 @@ pub static VK_CMD_SET_LOGIC_OP_EXT: Command = Command {
 /// `vkCmdSetPrimitiveRestartEnable`
 pub static VK_CMD_SET_PRIMITIVE_RESTART_ENABLE: Command = Command {
     name: "vkCmdSetPrimitiveRestartEnable",
+    aliases: &["vkCmdSetPrimitiveRestartEnableEXT"],
     opcode: 267,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -825,6 +863,7 @@ pub static VK_CMD_SET_PRIMITIVE_RESTART_ENABLE: Command = Command {
 /// `vkCmdSetTessellationDomainOriginEXT`
 pub static VK_CMD_SET_TESSELLATION_DOMAIN_ORIGIN_EXT: Command = Command {
     name: "vkCmdSetTessellationDomainOriginEXT",
+    aliases: &[],
     opcode: 268,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -845,6 +884,7 @@ pub static VK_CMD_SET_TESSELLATION_DOMAIN_ORIGIN_EXT: Command = Command {
 /// `vkCmdSetDepthClampEnableEXT`
 pub static VK_CMD_SET_DEPTH_CLAMP_ENABLE_EXT: Command = Command {
     name: "vkCmdSetDepthClampEnableEXT",
+    aliases: &[],
     opcode: 269,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -865,6 +905,7 @@ pub static VK_CMD_SET_DEPTH_CLAMP_ENABLE_EXT: Command = Command {
 /// `vkCmdSetPolygonModeEXT`
 pub static VK_CMD_SET_POLYGON_MODE_EXT: Command = Command {
     name: "vkCmdSetPolygonModeEXT",
+    aliases: &[],
     opcode: 270,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -885,6 +926,7 @@ pub static VK_CMD_SET_POLYGON_MODE_EXT: Command = Command {
 /// `vkCmdSetRasterizationSamplesEXT`
 pub static VK_CMD_SET_RASTERIZATION_SAMPLES_EXT: Command = Command {
     name: "vkCmdSetRasterizationSamplesEXT",
+    aliases: &[],
     opcode: 271,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -905,6 +947,7 @@ pub static VK_CMD_SET_RASTERIZATION_SAMPLES_EXT: Command = Command {
 /// `vkCmdSetSampleMaskEXT`
 pub static VK_CMD_SET_SAMPLE_MASK_EXT: Command = Command {
     name: "vkCmdSetSampleMaskEXT",
+    aliases: &[],
     opcode: 272,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -932,6 +975,7 @@ pub static VK_CMD_SET_SAMPLE_MASK_EXT: Command = Command {
 /// `vkCmdSetAlphaToCoverageEnableEXT`
 pub static VK_CMD_SET_ALPHA_TO_COVERAGE_ENABLE_EXT: Command = Command {
     name: "vkCmdSetAlphaToCoverageEnableEXT",
+    aliases: &[],
     opcode: 273,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -952,6 +996,7 @@ pub static VK_CMD_SET_ALPHA_TO_COVERAGE_ENABLE_EXT: Command = Command {
 /// `vkCmdSetAlphaToOneEnableEXT`
 pub static VK_CMD_SET_ALPHA_TO_ONE_ENABLE_EXT: Command = Command {
     name: "vkCmdSetAlphaToOneEnableEXT",
+    aliases: &[],
     opcode: 274,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -972,6 +1017,7 @@ pub static VK_CMD_SET_ALPHA_TO_ONE_ENABLE_EXT: Command = Command {
 /// `vkCmdSetLogicOpEnableEXT`
 pub static VK_CMD_SET_LOGIC_OP_ENABLE_EXT: Command = Command {
     name: "vkCmdSetLogicOpEnableEXT",
+    aliases: &[],
     opcode: 275,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -992,6 +1038,7 @@ pub static VK_CMD_SET_LOGIC_OP_ENABLE_EXT: Command = Command {
 /// `vkCmdSetColorBlendEnableEXT`
 pub static VK_CMD_SET_COLOR_BLEND_ENABLE_EXT: Command = Command {
     name: "vkCmdSetColorBlendEnableEXT",
+    aliases: &[],
     opcode: 276,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1020,6 +1067,7 @@ pub static VK_CMD_SET_COLOR_BLEND_ENABLE_EXT: Command = Command {
 /// `vkCmdSetColorBlendEquationEXT`
 pub static VK_CMD_SET_COLOR_BLEND_EQUATION_EXT: Command = Command {
     name: "vkCmdSetColorBlendEquationEXT",
+    aliases: &[],
     opcode: 277,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1048,6 +1096,7 @@ pub static VK_CMD_SET_COLOR_BLEND_EQUATION_EXT: Command = Command {
 /// `vkCmdSetColorWriteMaskEXT`
 pub static VK_CMD_SET_COLOR_WRITE_MASK_EXT: Command = Command {
     name: "vkCmdSetColorWriteMaskEXT",
+    aliases: &[],
     opcode: 278,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1076,6 +1125,7 @@ pub static VK_CMD_SET_COLOR_WRITE_MASK_EXT: Command = Command {
 /// `vkCmdSetRasterizationStreamEXT`
 pub static VK_CMD_SET_RASTERIZATION_STREAM_EXT: Command = Command {
     name: "vkCmdSetRasterizationStreamEXT",
+    aliases: &[],
     opcode: 279,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1096,6 +1146,7 @@ pub static VK_CMD_SET_RASTERIZATION_STREAM_EXT: Command = Command {
 /// `vkCmdSetConservativeRasterizationModeEXT`
 pub static VK_CMD_SET_CONSERVATIVE_RASTERIZATION_MODE_EXT: Command = Command {
     name: "vkCmdSetConservativeRasterizationModeEXT",
+    aliases: &[],
     opcode: 280,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1116,6 +1167,7 @@ pub static VK_CMD_SET_CONSERVATIVE_RASTERIZATION_MODE_EXT: Command = Command {
 /// `vkCmdSetExtraPrimitiveOverestimationSizeEXT`
 pub static VK_CMD_SET_EXTRA_PRIMITIVE_OVERESTIMATION_SIZE_EXT: Command = Command {
     name: "vkCmdSetExtraPrimitiveOverestimationSizeEXT",
+    aliases: &[],
     opcode: 281,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1136,6 +1188,7 @@ pub static VK_CMD_SET_EXTRA_PRIMITIVE_OVERESTIMATION_SIZE_EXT: Command = Command
 /// `vkCmdSetDepthClipEnableEXT`
 pub static VK_CMD_SET_DEPTH_CLIP_ENABLE_EXT: Command = Command {
     name: "vkCmdSetDepthClipEnableEXT",
+    aliases: &[],
     opcode: 282,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1156,6 +1209,7 @@ pub static VK_CMD_SET_DEPTH_CLIP_ENABLE_EXT: Command = Command {
 /// `vkCmdSetSampleLocationsEnableEXT`
 pub static VK_CMD_SET_SAMPLE_LOCATIONS_ENABLE_EXT: Command = Command {
     name: "vkCmdSetSampleLocationsEnableEXT",
+    aliases: &[],
     opcode: 283,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1176,6 +1230,7 @@ pub static VK_CMD_SET_SAMPLE_LOCATIONS_ENABLE_EXT: Command = Command {
 /// `vkCmdSetColorBlendAdvancedEXT`
 pub static VK_CMD_SET_COLOR_BLEND_ADVANCED_EXT: Command = Command {
     name: "vkCmdSetColorBlendAdvancedEXT",
+    aliases: &[],
     opcode: 284,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1204,6 +1259,7 @@ pub static VK_CMD_SET_COLOR_BLEND_ADVANCED_EXT: Command = Command {
 /// `vkCmdSetProvokingVertexModeEXT`
 pub static VK_CMD_SET_PROVOKING_VERTEX_MODE_EXT: Command = Command {
     name: "vkCmdSetProvokingVertexModeEXT",
+    aliases: &[],
     opcode: 285,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1224,6 +1280,7 @@ pub static VK_CMD_SET_PROVOKING_VERTEX_MODE_EXT: Command = Command {
 /// `vkCmdSetLineRasterizationModeEXT`
 pub static VK_CMD_SET_LINE_RASTERIZATION_MODE_EXT: Command = Command {
     name: "vkCmdSetLineRasterizationModeEXT",
+    aliases: &[],
     opcode: 286,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1244,6 +1301,7 @@ pub static VK_CMD_SET_LINE_RASTERIZATION_MODE_EXT: Command = Command {
 /// `vkCmdSetLineStippleEnableEXT`
 pub static VK_CMD_SET_LINE_STIPPLE_ENABLE_EXT: Command = Command {
     name: "vkCmdSetLineStippleEnableEXT",
+    aliases: &[],
     opcode: 287,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1264,6 +1322,7 @@ pub static VK_CMD_SET_LINE_STIPPLE_ENABLE_EXT: Command = Command {
 /// `vkCmdSetDepthClipNegativeOneToOneEXT`
 pub static VK_CMD_SET_DEPTH_CLIP_NEGATIVE_ONE_TO_ONE_EXT: Command = Command {
     name: "vkCmdSetDepthClipNegativeOneToOneEXT",
+    aliases: &[],
     opcode: 288,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1284,6 +1343,7 @@ pub static VK_CMD_SET_DEPTH_CLIP_NEGATIVE_ONE_TO_ONE_EXT: Command = Command {
 /// `vkCmdSetViewportWScalingEnableNV`
 pub static VK_CMD_SET_VIEWPORT_W_SCALING_ENABLE_NV: Command = Command {
     name: "vkCmdSetViewportWScalingEnableNV",
+    aliases: &[],
     opcode: 289,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1304,6 +1364,7 @@ pub static VK_CMD_SET_VIEWPORT_W_SCALING_ENABLE_NV: Command = Command {
 /// `vkCmdSetViewportSwizzleNV`
 pub static VK_CMD_SET_VIEWPORT_SWIZZLE_NV: Command = Command {
     name: "vkCmdSetViewportSwizzleNV",
+    aliases: &[],
     opcode: 290,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1332,6 +1393,7 @@ pub static VK_CMD_SET_VIEWPORT_SWIZZLE_NV: Command = Command {
 /// `vkCmdSetCoverageToColorEnableNV`
 pub static VK_CMD_SET_COVERAGE_TO_COLOR_ENABLE_NV: Command = Command {
     name: "vkCmdSetCoverageToColorEnableNV",
+    aliases: &[],
     opcode: 291,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1352,6 +1414,7 @@ pub static VK_CMD_SET_COVERAGE_TO_COLOR_ENABLE_NV: Command = Command {
 /// `vkCmdSetCoverageToColorLocationNV`
 pub static VK_CMD_SET_COVERAGE_TO_COLOR_LOCATION_NV: Command = Command {
     name: "vkCmdSetCoverageToColorLocationNV",
+    aliases: &[],
     opcode: 292,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1372,6 +1435,7 @@ pub static VK_CMD_SET_COVERAGE_TO_COLOR_LOCATION_NV: Command = Command {
 /// `vkCmdSetCoverageModulationModeNV`
 pub static VK_CMD_SET_COVERAGE_MODULATION_MODE_NV: Command = Command {
     name: "vkCmdSetCoverageModulationModeNV",
+    aliases: &[],
     opcode: 293,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1392,6 +1456,7 @@ pub static VK_CMD_SET_COVERAGE_MODULATION_MODE_NV: Command = Command {
 /// `vkCmdSetCoverageModulationTableEnableNV`
 pub static VK_CMD_SET_COVERAGE_MODULATION_TABLE_ENABLE_NV: Command = Command {
     name: "vkCmdSetCoverageModulationTableEnableNV",
+    aliases: &[],
     opcode: 294,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1412,6 +1477,7 @@ pub static VK_CMD_SET_COVERAGE_MODULATION_TABLE_ENABLE_NV: Command = Command {
 /// `vkCmdSetCoverageModulationTableNV`
 pub static VK_CMD_SET_COVERAGE_MODULATION_TABLE_NV: Command = Command {
     name: "vkCmdSetCoverageModulationTableNV",
+    aliases: &[],
     opcode: 295,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1439,6 +1505,7 @@ pub static VK_CMD_SET_COVERAGE_MODULATION_TABLE_NV: Command = Command {
 /// `vkCmdSetShadingRateImageEnableNV`
 pub static VK_CMD_SET_SHADING_RATE_IMAGE_ENABLE_NV: Command = Command {
     name: "vkCmdSetShadingRateImageEnableNV",
+    aliases: &[],
     opcode: 296,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1459,6 +1526,7 @@ pub static VK_CMD_SET_SHADING_RATE_IMAGE_ENABLE_NV: Command = Command {
 /// `vkCmdSetCoverageReductionModeNV`
 pub static VK_CMD_SET_COVERAGE_REDUCTION_MODE_NV: Command = Command {
     name: "vkCmdSetCoverageReductionModeNV",
+    aliases: &[],
     opcode: 297,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1479,6 +1547,7 @@ pub static VK_CMD_SET_COVERAGE_REDUCTION_MODE_NV: Command = Command {
 /// `vkCmdSetRepresentativeFragmentTestEnableNV`
 pub static VK_CMD_SET_REPRESENTATIVE_FRAGMENT_TEST_ENABLE_NV: Command = Command {
     name: "vkCmdSetRepresentativeFragmentTestEnableNV",
+    aliases: &[],
     opcode: 298,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1499,6 +1568,7 @@ pub static VK_CMD_SET_REPRESENTATIVE_FRAGMENT_TEST_ENABLE_NV: Command = Command 
 /// `vkCmdSetFragmentShadingRateKHR`
 pub static VK_CMD_SET_FRAGMENT_SHADING_RATE_KHR: Command = Command {
     name: "vkCmdSetFragmentShadingRateKHR",
+    aliases: &[],
     opcode: 305,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1529,6 +1599,7 @@ pub static VK_CMD_SET_FRAGMENT_SHADING_RATE_KHR: Command = Command {
 /// `vkCmdSetFragmentShadingRateEnumNV`
 pub static VK_CMD_SET_FRAGMENT_SHADING_RATE_ENUM_NV: Command = Command {
     name: "vkCmdSetFragmentShadingRateEnumNV",
+    aliases: &[],
     opcode: 307,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1553,6 +1624,7 @@ pub static VK_CMD_SET_FRAGMENT_SHADING_RATE_ENUM_NV: Command = Command {
 /// `vkCmdSetVertexInputEXT`
 pub static VK_CMD_SET_VERTEX_INPUT_EXT: Command = Command {
     name: "vkCmdSetVertexInputEXT",
+    aliases: &[],
     opcode: 309,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1588,6 +1660,7 @@ pub static VK_CMD_SET_VERTEX_INPUT_EXT: Command = Command {
 /// `vkCmdSetColorWriteEnableEXT`
 pub static VK_CMD_SET_COLOR_WRITE_ENABLE_EXT: Command = Command {
     name: "vkCmdSetColorWriteEnableEXT",
+    aliases: &[],
     opcode: 310,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1612,6 +1685,7 @@ pub static VK_CMD_SET_COLOR_WRITE_ENABLE_EXT: Command = Command {
 /// `vkCmdSetEvent2`
 pub static VK_CMD_SET_EVENT_2: Command = Command {
     name: "vkCmdSetEvent2",
+    aliases: &["vkCmdSetEvent2KHR"],
     opcode: 311,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1636,6 +1710,7 @@ pub static VK_CMD_SET_EVENT_2: Command = Command {
 /// `vkCmdSetDepthBias2EXT`
 pub static VK_CMD_SET_DEPTH_BIAS_2_EXT: Command = Command {
     name: "vkCmdSetDepthBias2EXT",
+    aliases: &[],
     opcode: 351,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -1659,6 +1734,7 @@ pub static VK_CMD_SET_DEPTH_BIAS_2_EXT: Command = Command {
 /// `vkCmdSetDepthClampRangeEXT`
 pub static VK_CMD_SET_DEPTH_CLAMP_RANGE_EXT: Command = Command {
     name: "vkCmdSetDepthClampRangeEXT",
+    aliases: &[],
     opcode: 365,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },

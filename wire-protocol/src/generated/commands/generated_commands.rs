@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Inner, Op, Pointer, Provid
 /// `vkCmdDrawIndirect`
 pub static VK_CMD_DRAW_INDIRECT: Command = Command {
     name: "vkCmdDrawIndirect",
+    aliases: &[],
     opcode: 89,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -30,6 +31,7 @@ pub static VK_CMD_DRAW_INDIRECT: Command = Command {
 /// `vkCmdDrawIndexedIndirect`
 pub static VK_CMD_DRAW_INDEXED_INDIRECT: Command = Command {
     name: "vkCmdDrawIndexedIndirect",
+    aliases: &[],
     opcode: 90,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -49,6 +51,7 @@ pub static VK_CMD_DRAW_INDEXED_INDIRECT: Command = Command {
 /// `vkCmdDispatchIndirect`
 pub static VK_CMD_DISPATCH_INDIRECT: Command = Command {
     name: "vkCmdDispatchIndirect",
+    aliases: &[],
     opcode: 92,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -67,6 +70,7 @@ pub static VK_CMD_DISPATCH_INDIRECT: Command = Command {
 /// `vkCmdDrawClusterIndirectHUAWEI`
 pub static VK_CMD_DRAW_CLUSTER_INDIRECT_HUAWEI: Command = Command {
     name: "vkCmdDrawClusterIndirectHUAWEI",
+    aliases: &[],
     opcode: 95,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -85,6 +89,7 @@ pub static VK_CMD_DRAW_CLUSTER_INDIRECT_HUAWEI: Command = Command {
 /// `vkCmdUpdatePipelineIndirectBufferNV`
 pub static VK_CMD_UPDATE_PIPELINE_INDIRECT_BUFFER_NV: Command = Command {
     name: "vkCmdUpdatePipelineIndirectBufferNV",
+    aliases: &[],
     opcode: 96,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -103,6 +108,7 @@ pub static VK_CMD_UPDATE_PIPELINE_INDIRECT_BUFFER_NV: Command = Command {
 /// `vkCmdCopyMemoryIndirectNV`
 pub static VK_CMD_COPY_MEMORY_INDIRECT_NV: Command = Command {
     name: "vkCmdCopyMemoryIndirectNV",
+    aliases: &[],
     opcode: 102,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -121,6 +127,7 @@ pub static VK_CMD_COPY_MEMORY_INDIRECT_NV: Command = Command {
 /// `vkCmdCopyMemoryToImageIndirectNV`
 pub static VK_CMD_COPY_MEMORY_TO_IMAGE_INDIRECT_NV: Command = Command {
     name: "vkCmdCopyMemoryToImageIndirectNV",
+    aliases: &[],
     opcode: 103,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -148,6 +155,7 @@ pub static VK_CMD_COPY_MEMORY_TO_IMAGE_INDIRECT_NV: Command = Command {
 /// `vkCmdExecuteGeneratedCommandsNV`
 pub static VK_CMD_EXECUTE_GENERATED_COMMANDS_NV: Command = Command {
     name: "vkCmdExecuteGeneratedCommandsNV",
+    aliases: &[],
     opcode: 126,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -172,6 +180,7 @@ pub static VK_CMD_EXECUTE_GENERATED_COMMANDS_NV: Command = Command {
 /// `vkCmdPreprocessGeneratedCommandsNV`
 pub static VK_CMD_PREPROCESS_GENERATED_COMMANDS_NV: Command = Command {
     name: "vkCmdPreprocessGeneratedCommandsNV",
+    aliases: &[],
     opcode: 127,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -195,6 +204,7 @@ pub static VK_CMD_PREPROCESS_GENERATED_COMMANDS_NV: Command = Command {
 /// `vkGetGeneratedCommandsMemoryRequirementsNV`
 pub static VK_GET_GENERATED_COMMANDS_MEMORY_REQUIREMENTS_NV: Command = Command {
     name: "vkGetGeneratedCommandsMemoryRequirementsNV",
+    aliases: &[],
     opcode: 129,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -225,6 +235,7 @@ pub static VK_GET_GENERATED_COMMANDS_MEMORY_REQUIREMENTS_NV: Command = Command {
 /// `vkCreateIndirectCommandsLayoutNV`
 pub static VK_CREATE_INDIRECT_COMMANDS_LAYOUT_NV: Command = Command {
     name: "vkCreateIndirectCommandsLayoutNV",
+    aliases: &[],
     opcode: 130,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -255,6 +266,7 @@ pub static VK_CREATE_INDIRECT_COMMANDS_LAYOUT_NV: Command = Command {
 /// `vkDestroyIndirectCommandsLayoutNV`
 pub static VK_DESTROY_INDIRECT_COMMANDS_LAYOUT_NV: Command = Command {
     name: "vkDestroyIndirectCommandsLayoutNV",
+    aliases: &[],
     opcode: 131,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -272,6 +284,7 @@ pub static VK_DESTROY_INDIRECT_COMMANDS_LAYOUT_NV: Command = Command {
 /// `vkCmdExecuteGeneratedCommandsEXT`
 pub static VK_CMD_EXECUTE_GENERATED_COMMANDS_EXT: Command = Command {
     name: "vkCmdExecuteGeneratedCommandsEXT",
+    aliases: &[],
     opcode: 132,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -296,6 +309,7 @@ pub static VK_CMD_EXECUTE_GENERATED_COMMANDS_EXT: Command = Command {
 /// `vkCmdPreprocessGeneratedCommandsEXT`
 pub static VK_CMD_PREPROCESS_GENERATED_COMMANDS_EXT: Command = Command {
     name: "vkCmdPreprocessGeneratedCommandsEXT",
+    aliases: &[],
     opcode: 133,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -320,6 +334,7 @@ pub static VK_CMD_PREPROCESS_GENERATED_COMMANDS_EXT: Command = Command {
 /// `vkGetGeneratedCommandsMemoryRequirementsEXT`
 pub static VK_GET_GENERATED_COMMANDS_MEMORY_REQUIREMENTS_EXT: Command = Command {
     name: "vkGetGeneratedCommandsMemoryRequirementsEXT",
+    aliases: &[],
     opcode: 134,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -350,6 +365,7 @@ pub static VK_GET_GENERATED_COMMANDS_MEMORY_REQUIREMENTS_EXT: Command = Command 
 /// `vkCreateIndirectCommandsLayoutEXT`
 pub static VK_CREATE_INDIRECT_COMMANDS_LAYOUT_EXT: Command = Command {
     name: "vkCreateIndirectCommandsLayoutEXT",
+    aliases: &[],
     opcode: 135,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -380,6 +396,7 @@ pub static VK_CREATE_INDIRECT_COMMANDS_LAYOUT_EXT: Command = Command {
 /// `vkDestroyIndirectCommandsLayoutEXT`
 pub static VK_DESTROY_INDIRECT_COMMANDS_LAYOUT_EXT: Command = Command {
     name: "vkDestroyIndirectCommandsLayoutEXT",
+    aliases: &[],
     opcode: 136,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -397,6 +414,7 @@ pub static VK_DESTROY_INDIRECT_COMMANDS_LAYOUT_EXT: Command = Command {
 /// `vkCreateIndirectExecutionSetEXT`
 pub static VK_CREATE_INDIRECT_EXECUTION_SET_EXT: Command = Command {
     name: "vkCreateIndirectExecutionSetEXT",
+    aliases: &[],
     opcode: 137,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -427,6 +445,7 @@ pub static VK_CREATE_INDIRECT_EXECUTION_SET_EXT: Command = Command {
 /// `vkDestroyIndirectExecutionSetEXT`
 pub static VK_DESTROY_INDIRECT_EXECUTION_SET_EXT: Command = Command {
     name: "vkDestroyIndirectExecutionSetEXT",
+    aliases: &[],
     opcode: 138,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -444,6 +463,7 @@ pub static VK_DESTROY_INDIRECT_EXECUTION_SET_EXT: Command = Command {
 /// `vkUpdateIndirectExecutionSetPipelineEXT`
 pub static VK_UPDATE_INDIRECT_EXECUTION_SET_PIPELINE_EXT: Command = Command {
     name: "vkUpdateIndirectExecutionSetPipelineEXT",
+    aliases: &[],
     opcode: 139,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -469,6 +489,7 @@ pub static VK_UPDATE_INDIRECT_EXECUTION_SET_PIPELINE_EXT: Command = Command {
 /// `vkUpdateIndirectExecutionSetShaderEXT`
 pub static VK_UPDATE_INDIRECT_EXECUTION_SET_SHADER_EXT: Command = Command {
     name: "vkUpdateIndirectExecutionSetShaderEXT",
+    aliases: &[],
     opcode: 140,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -494,6 +515,7 @@ pub static VK_UPDATE_INDIRECT_EXECUTION_SET_SHADER_EXT: Command = Command {
 /// `vkCmdDrawIndirectCount`
 pub static VK_CMD_DRAW_INDIRECT_COUNT: Command = Command {
     name: "vkCmdDrawIndirectCount",
+    aliases: &["vkCmdDrawIndirectCountAMD", "vkCmdDrawIndirectCountKHR"],
     opcode: 174,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -519,6 +541,7 @@ pub static VK_CMD_DRAW_INDIRECT_COUNT: Command = Command {
 /// `vkCmdDrawIndexedIndirectCount`
 pub static VK_CMD_DRAW_INDEXED_INDIRECT_COUNT: Command = Command {
     name: "vkCmdDrawIndexedIndirectCount",
+    aliases: &["vkCmdDrawIndexedIndirectCountAMD", "vkCmdDrawIndexedIndirectCountKHR"],
     opcode: 175,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -544,6 +567,7 @@ pub static VK_CMD_DRAW_INDEXED_INDIRECT_COUNT: Command = Command {
 /// `vkCmdDrawIndirectByteCountEXT`
 pub static VK_CMD_DRAW_INDIRECT_BYTE_COUNT_EXT: Command = Command {
     name: "vkCmdDrawIndirectByteCountEXT",
+    aliases: &[],
     opcode: 183,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -565,6 +589,7 @@ pub static VK_CMD_DRAW_INDIRECT_BYTE_COUNT_EXT: Command = Command {
 /// `vkCmdDrawMeshTasksIndirectNV`
 pub static VK_CMD_DRAW_MESH_TASKS_INDIRECT_NV: Command = Command {
     name: "vkCmdDrawMeshTasksIndirectNV",
+    aliases: &[],
     opcode: 190,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -584,6 +609,7 @@ pub static VK_CMD_DRAW_MESH_TASKS_INDIRECT_NV: Command = Command {
 /// `vkCmdDrawMeshTasksIndirectCountNV`
 pub static VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_NV: Command = Command {
     name: "vkCmdDrawMeshTasksIndirectCountNV",
+    aliases: &[],
     opcode: 191,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -605,6 +631,7 @@ pub static VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_NV: Command = Command {
 /// `vkCmdDrawMeshTasksIndirectEXT`
 pub static VK_CMD_DRAW_MESH_TASKS_INDIRECT_EXT: Command = Command {
     name: "vkCmdDrawMeshTasksIndirectEXT",
+    aliases: &[],
     opcode: 193,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -624,6 +651,7 @@ pub static VK_CMD_DRAW_MESH_TASKS_INDIRECT_EXT: Command = Command {
 /// `vkCmdDrawMeshTasksIndirectCountEXT`
 pub static VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_EXT: Command = Command {
     name: "vkCmdDrawMeshTasksIndirectCountEXT",
+    aliases: &[],
     opcode: 194,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -645,6 +673,7 @@ pub static VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_EXT: Command = Command {
 /// `vkCmdTraceRaysIndirectKHR`
 pub static VK_CMD_TRACE_RAYS_INDIRECT_KHR: Command = Command {
     name: "vkCmdTraceRaysIndirectKHR",
+    aliases: &[],
     opcode: 217,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -690,6 +719,7 @@ pub static VK_CMD_TRACE_RAYS_INDIRECT_KHR: Command = Command {
 /// `vkCmdTraceRaysIndirect2KHR`
 pub static VK_CMD_TRACE_RAYS_INDIRECT_2_KHR: Command = Command {
     name: "vkCmdTraceRaysIndirect2KHR",
+    aliases: &[],
     opcode: 218,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -707,6 +737,7 @@ pub static VK_CMD_TRACE_RAYS_INDIRECT_2_KHR: Command = Command {
 /// `vkCmdBuildClusterAccelerationStructureIndirectNV`
 pub static VK_CMD_BUILD_CLUSTER_ACCELERATION_STRUCTURE_INDIRECT_NV: Command = Command {
     name: "vkCmdBuildClusterAccelerationStructureIndirectNV",
+    aliases: &[],
     opcode: 220,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -730,6 +761,7 @@ pub static VK_CMD_BUILD_CLUSTER_ACCELERATION_STRUCTURE_INDIRECT_NV: Command = Co
 /// `vkCmdBuildAccelerationStructuresIndirectKHR`
 pub static VK_CMD_BUILD_ACCELERATION_STRUCTURES_INDIRECT_KHR: Command = Command {
     name: "vkCmdBuildAccelerationStructuresIndirectKHR",
+    aliases: &[],
     opcode: 241,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -778,6 +810,7 @@ pub static VK_CMD_BUILD_ACCELERATION_STRUCTURES_INDIRECT_KHR: Command = Command 
 /// `vkGetPipelineIndirectMemoryRequirementsNV`
 pub static VK_GET_PIPELINE_INDIRECT_MEMORY_REQUIREMENTS_NV: Command = Command {
     name: "vkGetPipelineIndirectMemoryRequirementsNV",
+    aliases: &[],
     opcode: 248,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -808,6 +841,7 @@ pub static VK_GET_PIPELINE_INDIRECT_MEMORY_REQUIREMENTS_NV: Command = Command {
 /// `vkGetPipelineIndirectDeviceAddressNV`
 pub static VK_GET_PIPELINE_INDIRECT_DEVICE_ADDRESS_NV: Command = Command {
     name: "vkGetPipelineIndirectDeviceAddressNV",
+    aliases: &[],
     opcode: 249,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -831,6 +865,7 @@ pub static VK_GET_PIPELINE_INDIRECT_DEVICE_ADDRESS_NV: Command = Command {
 /// `vkCmdDecompressMemoryIndirectCountNV`
 pub static VK_CMD_DECOMPRESS_MEMORY_INDIRECT_COUNT_NV: Command = Command {
     name: "vkCmdDecompressMemoryIndirectCountNV",
+    aliases: &[],
     opcode: 320,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },

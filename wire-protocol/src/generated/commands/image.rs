@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkGetImageMemoryRequirements`
 pub static VK_GET_IMAGE_MEMORY_REQUIREMENTS: Command = Command {
     name: "vkGetImageMemoryRequirements",
+    aliases: &[],
     opcode: 10,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -35,6 +36,7 @@ pub static VK_GET_IMAGE_MEMORY_REQUIREMENTS: Command = Command {
 /// `vkBindImageMemory`
 pub static VK_BIND_IMAGE_MEMORY: Command = Command {
     name: "vkBindImageMemory",
+    aliases: &[],
     opcode: 11,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -54,6 +56,7 @@ pub static VK_BIND_IMAGE_MEMORY: Command = Command {
 /// `vkGetImageSparseMemoryRequirements`
 pub static VK_GET_IMAGE_SPARSE_MEMORY_REQUIREMENTS: Command = Command {
     name: "vkGetImageSparseMemoryRequirements",
+    aliases: &[],
     opcode: 12,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -85,6 +88,7 @@ pub static VK_GET_IMAGE_SPARSE_MEMORY_REQUIREMENTS: Command = Command {
 /// `vkCreateImage`
 pub static VK_CREATE_IMAGE: Command = Command {
     name: "vkCreateImage",
+    aliases: &[],
     opcode: 30,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -115,6 +119,7 @@ pub static VK_CREATE_IMAGE: Command = Command {
 /// `vkDestroyImage`
 pub static VK_DESTROY_IMAGE: Command = Command {
     name: "vkDestroyImage",
+    aliases: &[],
     opcode: 31,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -132,6 +137,7 @@ pub static VK_DESTROY_IMAGE: Command = Command {
 /// `vkGetImageSubresourceLayout`
 pub static VK_GET_IMAGE_SUBRESOURCE_LAYOUT: Command = Command {
     name: "vkGetImageSubresourceLayout",
+    aliases: &[],
     opcode: 32,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -163,6 +169,7 @@ pub static VK_GET_IMAGE_SUBRESOURCE_LAYOUT: Command = Command {
 /// `vkCreateImageView`
 pub static VK_CREATE_IMAGE_VIEW: Command = Command {
     name: "vkCreateImageView",
+    aliases: &[],
     opcode: 33,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -193,6 +200,7 @@ pub static VK_CREATE_IMAGE_VIEW: Command = Command {
 /// `vkDestroyImageView`
 pub static VK_DESTROY_IMAGE_VIEW: Command = Command {
     name: "vkDestroyImageView",
+    aliases: &[],
     opcode: 34,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -210,6 +218,7 @@ pub static VK_DESTROY_IMAGE_VIEW: Command = Command {
 /// `vkCreateSampler`
 pub static VK_CREATE_SAMPLER: Command = Command {
     name: "vkCreateSampler",
+    aliases: &[],
     opcode: 47,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -240,6 +249,7 @@ pub static VK_CREATE_SAMPLER: Command = Command {
 /// `vkDestroySampler`
 pub static VK_DESTROY_SAMPLER: Command = Command {
     name: "vkDestroySampler",
+    aliases: &[],
     opcode: 48,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -257,6 +267,7 @@ pub static VK_DESTROY_SAMPLER: Command = Command {
 /// `vkBindImageMemory2`
 pub static VK_BIND_IMAGE_MEMORY_2: Command = Command {
     name: "vkBindImageMemory2",
+    aliases: &["vkBindImageMemory2KHR"],
     opcode: 147,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -281,6 +292,7 @@ pub static VK_BIND_IMAGE_MEMORY_2: Command = Command {
 /// `vkGetImageMemoryRequirements2`
 pub static VK_GET_IMAGE_MEMORY_REQUIREMENTS_2: Command = Command {
     name: "vkGetImageMemoryRequirements2",
+    aliases: &["vkGetImageMemoryRequirements2KHR"],
     opcode: 157,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -311,6 +323,7 @@ pub static VK_GET_IMAGE_MEMORY_REQUIREMENTS_2: Command = Command {
 /// `vkGetImageSparseMemoryRequirements2`
 pub static VK_GET_IMAGE_SPARSE_MEMORY_REQUIREMENTS_2: Command = Command {
     name: "vkGetImageSparseMemoryRequirements2",
+    aliases: &["vkGetImageSparseMemoryRequirements2KHR"],
     opcode: 158,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -348,6 +361,7 @@ pub static VK_GET_IMAGE_SPARSE_MEMORY_REQUIREMENTS_2: Command = Command {
 /// `vkGetDeviceImageMemoryRequirements`
 pub static VK_GET_DEVICE_IMAGE_MEMORY_REQUIREMENTS: Command = Command {
     name: "vkGetDeviceImageMemoryRequirements",
+    aliases: &["vkGetDeviceImageMemoryRequirementsKHR"],
     opcode: 160,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -378,6 +392,7 @@ pub static VK_GET_DEVICE_IMAGE_MEMORY_REQUIREMENTS: Command = Command {
 /// `vkGetDeviceImageSparseMemoryRequirements`
 pub static VK_GET_DEVICE_IMAGE_SPARSE_MEMORY_REQUIREMENTS: Command = Command {
     name: "vkGetDeviceImageSparseMemoryRequirements",
+    aliases: &["vkGetDeviceImageSparseMemoryRequirementsKHR"],
     opcode: 161,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -415,6 +430,7 @@ pub static VK_GET_DEVICE_IMAGE_SPARSE_MEMORY_REQUIREMENTS: Command = Command {
 /// `vkCreateSamplerYcbcrConversion`
 pub static VK_CREATE_SAMPLER_YCBCR_CONVERSION: Command = Command {
     name: "vkCreateSamplerYcbcrConversion",
+    aliases: &["vkCreateSamplerYcbcrConversionKHR"],
     opcode: 162,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -445,6 +461,7 @@ pub static VK_CREATE_SAMPLER_YCBCR_CONVERSION: Command = Command {
 /// `vkDestroySamplerYcbcrConversion`
 pub static VK_DESTROY_SAMPLER_YCBCR_CONVERSION: Command = Command {
     name: "vkDestroySamplerYcbcrConversion",
+    aliases: &["vkDestroySamplerYcbcrConversionKHR"],
     opcode: 163,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -462,6 +479,7 @@ pub static VK_DESTROY_SAMPLER_YCBCR_CONVERSION: Command = Command {
 /// `vkCmdBindShadingRateImageNV`
 pub static VK_CMD_BIND_SHADING_RATE_IMAGE_NV: Command = Command {
     name: "vkCmdBindShadingRateImageNV",
+    aliases: &[],
     opcode: 186,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -480,6 +498,7 @@ pub static VK_CMD_BIND_SHADING_RATE_IMAGE_NV: Command = Command {
 /// `vkGetImageViewHandleNVX`
 pub static VK_GET_IMAGE_VIEW_HANDLE_NVX: Command = Command {
     name: "vkGetImageViewHandleNVX",
+    aliases: &[],
     opcode: 224,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -503,6 +522,7 @@ pub static VK_GET_IMAGE_VIEW_HANDLE_NVX: Command = Command {
 /// `vkGetImageViewHandle64NVX`
 pub static VK_GET_IMAGE_VIEW_HANDLE_64_NVX: Command = Command {
     name: "vkGetImageViewHandle64NVX",
+    aliases: &[],
     opcode: 225,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -526,6 +546,7 @@ pub static VK_GET_IMAGE_VIEW_HANDLE_64_NVX: Command = Command {
 /// `vkGetImageViewAddressNVX`
 pub static VK_GET_IMAGE_VIEW_ADDRESS_NVX: Command = Command {
     name: "vkGetImageViewAddressNVX",
+    aliases: &[],
     opcode: 226,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -550,6 +571,7 @@ pub static VK_GET_IMAGE_VIEW_ADDRESS_NVX: Command = Command {
 /// `vkGetImageSubresourceLayout2`
 pub static VK_GET_IMAGE_SUBRESOURCE_LAYOUT_2: Command = Command {
     name: "vkGetImageSubresourceLayout2",
+    aliases: &["vkGetImageSubresourceLayout2EXT", "vkGetImageSubresourceLayout2KHR"],
     opcode: 343,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -585,6 +607,7 @@ pub static VK_GET_IMAGE_SUBRESOURCE_LAYOUT_2: Command = Command {
 /// `vkBindOpticalFlowSessionImageNV`
 pub static VK_BIND_OPTICAL_FLOW_SESSION_IMAGE_NV: Command = Command {
     name: "vkBindOpticalFlowSessionImageNV",
+    aliases: &[],
     opcode: 349,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -605,6 +628,7 @@ pub static VK_BIND_OPTICAL_FLOW_SESSION_IMAGE_NV: Command = Command {
 /// `vkGetDeviceImageSubresourceLayout`
 pub static VK_GET_DEVICE_IMAGE_SUBRESOURCE_LAYOUT: Command = Command {
     name: "vkGetDeviceImageSubresourceLayout",
+    aliases: &["vkGetDeviceImageSubresourceLayoutKHR"],
     opcode: 352,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },

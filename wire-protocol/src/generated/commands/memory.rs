@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkAllocateMemory`
 pub static VK_ALLOCATE_MEMORY: Command = Command {
     name: "vkAllocateMemory",
+    aliases: &[],
     opcode: 5,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -41,6 +42,7 @@ pub static VK_ALLOCATE_MEMORY: Command = Command {
 /// `vkFreeMemory`
 pub static VK_FREE_MEMORY: Command = Command {
     name: "vkFreeMemory",
+    aliases: &[],
     opcode: 6,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -58,6 +60,7 @@ pub static VK_FREE_MEMORY: Command = Command {
 /// `vkGetDeviceMemoryCommitment`
 pub static VK_GET_DEVICE_MEMORY_COMMITMENT: Command = Command {
     name: "vkGetDeviceMemoryCommitment",
+    aliases: &[],
     opcode: 7,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -82,6 +85,7 @@ pub static VK_GET_DEVICE_MEMORY_COMMITMENT: Command = Command {
 /// `vkGetDeviceGroupPeerMemoryFeatures`
 pub static VK_GET_DEVICE_GROUP_PEER_MEMORY_FEATURES: Command = Command {
     name: "vkGetDeviceGroupPeerMemoryFeatures",
+    aliases: &["vkGetDeviceGroupPeerMemoryFeaturesKHR"],
     opcode: 145,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -108,6 +112,7 @@ pub static VK_GET_DEVICE_GROUP_PEER_MEMORY_FEATURES: Command = Command {
 /// `vkGetDeviceMemoryOpaqueCaptureAddress`
 pub static VK_GET_DEVICE_MEMORY_OPAQUE_CAPTURE_ADDRESS: Command = Command {
     name: "vkGetDeviceMemoryOpaqueCaptureAddress",
+    aliases: &["vkGetDeviceMemoryOpaqueCaptureAddressKHR"],
     opcode: 234,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -131,6 +136,7 @@ pub static VK_GET_DEVICE_MEMORY_OPAQUE_CAPTURE_ADDRESS: Command = Command {
 /// `vkCmdDecompressMemoryNV`
 pub static VK_CMD_DECOMPRESS_MEMORY_NV: Command = Command {
     name: "vkCmdDecompressMemoryNV",
+    aliases: &[],
     opcode: 319,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -155,6 +161,7 @@ pub static VK_CMD_DECOMPRESS_MEMORY_NV: Command = Command {
 /// `vkSetDeviceMemoryPriorityEXT`
 pub static VK_SET_DEVICE_MEMORY_PRIORITY_EXT: Command = Command {
     name: "vkSetDeviceMemoryPriorityEXT",
+    aliases: &[],
     opcode: 329,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },

@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkGetPhysicalDeviceImageFormatProperties`
 pub static VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES: Command = Command {
     name: "vkGetPhysicalDeviceImageFormatProperties",
+    aliases: &[],
     opcode: 1,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
@@ -39,6 +40,7 @@ pub static VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES: Command = Command {
 /// `vkGetPhysicalDeviceSparseImageFormatProperties`
 pub static VK_GET_PHYSICAL_DEVICE_SPARSE_IMAGE_FORMAT_PROPERTIES: Command = Command {
     name: "vkGetPhysicalDeviceSparseImageFormatProperties",
+    aliases: &[],
     opcode: 13,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
@@ -74,6 +76,7 @@ pub static VK_GET_PHYSICAL_DEVICE_SPARSE_IMAGE_FORMAT_PROPERTIES: Command = Comm
 /// `vkGetPhysicalDeviceImageFormatProperties2`
 pub static VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES_2: Command = Command {
     name: "vkGetPhysicalDeviceImageFormatProperties2",
+    aliases: &["vkGetPhysicalDeviceImageFormatProperties2KHR"],
     opcode: 141,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
@@ -104,6 +107,7 @@ pub static VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES_2: Command = Command {
 /// `vkGetPhysicalDeviceSparseImageFormatProperties2`
 pub static VK_GET_PHYSICAL_DEVICE_SPARSE_IMAGE_FORMAT_PROPERTIES_2: Command = Command {
     name: "vkGetPhysicalDeviceSparseImageFormatProperties2",
+    aliases: &["vkGetPhysicalDeviceSparseImageFormatProperties2KHR"],
     opcode: 142,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
@@ -141,6 +145,7 @@ pub static VK_GET_PHYSICAL_DEVICE_SPARSE_IMAGE_FORMAT_PROPERTIES_2: Command = Co
 /// `vkGetPhysicalDeviceMultisamplePropertiesEXT`
 pub static VK_GET_PHYSICAL_DEVICE_MULTISAMPLE_PROPERTIES_EXT: Command = Command {
     name: "vkGetPhysicalDeviceMultisamplePropertiesEXT",
+    aliases: &[],
     opcode: 155,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
@@ -165,6 +170,7 @@ pub static VK_GET_PHYSICAL_DEVICE_MULTISAMPLE_PROPERTIES_EXT: Command = Command 
 /// `vkGetPhysicalDeviceCalibrateableTimeDomainsKHR`
 pub static VK_GET_PHYSICAL_DEVICE_CALIBRATEABLE_TIME_DOMAINS_KHR: Command = Command {
     name: "vkGetPhysicalDeviceCalibrateableTimeDomainsKHR",
+    aliases: &["vkGetPhysicalDeviceCalibrateableTimeDomainsEXT"],
     opcode: 166,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
@@ -198,6 +204,7 @@ pub static VK_GET_PHYSICAL_DEVICE_CALIBRATEABLE_TIME_DOMAINS_KHR: Command = Comm
 /// `vkGetPhysicalDeviceCooperativeMatrixPropertiesNV`
 pub static VK_GET_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_PROPERTIES_NV: Command = Command {
     name: "vkGetPhysicalDeviceCooperativeMatrixPropertiesNV",
+    aliases: &[],
     opcode: 216,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
@@ -228,6 +235,7 @@ pub static VK_GET_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_PROPERTIES_NV: Command = Co
 /// `vkEnumeratePhysicalDeviceQueueFamilyPerformanceQueryCountersKHR`
 pub static VK_ENUMERATE_PHYSICAL_DEVICE_QUEUE_FAMILY_PERFORMANCE_QUERY_COUNTERS_KHR: Command = Command {
     name: "vkEnumeratePhysicalDeviceQueueFamilyPerformanceQueryCountersKHR",
+    aliases: &[],
     opcode: 227,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
@@ -266,6 +274,7 @@ pub static VK_ENUMERATE_PHYSICAL_DEVICE_QUEUE_FAMILY_PERFORMANCE_QUERY_COUNTERS_
 /// `vkGetPhysicalDeviceQueueFamilyPerformanceQueryPassesKHR`
 pub static VK_GET_PHYSICAL_DEVICE_QUEUE_FAMILY_PERFORMANCE_QUERY_PASSES_KHR: Command = Command {
     name: "vkGetPhysicalDeviceQueueFamilyPerformanceQueryPassesKHR",
+    aliases: &[],
     opcode: 228,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
@@ -296,6 +305,7 @@ pub static VK_GET_PHYSICAL_DEVICE_QUEUE_FAMILY_PERFORMANCE_QUERY_PASSES_KHR: Com
 /// `vkGetPhysicalDeviceSupportedFramebufferMixedSamplesCombinationsNV`
 pub static VK_GET_PHYSICAL_DEVICE_SUPPORTED_FRAMEBUFFER_MIXED_SAMPLES_COMBINATIONS_NV: Command = Command {
     name: "vkGetPhysicalDeviceSupportedFramebufferMixedSamplesCombinationsNV",
+    aliases: &[],
     opcode: 233,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
@@ -326,6 +336,7 @@ pub static VK_GET_PHYSICAL_DEVICE_SUPPORTED_FRAMEBUFFER_MIXED_SAMPLES_COMBINATIO
 /// `vkGetPhysicalDeviceFragmentShadingRatesKHR`
 pub static VK_GET_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATES_KHR: Command = Command {
     name: "vkGetPhysicalDeviceFragmentShadingRatesKHR",
+    aliases: &[],
     opcode: 306,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
@@ -356,6 +367,7 @@ pub static VK_GET_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATES_KHR: Command = Command 
 /// `vkGetPhysicalDeviceOpticalFlowImageFormatsNV`
 pub static VK_GET_PHYSICAL_DEVICE_OPTICAL_FLOW_IMAGE_FORMATS_NV: Command = Command {
     name: "vkGetPhysicalDeviceOpticalFlowImageFormatsNV",
+    aliases: &[],
     opcode: 346,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
@@ -393,6 +405,7 @@ pub static VK_GET_PHYSICAL_DEVICE_OPTICAL_FLOW_IMAGE_FORMATS_NV: Command = Comma
 /// `vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR`
 pub static VK_GET_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_PROPERTIES_KHR: Command = Command {
     name: "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR",
+    aliases: &[],
     opcode: 357,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
@@ -423,6 +436,7 @@ pub static VK_GET_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_PROPERTIES_KHR: Command = C
 /// `vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV`
 pub static VK_GET_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FLEXIBLE_DIMENSIONS_PROPERTIES_NV: Command = Command {
     name: "vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV",
+    aliases: &[],
     opcode: 366,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },

@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkCreateShaderModule`
 pub static VK_CREATE_SHADER_MODULE: Command = Command {
     name: "vkCreateShaderModule",
+    aliases: &[],
     opcode: 35,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -41,6 +42,7 @@ pub static VK_CREATE_SHADER_MODULE: Command = Command {
 /// `vkDestroyShaderModule`
 pub static VK_DESTROY_SHADER_MODULE: Command = Command {
     name: "vkDestroyShaderModule",
+    aliases: &[],
     opcode: 36,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -58,6 +60,7 @@ pub static VK_DESTROY_SHADER_MODULE: Command = Command {
 /// `vkCreatePipelineCache`
 pub static VK_CREATE_PIPELINE_CACHE: Command = Command {
     name: "vkCreatePipelineCache",
+    aliases: &[],
     opcode: 37,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -88,6 +91,7 @@ pub static VK_CREATE_PIPELINE_CACHE: Command = Command {
 /// `vkDestroyPipelineCache`
 pub static VK_DESTROY_PIPELINE_CACHE: Command = Command {
     name: "vkDestroyPipelineCache",
+    aliases: &[],
     opcode: 38,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -105,6 +109,7 @@ pub static VK_DESTROY_PIPELINE_CACHE: Command = Command {
 /// `vkGetPipelineCacheData`
 pub static VK_GET_PIPELINE_CACHE_DATA: Command = Command {
     name: "vkGetPipelineCacheData",
+    aliases: &[],
     opcode: 39,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -136,6 +141,7 @@ pub static VK_GET_PIPELINE_CACHE_DATA: Command = Command {
 /// `vkMergePipelineCaches`
 pub static VK_MERGE_PIPELINE_CACHES: Command = Command {
     name: "vkMergePipelineCaches",
+    aliases: &[],
     opcode: 40,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -161,6 +167,7 @@ pub static VK_MERGE_PIPELINE_CACHES: Command = Command {
 /// `vkCreateGraphicsPipelines`
 pub static VK_CREATE_GRAPHICS_PIPELINES: Command = Command {
     name: "vkCreateGraphicsPipelines",
+    aliases: &[],
     opcode: 41,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -193,6 +200,7 @@ pub static VK_CREATE_GRAPHICS_PIPELINES: Command = Command {
 /// `vkCreateComputePipelines`
 pub static VK_CREATE_COMPUTE_PIPELINES: Command = Command {
     name: "vkCreateComputePipelines",
+    aliases: &[],
     opcode: 42,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -225,6 +233,7 @@ pub static VK_CREATE_COMPUTE_PIPELINES: Command = Command {
 /// `vkDestroyPipeline`
 pub static VK_DESTROY_PIPELINE: Command = Command {
     name: "vkDestroyPipeline",
+    aliases: &[],
     opcode: 44,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -242,6 +251,7 @@ pub static VK_DESTROY_PIPELINE: Command = Command {
 /// `vkCmdBindPipeline`
 pub static VK_CMD_BIND_PIPELINE: Command = Command {
     name: "vkCmdBindPipeline",
+    aliases: &[],
     opcode: 71,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -260,6 +270,7 @@ pub static VK_CMD_BIND_PIPELINE: Command = Command {
 /// `vkCmdPipelineBarrier`
 pub static VK_CMD_PIPELINE_BARRIER: Command = Command {
     name: "vkCmdPipelineBarrier",
+    aliases: &[],
     opcode: 113,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -303,6 +314,7 @@ pub static VK_CMD_PIPELINE_BARRIER: Command = Command {
 /// `vkCmdBindPipelineShaderGroupNV`
 pub static VK_CMD_BIND_PIPELINE_SHADER_GROUP_NV: Command = Command {
     name: "vkCmdBindPipelineShaderGroupNV",
+    aliases: &[],
     opcode: 128,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -322,6 +334,7 @@ pub static VK_CMD_BIND_PIPELINE_SHADER_GROUP_NV: Command = Command {
 /// `vkGetShaderInfoAMD`
 pub static VK_GET_SHADER_INFO_AMD: Command = Command {
     name: "vkGetShaderInfoAMD",
+    aliases: &[],
     opcode: 165,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -355,6 +368,7 @@ pub static VK_GET_SHADER_INFO_AMD: Command = Command {
 /// `vkGetPipelineExecutablePropertiesKHR`
 pub static VK_GET_PIPELINE_EXECUTABLE_PROPERTIES_KHR: Command = Command {
     name: "vkGetPipelineExecutablePropertiesKHR",
+    aliases: &[],
     opcode: 235,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -392,6 +406,7 @@ pub static VK_GET_PIPELINE_EXECUTABLE_PROPERTIES_KHR: Command = Command {
 /// `vkGetPipelineExecutableStatisticsKHR`
 pub static VK_GET_PIPELINE_EXECUTABLE_STATISTICS_KHR: Command = Command {
     name: "vkGetPipelineExecutableStatisticsKHR",
+    aliases: &[],
     opcode: 236,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -429,6 +444,7 @@ pub static VK_GET_PIPELINE_EXECUTABLE_STATISTICS_KHR: Command = Command {
 /// `vkGetPipelineExecutableInternalRepresentationsKHR`
 pub static VK_GET_PIPELINE_EXECUTABLE_INTERNAL_REPRESENTATIONS_KHR: Command = Command {
     name: "vkGetPipelineExecutableInternalRepresentationsKHR",
+    aliases: &[],
     opcode: 237,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -466,6 +482,7 @@ pub static VK_GET_PIPELINE_EXECUTABLE_INTERNAL_REPRESENTATIONS_KHR: Command = Co
 /// `vkCmdPipelineBarrier2`
 pub static VK_CMD_PIPELINE_BARRIER_2: Command = Command {
     name: "vkCmdPipelineBarrier2",
+    aliases: &["vkCmdPipelineBarrier2KHR"],
     opcode: 314,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -489,6 +506,7 @@ pub static VK_CMD_PIPELINE_BARRIER_2: Command = Command {
 /// `vkGetShaderModuleIdentifierEXT`
 pub static VK_GET_SHADER_MODULE_IDENTIFIER_EXT: Command = Command {
     name: "vkGetShaderModuleIdentifierEXT",
+    aliases: &[],
     opcode: 341,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -513,6 +531,7 @@ pub static VK_GET_SHADER_MODULE_IDENTIFIER_EXT: Command = Command {
 /// `vkGetShaderModuleCreateInfoIdentifierEXT`
 pub static VK_GET_SHADER_MODULE_CREATE_INFO_IDENTIFIER_EXT: Command = Command {
     name: "vkGetShaderModuleCreateInfoIdentifierEXT",
+    aliases: &[],
     opcode: 342,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -543,6 +562,7 @@ pub static VK_GET_SHADER_MODULE_CREATE_INFO_IDENTIFIER_EXT: Command = Command {
 /// `vkCreateShadersEXT`
 pub static VK_CREATE_SHADERS_EXT: Command = Command {
     name: "vkCreateShadersEXT",
+    aliases: &[],
     opcode: 353,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -574,6 +594,7 @@ pub static VK_CREATE_SHADERS_EXT: Command = Command {
 /// `vkDestroyShaderEXT`
 pub static VK_DESTROY_SHADER_EXT: Command = Command {
     name: "vkDestroyShaderEXT",
+    aliases: &[],
     opcode: 354,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -591,6 +612,7 @@ pub static VK_DESTROY_SHADER_EXT: Command = Command {
 /// `vkGetShaderBinaryDataEXT`
 pub static VK_GET_SHADER_BINARY_DATA_EXT: Command = Command {
     name: "vkGetShaderBinaryDataEXT",
+    aliases: &[],
     opcode: 355,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -622,6 +644,7 @@ pub static VK_GET_SHADER_BINARY_DATA_EXT: Command = Command {
 /// `vkCmdBindShadersEXT`
 pub static VK_CMD_BIND_SHADERS_EXT: Command = Command {
     name: "vkCmdBindShadersEXT",
+    aliases: &[],
     opcode: 356,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },

@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkCreateQueryPool`
 pub static VK_CREATE_QUERY_POOL: Command = Command {
     name: "vkCreateQueryPool",
+    aliases: &[],
     opcode: 22,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -41,6 +42,7 @@ pub static VK_CREATE_QUERY_POOL: Command = Command {
 /// `vkDestroyQueryPool`
 pub static VK_DESTROY_QUERY_POOL: Command = Command {
     name: "vkDestroyQueryPool",
+    aliases: &[],
     opcode: 23,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -58,6 +60,7 @@ pub static VK_DESTROY_QUERY_POOL: Command = Command {
 /// `vkGetQueryPoolResults`
 pub static VK_GET_QUERY_POOL_RESULTS: Command = Command {
     name: "vkGetQueryPoolResults",
+    aliases: &[],
     opcode: 24,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -86,6 +89,7 @@ pub static VK_GET_QUERY_POOL_RESULTS: Command = Command {
 /// `vkResetQueryPool`
 pub static VK_RESET_QUERY_POOL: Command = Command {
     name: "vkResetQueryPool",
+    aliases: &["vkResetQueryPoolEXT"],
     opcode: 25,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -105,6 +109,7 @@ pub static VK_RESET_QUERY_POOL: Command = Command {
 /// `vkCmdBeginQuery`
 pub static VK_CMD_BEGIN_QUERY: Command = Command {
     name: "vkCmdBeginQuery",
+    aliases: &[],
     opcode: 114,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -124,6 +129,7 @@ pub static VK_CMD_BEGIN_QUERY: Command = Command {
 /// `vkCmdEndQuery`
 pub static VK_CMD_END_QUERY: Command = Command {
     name: "vkCmdEndQuery",
+    aliases: &[],
     opcode: 115,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -142,6 +148,7 @@ pub static VK_CMD_END_QUERY: Command = Command {
 /// `vkCmdResetQueryPool`
 pub static VK_CMD_RESET_QUERY_POOL: Command = Command {
     name: "vkCmdResetQueryPool",
+    aliases: &[],
     opcode: 118,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -161,6 +168,7 @@ pub static VK_CMD_RESET_QUERY_POOL: Command = Command {
 /// `vkCmdCopyQueryPoolResults`
 pub static VK_CMD_COPY_QUERY_POOL_RESULTS: Command = Command {
     name: "vkCmdCopyQueryPoolResults",
+    aliases: &[],
     opcode: 120,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -182,6 +190,7 @@ pub static VK_CMD_COPY_QUERY_POOL_RESULTS: Command = Command {
 /// `vkCmdBeginQueryIndexedEXT`
 pub static VK_CMD_BEGIN_QUERY_INDEXED_EXT: Command = Command {
     name: "vkCmdBeginQueryIndexedEXT",
+    aliases: &[],
     opcode: 181,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -202,6 +211,7 @@ pub static VK_CMD_BEGIN_QUERY_INDEXED_EXT: Command = Command {
 /// `vkCmdEndQueryIndexedEXT`
 pub static VK_CMD_END_QUERY_INDEXED_EXT: Command = Command {
     name: "vkCmdEndQueryIndexedEXT",
+    aliases: &[],
     opcode: 182,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },

@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkQueueSubmit`
 pub static VK_QUEUE_SUBMIT: Command = Command {
     name: "vkQueueSubmit",
+    aliases: &[],
     opcode: 4,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Queue, lenient: false },
@@ -36,6 +37,7 @@ pub static VK_QUEUE_SUBMIT: Command = Command {
 /// `vkQueueBindSparse`
 pub static VK_QUEUE_BIND_SPARSE: Command = Command {
     name: "vkQueueBindSparse",
+    aliases: &[],
     opcode: 14,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Queue, lenient: false },
@@ -61,6 +63,7 @@ pub static VK_QUEUE_BIND_SPARSE: Command = Command {
 /// `vkGetQueueCheckpointDataNV`
 pub static VK_GET_QUEUE_CHECKPOINT_DATA_NV: Command = Command {
     name: "vkGetQueueCheckpointDataNV",
+    aliases: &[],
     opcode: 177,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Queue, lenient: false },
@@ -91,6 +94,7 @@ pub static VK_GET_QUEUE_CHECKPOINT_DATA_NV: Command = Command {
 /// `vkQueueSubmit2`
 pub static VK_QUEUE_SUBMIT_2: Command = Command {
     name: "vkQueueSubmit2",
+    aliases: &["vkQueueSubmit2KHR"],
     opcode: 315,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Queue, lenient: false },
@@ -116,6 +120,7 @@ pub static VK_QUEUE_SUBMIT_2: Command = Command {
 /// `vkGetQueueCheckpointData2NV`
 pub static VK_GET_QUEUE_CHECKPOINT_DATA_2_NV: Command = Command {
     name: "vkGetQueueCheckpointData2NV",
+    aliases: &[],
     opcode: 318,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Queue, lenient: false },

@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Inner, Op, Pointer, Provid
 /// `vkCreateAccelerationStructureNV`
 pub static VK_CREATE_ACCELERATION_STRUCTURE_NV: Command = Command {
     name: "vkCreateAccelerationStructureNV",
+    aliases: &[],
     opcode: 196,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -41,6 +42,7 @@ pub static VK_CREATE_ACCELERATION_STRUCTURE_NV: Command = Command {
 /// `vkDestroyAccelerationStructureKHR`
 pub static VK_DESTROY_ACCELERATION_STRUCTURE_KHR: Command = Command {
     name: "vkDestroyAccelerationStructureKHR",
+    aliases: &[],
     opcode: 198,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -58,6 +60,7 @@ pub static VK_DESTROY_ACCELERATION_STRUCTURE_KHR: Command = Command {
 /// `vkDestroyAccelerationStructureNV`
 pub static VK_DESTROY_ACCELERATION_STRUCTURE_NV: Command = Command {
     name: "vkDestroyAccelerationStructureNV",
+    aliases: &[],
     opcode: 199,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -75,6 +78,7 @@ pub static VK_DESTROY_ACCELERATION_STRUCTURE_NV: Command = Command {
 /// `vkGetAccelerationStructureMemoryRequirementsNV`
 pub static VK_GET_ACCELERATION_STRUCTURE_MEMORY_REQUIREMENTS_NV: Command = Command {
     name: "vkGetAccelerationStructureMemoryRequirementsNV",
+    aliases: &[],
     opcode: 200,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -105,6 +109,7 @@ pub static VK_GET_ACCELERATION_STRUCTURE_MEMORY_REQUIREMENTS_NV: Command = Comma
 /// `vkBindAccelerationStructureMemoryNV`
 pub static VK_BIND_ACCELERATION_STRUCTURE_MEMORY_NV: Command = Command {
     name: "vkBindAccelerationStructureMemoryNV",
+    aliases: &[],
     opcode: 201,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -129,6 +134,7 @@ pub static VK_BIND_ACCELERATION_STRUCTURE_MEMORY_NV: Command = Command {
 /// `vkCmdCopyAccelerationStructureNV`
 pub static VK_CMD_COPY_ACCELERATION_STRUCTURE_NV: Command = Command {
     name: "vkCmdCopyAccelerationStructureNV",
+    aliases: &[],
     opcode: 202,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -148,6 +154,7 @@ pub static VK_CMD_COPY_ACCELERATION_STRUCTURE_NV: Command = Command {
 /// `vkCmdCopyAccelerationStructureKHR`
 pub static VK_CMD_COPY_ACCELERATION_STRUCTURE_KHR: Command = Command {
     name: "vkCmdCopyAccelerationStructureKHR",
+    aliases: &[],
     opcode: 203,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -171,6 +178,7 @@ pub static VK_CMD_COPY_ACCELERATION_STRUCTURE_KHR: Command = Command {
 /// `vkCmdCopyAccelerationStructureToMemoryKHR`
 pub static VK_CMD_COPY_ACCELERATION_STRUCTURE_TO_MEMORY_KHR: Command = Command {
     name: "vkCmdCopyAccelerationStructureToMemoryKHR",
+    aliases: &[],
     opcode: 204,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -194,6 +202,7 @@ pub static VK_CMD_COPY_ACCELERATION_STRUCTURE_TO_MEMORY_KHR: Command = Command {
 /// `vkCmdCopyMemoryToAccelerationStructureKHR`
 pub static VK_CMD_COPY_MEMORY_TO_ACCELERATION_STRUCTURE_KHR: Command = Command {
     name: "vkCmdCopyMemoryToAccelerationStructureKHR",
+    aliases: &[],
     opcode: 205,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -217,6 +226,7 @@ pub static VK_CMD_COPY_MEMORY_TO_ACCELERATION_STRUCTURE_KHR: Command = Command {
 /// `vkCmdWriteAccelerationStructuresPropertiesKHR`
 pub static VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_KHR: Command = Command {
     name: "vkCmdWriteAccelerationStructuresPropertiesKHR",
+    aliases: &[],
     opcode: 206,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -244,6 +254,7 @@ pub static VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_KHR: Command = Comman
 /// `vkCmdWriteAccelerationStructuresPropertiesNV`
 pub static VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_NV: Command = Command {
     name: "vkCmdWriteAccelerationStructuresPropertiesNV",
+    aliases: &[],
     opcode: 207,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -271,6 +282,7 @@ pub static VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_NV: Command = Command
 /// `vkCmdBuildAccelerationStructureNV`
 pub static VK_CMD_BUILD_ACCELERATION_STRUCTURE_NV: Command = Command {
     name: "vkCmdBuildAccelerationStructureNV",
+    aliases: &[],
     opcode: 208,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -300,6 +312,7 @@ pub static VK_CMD_BUILD_ACCELERATION_STRUCTURE_NV: Command = Command {
 /// `vkCmdTraceRaysKHR`
 pub static VK_CMD_TRACE_RAYS_KHR: Command = Command {
     name: "vkCmdTraceRaysKHR",
+    aliases: &[],
     opcode: 209,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -347,6 +360,7 @@ pub static VK_CMD_TRACE_RAYS_KHR: Command = Command {
 /// `vkCmdTraceRaysNV`
 pub static VK_CMD_TRACE_RAYS_NV: Command = Command {
     name: "vkCmdTraceRaysNV",
+    aliases: &[],
     opcode: 210,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -373,6 +387,7 @@ pub static VK_CMD_TRACE_RAYS_NV: Command = Command {
 /// `vkGetRayTracingShaderGroupHandlesKHR`
 pub static VK_GET_RAY_TRACING_SHADER_GROUP_HANDLES_KHR: Command = Command {
     name: "vkGetRayTracingShaderGroupHandlesKHR",
+    aliases: &["vkGetRayTracingShaderGroupHandlesNV"],
     opcode: 211,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -403,6 +418,7 @@ pub static VK_GET_RAY_TRACING_SHADER_GROUP_HANDLES_KHR: Command = Command {
 /// `vkGetRayTracingCaptureReplayShaderGroupHandlesKHR`
 pub static VK_GET_RAY_TRACING_CAPTURE_REPLAY_SHADER_GROUP_HANDLES_KHR: Command = Command {
     name: "vkGetRayTracingCaptureReplayShaderGroupHandlesKHR",
+    aliases: &[],
     opcode: 212,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -430,6 +446,7 @@ pub static VK_GET_RAY_TRACING_CAPTURE_REPLAY_SHADER_GROUP_HANDLES_KHR: Command =
 /// `vkGetAccelerationStructureHandleNV`
 pub static VK_GET_ACCELERATION_STRUCTURE_HANDLE_NV: Command = Command {
     name: "vkGetAccelerationStructureHandleNV",
+    aliases: &[],
     opcode: 213,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -455,6 +472,7 @@ pub static VK_GET_ACCELERATION_STRUCTURE_HANDLE_NV: Command = Command {
 /// `vkCreateRayTracingPipelinesNV`
 pub static VK_CREATE_RAY_TRACING_PIPELINES_NV: Command = Command {
     name: "vkCreateRayTracingPipelinesNV",
+    aliases: &[],
     opcode: 214,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -487,6 +505,7 @@ pub static VK_CREATE_RAY_TRACING_PIPELINES_NV: Command = Command {
 /// `vkCreateRayTracingPipelinesKHR`
 pub static VK_CREATE_RAY_TRACING_PIPELINES_KHR: Command = Command {
     name: "vkCreateRayTracingPipelinesKHR",
+    aliases: &[],
     opcode: 215,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -520,6 +539,7 @@ pub static VK_CREATE_RAY_TRACING_PIPELINES_KHR: Command = Command {
 /// `vkGetClusterAccelerationStructureBuildSizesNV`
 pub static VK_GET_CLUSTER_ACCELERATION_STRUCTURE_BUILD_SIZES_NV: Command = Command {
     name: "vkGetClusterAccelerationStructureBuildSizesNV",
+    aliases: &[],
     opcode: 219,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -550,6 +570,7 @@ pub static VK_GET_CLUSTER_ACCELERATION_STRUCTURE_BUILD_SIZES_NV: Command = Comma
 /// `vkGetDeviceAccelerationStructureCompatibilityKHR`
 pub static VK_GET_DEVICE_ACCELERATION_STRUCTURE_COMPATIBILITY_KHR: Command = Command {
     name: "vkGetDeviceAccelerationStructureCompatibilityKHR",
+    aliases: &[],
     opcode: 221,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -580,6 +601,7 @@ pub static VK_GET_DEVICE_ACCELERATION_STRUCTURE_COMPATIBILITY_KHR: Command = Com
 /// `vkGetRayTracingShaderGroupStackSizeKHR`
 pub static VK_GET_RAY_TRACING_SHADER_GROUP_STACK_SIZE_KHR: Command = Command {
     name: "vkGetRayTracingShaderGroupStackSizeKHR",
+    aliases: &[],
     opcode: 222,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -599,6 +621,7 @@ pub static VK_GET_RAY_TRACING_SHADER_GROUP_STACK_SIZE_KHR: Command = Command {
 /// `vkCmdSetRayTracingPipelineStackSizeKHR`
 pub static VK_CMD_SET_RAY_TRACING_PIPELINE_STACK_SIZE_KHR: Command = Command {
     name: "vkCmdSetRayTracingPipelineStackSizeKHR",
+    aliases: &[],
     opcode: 223,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -616,6 +639,7 @@ pub static VK_CMD_SET_RAY_TRACING_PIPELINE_STACK_SIZE_KHR: Command = Command {
 /// `vkCreateAccelerationStructureKHR`
 pub static VK_CREATE_ACCELERATION_STRUCTURE_KHR: Command = Command {
     name: "vkCreateAccelerationStructureKHR",
+    aliases: &[],
     opcode: 239,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -646,6 +670,7 @@ pub static VK_CREATE_ACCELERATION_STRUCTURE_KHR: Command = Command {
 /// `vkCmdBuildAccelerationStructuresKHR`
 pub static VK_CMD_BUILD_ACCELERATION_STRUCTURES_KHR: Command = Command {
     name: "vkCmdBuildAccelerationStructuresKHR",
+    aliases: &[],
     opcode: 240,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -680,6 +705,7 @@ pub static VK_CMD_BUILD_ACCELERATION_STRUCTURES_KHR: Command = Command {
 /// `vkGetAccelerationStructureDeviceAddressKHR`
 pub static VK_GET_ACCELERATION_STRUCTURE_DEVICE_ADDRESS_KHR: Command = Command {
     name: "vkGetAccelerationStructureDeviceAddressKHR",
+    aliases: &[],
     opcode: 242,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -703,6 +729,7 @@ pub static VK_GET_ACCELERATION_STRUCTURE_DEVICE_ADDRESS_KHR: Command = Command {
 /// `vkGetAccelerationStructureBuildSizesKHR`
 pub static VK_GET_ACCELERATION_STRUCTURE_BUILD_SIZES_KHR: Command = Command {
     name: "vkGetAccelerationStructureBuildSizesKHR",
+    aliases: &[],
     opcode: 308,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -741,6 +768,7 @@ pub static VK_GET_ACCELERATION_STRUCTURE_BUILD_SIZES_KHR: Command = Command {
 /// `vkGetPartitionedAccelerationStructuresBuildSizesNV`
 pub static VK_GET_PARTITIONED_ACCELERATION_STRUCTURES_BUILD_SIZES_NV: Command = Command {
     name: "vkGetPartitionedAccelerationStructuresBuildSizesNV",
+    aliases: &[],
     opcode: 321,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -771,6 +799,7 @@ pub static VK_GET_PARTITIONED_ACCELERATION_STRUCTURES_BUILD_SIZES_NV: Command = 
 /// `vkCmdBuildPartitionedAccelerationStructuresNV`
 pub static VK_CMD_BUILD_PARTITIONED_ACCELERATION_STRUCTURES_NV: Command = Command {
     name: "vkCmdBuildPartitionedAccelerationStructuresNV",
+    aliases: &[],
     opcode: 322,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -794,6 +823,7 @@ pub static VK_CMD_BUILD_PARTITIONED_ACCELERATION_STRUCTURES_NV: Command = Comman
 /// `vkCreateMicromapEXT`
 pub static VK_CREATE_MICROMAP_EXT: Command = Command {
     name: "vkCreateMicromapEXT",
+    aliases: &[],
     opcode: 332,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -824,6 +854,7 @@ pub static VK_CREATE_MICROMAP_EXT: Command = Command {
 /// `vkCmdBuildMicromapsEXT`
 pub static VK_CMD_BUILD_MICROMAPS_EXT: Command = Command {
     name: "vkCmdBuildMicromapsEXT",
+    aliases: &[],
     opcode: 333,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -848,6 +879,7 @@ pub static VK_CMD_BUILD_MICROMAPS_EXT: Command = Command {
 /// `vkDestroyMicromapEXT`
 pub static VK_DESTROY_MICROMAP_EXT: Command = Command {
     name: "vkDestroyMicromapEXT",
+    aliases: &[],
     opcode: 334,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -865,6 +897,7 @@ pub static VK_DESTROY_MICROMAP_EXT: Command = Command {
 /// `vkCmdCopyMicromapEXT`
 pub static VK_CMD_COPY_MICROMAP_EXT: Command = Command {
     name: "vkCmdCopyMicromapEXT",
+    aliases: &[],
     opcode: 335,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -888,6 +921,7 @@ pub static VK_CMD_COPY_MICROMAP_EXT: Command = Command {
 /// `vkCmdCopyMicromapToMemoryEXT`
 pub static VK_CMD_COPY_MICROMAP_TO_MEMORY_EXT: Command = Command {
     name: "vkCmdCopyMicromapToMemoryEXT",
+    aliases: &[],
     opcode: 336,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -911,6 +945,7 @@ pub static VK_CMD_COPY_MICROMAP_TO_MEMORY_EXT: Command = Command {
 /// `vkCmdCopyMemoryToMicromapEXT`
 pub static VK_CMD_COPY_MEMORY_TO_MICROMAP_EXT: Command = Command {
     name: "vkCmdCopyMemoryToMicromapEXT",
+    aliases: &[],
     opcode: 337,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -934,6 +969,7 @@ pub static VK_CMD_COPY_MEMORY_TO_MICROMAP_EXT: Command = Command {
 /// `vkCmdWriteMicromapsPropertiesEXT`
 pub static VK_CMD_WRITE_MICROMAPS_PROPERTIES_EXT: Command = Command {
     name: "vkCmdWriteMicromapsPropertiesEXT",
+    aliases: &[],
     opcode: 338,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -961,6 +997,7 @@ pub static VK_CMD_WRITE_MICROMAPS_PROPERTIES_EXT: Command = Command {
 /// `vkGetDeviceMicromapCompatibilityEXT`
 pub static VK_GET_DEVICE_MICROMAP_COMPATIBILITY_EXT: Command = Command {
     name: "vkGetDeviceMicromapCompatibilityEXT",
+    aliases: &[],
     opcode: 339,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -991,6 +1028,7 @@ pub static VK_GET_DEVICE_MICROMAP_COMPATIBILITY_EXT: Command = Command {
 /// `vkGetMicromapBuildSizesEXT`
 pub static VK_GET_MICROMAP_BUILD_SIZES_EXT: Command = Command {
     name: "vkGetMicromapBuildSizesEXT",
+    aliases: &[],
     opcode: 340,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },

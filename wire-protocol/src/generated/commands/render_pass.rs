@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkGetDeviceSubpassShadingMaxWorkgroupSizeHUAWEI`
 pub static VK_GET_DEVICE_SUBPASS_SHADING_MAX_WORKGROUP_SIZE_HUAWEI: Command = Command {
     name: "vkGetDeviceSubpassShadingMaxWorkgroupSizeHUAWEI",
+    aliases: &[],
     opcode: 43,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -35,6 +36,7 @@ pub static VK_GET_DEVICE_SUBPASS_SHADING_MAX_WORKGROUP_SIZE_HUAWEI: Command = Co
 /// `vkCreateFramebuffer`
 pub static VK_CREATE_FRAMEBUFFER: Command = Command {
     name: "vkCreateFramebuffer",
+    aliases: &[],
     opcode: 57,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -65,6 +67,7 @@ pub static VK_CREATE_FRAMEBUFFER: Command = Command {
 /// `vkDestroyFramebuffer`
 pub static VK_DESTROY_FRAMEBUFFER: Command = Command {
     name: "vkDestroyFramebuffer",
+    aliases: &[],
     opcode: 58,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -82,6 +85,7 @@ pub static VK_DESTROY_FRAMEBUFFER: Command = Command {
 /// `vkCreateRenderPass`
 pub static VK_CREATE_RENDER_PASS: Command = Command {
     name: "vkCreateRenderPass",
+    aliases: &[],
     opcode: 59,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -112,6 +116,7 @@ pub static VK_CREATE_RENDER_PASS: Command = Command {
 /// `vkDestroyRenderPass`
 pub static VK_DESTROY_RENDER_PASS: Command = Command {
     name: "vkDestroyRenderPass",
+    aliases: &[],
     opcode: 60,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -129,6 +134,7 @@ pub static VK_DESTROY_RENDER_PASS: Command = Command {
 /// `vkGetRenderingAreaGranularity`
 pub static VK_GET_RENDERING_AREA_GRANULARITY: Command = Command {
     name: "vkGetRenderingAreaGranularity",
+    aliases: &["vkGetRenderingAreaGranularityKHR"],
     opcode: 62,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -159,6 +165,7 @@ pub static VK_GET_RENDERING_AREA_GRANULARITY: Command = Command {
 /// `vkCmdSetAttachmentFeedbackLoopEnableEXT`
 pub static VK_CMD_SET_ATTACHMENT_FEEDBACK_LOOP_ENABLE_EXT: Command = Command {
     name: "vkCmdSetAttachmentFeedbackLoopEnableEXT",
+    aliases: &[],
     opcode: 72,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -176,6 +183,7 @@ pub static VK_CMD_SET_ATTACHMENT_FEEDBACK_LOOP_ENABLE_EXT: Command = Command {
 /// `vkCmdSubpassShadingHUAWEI`
 pub static VK_CMD_SUBPASS_SHADING_HUAWEI: Command = Command {
     name: "vkCmdSubpassShadingHUAWEI",
+    aliases: &[],
     opcode: 93,
     params: &[Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false }],
     param_count: 1,
@@ -190,6 +198,7 @@ pub static VK_CMD_SUBPASS_SHADING_HUAWEI: Command = Command {
 /// `vkCmdClearAttachments`
 pub static VK_CMD_CLEAR_ATTACHMENTS: Command = Command {
     name: "vkCmdClearAttachments",
+    aliases: &[],
     opcode: 108,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -222,6 +231,7 @@ pub static VK_CMD_CLEAR_ATTACHMENTS: Command = Command {
 /// `vkCmdBeginConditionalRenderingEXT`
 pub static VK_CMD_BEGIN_CONDITIONAL_RENDERING_EXT: Command = Command {
     name: "vkCmdBeginConditionalRenderingEXT",
+    aliases: &[],
     opcode: 116,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -245,6 +255,7 @@ pub static VK_CMD_BEGIN_CONDITIONAL_RENDERING_EXT: Command = Command {
 /// `vkCmdEndConditionalRenderingEXT`
 pub static VK_CMD_END_CONDITIONAL_RENDERING_EXT: Command = Command {
     name: "vkCmdEndConditionalRenderingEXT",
+    aliases: &[],
     opcode: 117,
     params: &[Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false }],
     param_count: 1,
@@ -259,6 +270,7 @@ pub static VK_CMD_END_CONDITIONAL_RENDERING_EXT: Command = Command {
 /// `vkCmdBeginRenderPass`
 pub static VK_CMD_BEGIN_RENDER_PASS: Command = Command {
     name: "vkCmdBeginRenderPass",
+    aliases: &[],
     opcode: 122,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -283,6 +295,7 @@ pub static VK_CMD_BEGIN_RENDER_PASS: Command = Command {
 /// `vkCmdNextSubpass`
 pub static VK_CMD_NEXT_SUBPASS: Command = Command {
     name: "vkCmdNextSubpass",
+    aliases: &[],
     opcode: 123,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -300,6 +313,7 @@ pub static VK_CMD_NEXT_SUBPASS: Command = Command {
 /// `vkCmdEndRenderPass`
 pub static VK_CMD_END_RENDER_PASS: Command = Command {
     name: "vkCmdEndRenderPass",
+    aliases: &[],
     opcode: 124,
     params: &[Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false }],
     param_count: 1,
@@ -314,6 +328,7 @@ pub static VK_CMD_END_RENDER_PASS: Command = Command {
 /// `vkCreateRenderPass2`
 pub static VK_CREATE_RENDER_PASS_2: Command = Command {
     name: "vkCreateRenderPass2",
+    aliases: &["vkCreateRenderPass2KHR"],
     opcode: 169,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -344,6 +359,7 @@ pub static VK_CREATE_RENDER_PASS_2: Command = Command {
 /// `vkCmdBeginRenderPass2`
 pub static VK_CMD_BEGIN_RENDER_PASS_2: Command = Command {
     name: "vkCmdBeginRenderPass2",
+    aliases: &["vkCmdBeginRenderPass2KHR"],
     opcode: 170,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -374,6 +390,7 @@ pub static VK_CMD_BEGIN_RENDER_PASS_2: Command = Command {
 /// `vkCmdNextSubpass2`
 pub static VK_CMD_NEXT_SUBPASS_2: Command = Command {
     name: "vkCmdNextSubpass2",
+    aliases: &["vkCmdNextSubpass2KHR"],
     opcode: 171,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -404,6 +421,7 @@ pub static VK_CMD_NEXT_SUBPASS_2: Command = Command {
 /// `vkCmdEndRenderPass2`
 pub static VK_CMD_END_RENDER_PASS_2: Command = Command {
     name: "vkCmdEndRenderPass2",
+    aliases: &["vkCmdEndRenderPass2KHR"],
     opcode: 172,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -427,6 +445,7 @@ pub static VK_CMD_END_RENDER_PASS_2: Command = Command {
 /// `vkCmdBeginRendering`
 pub static VK_CMD_BEGIN_RENDERING: Command = Command {
     name: "vkCmdBeginRendering",
+    aliases: &["vkCmdBeginRenderingKHR"],
     opcode: 330,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -450,6 +469,7 @@ pub static VK_CMD_BEGIN_RENDERING: Command = Command {
 /// `vkCmdEndRendering`
 pub static VK_CMD_END_RENDERING: Command = Command {
     name: "vkCmdEndRendering",
+    aliases: &["vkCmdEndRenderingKHR"],
     opcode: 331,
     params: &[Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false }],
     param_count: 1,
@@ -464,6 +484,7 @@ pub static VK_CMD_END_RENDERING: Command = Command {
 /// `vkGetFramebufferTilePropertiesQCOM`
 pub static VK_GET_FRAMEBUFFER_TILE_PROPERTIES_QCOM: Command = Command {
     name: "vkGetFramebufferTilePropertiesQCOM",
+    aliases: &[],
     opcode: 344,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -495,6 +516,7 @@ pub static VK_GET_FRAMEBUFFER_TILE_PROPERTIES_QCOM: Command = Command {
 /// `vkGetDynamicRenderingTilePropertiesQCOM`
 pub static VK_GET_DYNAMIC_RENDERING_TILE_PROPERTIES_QCOM: Command = Command {
     name: "vkGetDynamicRenderingTilePropertiesQCOM",
+    aliases: &[],
     opcode: 345,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -525,6 +547,7 @@ pub static VK_GET_DYNAMIC_RENDERING_TILE_PROPERTIES_QCOM: Command = Command {
 /// `vkCmdSetRenderingAttachmentLocations`
 pub static VK_CMD_SET_RENDERING_ATTACHMENT_LOCATIONS: Command = Command {
     name: "vkCmdSetRenderingAttachmentLocations",
+    aliases: &["vkCmdSetRenderingAttachmentLocationsKHR"],
     opcode: 363,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -548,6 +571,7 @@ pub static VK_CMD_SET_RENDERING_ATTACHMENT_LOCATIONS: Command = Command {
 /// `vkCmdSetRenderingInputAttachmentIndices`
 pub static VK_CMD_SET_RENDERING_INPUT_ATTACHMENT_INDICES: Command = Command {
     name: "vkCmdSetRenderingInputAttachmentIndices",
+    aliases: &["vkCmdSetRenderingInputAttachmentIndicesKHR"],
     opcode: 364,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },

@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkCreateSemaphore`
 pub static VK_CREATE_SEMAPHORE: Command = Command {
     name: "vkCreateSemaphore",
+    aliases: &[],
     opcode: 15,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -41,6 +42,7 @@ pub static VK_CREATE_SEMAPHORE: Command = Command {
 /// `vkDestroySemaphore`
 pub static VK_DESTROY_SEMAPHORE: Command = Command {
     name: "vkDestroySemaphore",
+    aliases: &[],
     opcode: 16,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -58,6 +60,7 @@ pub static VK_DESTROY_SEMAPHORE: Command = Command {
 /// `vkCreateEvent`
 pub static VK_CREATE_EVENT: Command = Command {
     name: "vkCreateEvent",
+    aliases: &[],
     opcode: 17,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -88,6 +91,7 @@ pub static VK_CREATE_EVENT: Command = Command {
 /// `vkDestroyEvent`
 pub static VK_DESTROY_EVENT: Command = Command {
     name: "vkDestroyEvent",
+    aliases: &[],
     opcode: 18,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -105,6 +109,7 @@ pub static VK_DESTROY_EVENT: Command = Command {
 /// `vkGetEventStatus`
 pub static VK_GET_EVENT_STATUS: Command = Command {
     name: "vkGetEventStatus",
+    aliases: &[],
     opcode: 19,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -122,6 +127,7 @@ pub static VK_GET_EVENT_STATUS: Command = Command {
 /// `vkSetEvent`
 pub static VK_SET_EVENT: Command = Command {
     name: "vkSetEvent",
+    aliases: &[],
     opcode: 20,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -139,6 +145,7 @@ pub static VK_SET_EVENT: Command = Command {
 /// `vkResetEvent`
 pub static VK_RESET_EVENT: Command = Command {
     name: "vkResetEvent",
+    aliases: &[],
     opcode: 21,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -156,6 +163,7 @@ pub static VK_RESET_EVENT: Command = Command {
 /// `vkCmdResetEvent`
 pub static VK_CMD_RESET_EVENT: Command = Command {
     name: "vkCmdResetEvent",
+    aliases: &[],
     opcode: 111,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -174,6 +182,7 @@ pub static VK_CMD_RESET_EVENT: Command = Command {
 /// `vkCmdWaitEvents`
 pub static VK_CMD_WAIT_EVENTS: Command = Command {
     name: "vkCmdWaitEvents",
+    aliases: &[],
     opcode: 112,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -224,6 +233,7 @@ pub static VK_CMD_WAIT_EVENTS: Command = Command {
 /// `vkSignalSemaphore`
 pub static VK_SIGNAL_SEMAPHORE: Command = Command {
     name: "vkSignalSemaphore",
+    aliases: &["vkSignalSemaphoreKHR"],
     opcode: 173,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
@@ -247,6 +257,7 @@ pub static VK_SIGNAL_SEMAPHORE: Command = Command {
 /// `vkCmdResetEvent2`
 pub static VK_CMD_RESET_EVENT_2: Command = Command {
     name: "vkCmdResetEvent2",
+    aliases: &["vkCmdResetEvent2KHR"],
     opcode: 312,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -265,6 +276,7 @@ pub static VK_CMD_RESET_EVENT_2: Command = Command {
 /// `vkCmdWaitEvents2`
 pub static VK_CMD_WAIT_EVENTS_2: Command = Command {
     name: "vkCmdWaitEvents2",
+    aliases: &["vkCmdWaitEvents2KHR"],
     opcode: 313,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },

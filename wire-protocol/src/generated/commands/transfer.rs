@@ -11,6 +11,7 @@ use crate::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Provider, Ret
 /// `vkCmdCopyBuffer`
 pub static VK_CMD_COPY_BUFFER: Command = Command {
     name: "vkCmdCopyBuffer",
+    aliases: &[],
     opcode: 97,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -37,6 +38,7 @@ pub static VK_CMD_COPY_BUFFER: Command = Command {
 /// `vkCmdCopyImage`
 pub static VK_CMD_COPY_IMAGE: Command = Command {
     name: "vkCmdCopyImage",
+    aliases: &[],
     opcode: 98,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -65,6 +67,7 @@ pub static VK_CMD_COPY_IMAGE: Command = Command {
 /// `vkCmdBlitImage`
 pub static VK_CMD_BLIT_IMAGE: Command = Command {
     name: "vkCmdBlitImage",
+    aliases: &[],
     opcode: 99,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -94,6 +97,7 @@ pub static VK_CMD_BLIT_IMAGE: Command = Command {
 /// `vkCmdCopyBufferToImage`
 pub static VK_CMD_COPY_BUFFER_TO_IMAGE: Command = Command {
     name: "vkCmdCopyBufferToImage",
+    aliases: &[],
     opcode: 100,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -121,6 +125,7 @@ pub static VK_CMD_COPY_BUFFER_TO_IMAGE: Command = Command {
 /// `vkCmdCopyImageToBuffer`
 pub static VK_CMD_COPY_IMAGE_TO_BUFFER: Command = Command {
     name: "vkCmdCopyImageToBuffer",
+    aliases: &[],
     opcode: 101,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -148,6 +153,7 @@ pub static VK_CMD_COPY_IMAGE_TO_BUFFER: Command = Command {
 /// `vkCmdClearColorImage`
 pub static VK_CMD_CLEAR_COLOR_IMAGE: Command = Command {
     name: "vkCmdClearColorImage",
+    aliases: &[],
     opcode: 106,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -181,6 +187,7 @@ pub static VK_CMD_CLEAR_COLOR_IMAGE: Command = Command {
 /// `vkCmdClearDepthStencilImage`
 pub static VK_CMD_CLEAR_DEPTH_STENCIL_IMAGE: Command = Command {
     name: "vkCmdClearDepthStencilImage",
+    aliases: &[],
     opcode: 107,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -214,6 +221,7 @@ pub static VK_CMD_CLEAR_DEPTH_STENCIL_IMAGE: Command = Command {
 /// `vkCmdResolveImage`
 pub static VK_CMD_RESOLVE_IMAGE: Command = Command {
     name: "vkCmdResolveImage",
+    aliases: &[],
     opcode: 109,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -242,6 +250,7 @@ pub static VK_CMD_RESOLVE_IMAGE: Command = Command {
 /// `vkCmdCopyBuffer2`
 pub static VK_CMD_COPY_BUFFER_2: Command = Command {
     name: "vkCmdCopyBuffer2",
+    aliases: &["vkCmdCopyBuffer2KHR"],
     opcode: 299,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -265,6 +274,7 @@ pub static VK_CMD_COPY_BUFFER_2: Command = Command {
 /// `vkCmdCopyImage2`
 pub static VK_CMD_COPY_IMAGE_2: Command = Command {
     name: "vkCmdCopyImage2",
+    aliases: &["vkCmdCopyImage2KHR"],
     opcode: 300,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -288,6 +298,7 @@ pub static VK_CMD_COPY_IMAGE_2: Command = Command {
 /// `vkCmdBlitImage2`
 pub static VK_CMD_BLIT_IMAGE_2: Command = Command {
     name: "vkCmdBlitImage2",
+    aliases: &["vkCmdBlitImage2KHR"],
     opcode: 301,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -311,6 +322,7 @@ pub static VK_CMD_BLIT_IMAGE_2: Command = Command {
 /// `vkCmdCopyBufferToImage2`
 pub static VK_CMD_COPY_BUFFER_TO_IMAGE_2: Command = Command {
     name: "vkCmdCopyBufferToImage2",
+    aliases: &["vkCmdCopyBufferToImage2KHR"],
     opcode: 302,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -334,6 +346,7 @@ pub static VK_CMD_COPY_BUFFER_TO_IMAGE_2: Command = Command {
 /// `vkCmdCopyImageToBuffer2`
 pub static VK_CMD_COPY_IMAGE_TO_BUFFER_2: Command = Command {
     name: "vkCmdCopyImageToBuffer2",
+    aliases: &["vkCmdCopyImageToBuffer2KHR"],
     opcode: 303,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
@@ -357,6 +370,7 @@ pub static VK_CMD_COPY_IMAGE_TO_BUFFER_2: Command = Command {
 /// `vkCmdResolveImage2`
 pub static VK_CMD_RESOLVE_IMAGE_2: Command = Command {
     name: "vkCmdResolveImage2",
+    aliases: &["vkCmdResolveImage2KHR"],
     opcode: 304,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },

@@ -31,13 +31,13 @@ pub(super) unsafe fn facts(gpu: &Gpu, report: &Report) {
     report.line("vendor", properties.vendor_id);
     report.line("device", properties.device_id);
     report.debug("type", properties.device_type);
-    report.debug("limits", properties.limits);
-    report.debug("sparse", properties.sparse_properties);
-    report.debug("features", gpu.features);
+    report.fields("limits", properties.limits);
+    report.fields("sparse", properties.sparse_properties);
+    report.fields("features", gpu.features);
     for (i, family) in
         gpu.instance.get_physical_device_queue_family_properties(gpu.physical).iter().enumerate()
     {
-        report.debug(&format!("family {i}"), family);
+        report.fields(&format!("family {i}"), family);
     }
     for (i, kind) in gpu.memory.memory_types_as_slice().iter().enumerate() {
         report.debug(&format!("memory type {i}"), kind);
