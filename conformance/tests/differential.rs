@@ -26,9 +26,14 @@ fn run(driver: &Driver, label: &str) -> (String, PathBuf) {
 }
 
 fn compare(host: &Driver, label: &str, arguments: &[&str]) {
+    compare_tuned(host, label, arguments, "");
+}
+
+/// `perf` is the guest's `VW_PERF`.
+fn compare_tuned(host: &Driver, label: &str, arguments: &[&str], perf: &str) {
     let (native, _) = run(host, &format!("{label}-native"));
     let renderer = Renderer::start_with(host, arguments).unwrap();
-    let (vw, _) = run(&renderer.guest(), &format!("{label}-vw"));
+    let (vw, _) = run(&renderer.guest().with("VW_PERF", perf), &format!("{label}-vw"));
     assert_same("the differential suite", &native, &vw, &Explained::from_file("differential.txt"));
     // Twice the same program on the same renderer: nothing of the first is left.
     let mut again = renderer.guest().command(products::program("vw-differential").unwrap());
@@ -48,6 +53,12 @@ fn differential_suite_when_run_through_vw_answers_as_natively() {
 #[test]
 fn differential_suite_when_the_host_has_vulkan_1_4_answers_as_natively() {
     compare(&Driver::newer_lavapipe().unwrap(), "newer", &[]);
+}
+
+/// Nothing of what the driver does for speed changes an answer.
+#[test]
+fn differential_suite_when_every_optimisation_is_off_answers_as_natively() {
+    compare_tuned(&Driver::lavapipe().unwrap(), "plain", &[], "none");
 }
 
 /// Everything on the way is too small for what travels: records come in parts, answers are fetched piece by piece,

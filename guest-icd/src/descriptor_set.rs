@@ -38,7 +38,7 @@ pub(crate) unsafe extern "system" fn vkAllocateDescriptorSets(
                 return refuse(vk::Result::ERROR_OUT_OF_HOST_MEMORY);
             };
             // What certainly fits is not waited for; otherwise the host's driver says.
-            let waits = !pool.take(&taken);
+            let waits = !pool.take(&taken) || !session.perf.async_sets;
             let result = forward::try_create(session, cmd, &args, HandleType::DescriptorSet, waits);
             if result.as_raw() < 0 {
                 pool.untake(&taken);

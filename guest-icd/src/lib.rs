@@ -46,6 +46,7 @@ mod instance;
 mod log;
 mod memory;
 mod objects;
+mod perf;
 mod physical_device;
 mod pipeline;
 mod pipeline_layout;

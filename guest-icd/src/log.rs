@@ -82,7 +82,10 @@ macro_rules! error {
 macro_rules! info {
     ($($arg:tt)*) => { $crate::log::line($crate::log::Level::Info, format_args!($($arg)*)) };
 }
-pub(crate) use {error, info};
+macro_rules! warning {
+    ($($arg:tt)*) => { $crate::log::line($crate::log::Level::Warn, format_args!($($arg)*)) };
+}
+pub(crate) use {error, info, warning};
 
 #[cfg(test)]
 mod tests {

@@ -22,12 +22,14 @@ pub(crate) type Payload<'a> = &'a dyn Fn(&mut Writer<'_>);
 /// The guest's end of the ring; used under the session's lock.
 pub(crate) struct Sender {
     producer: Producer,
+    /// [`PUBLISH_AT`], or 0 to publish every record at once.
+    publish_at: u64,
 }
 
 impl Sender {
-    /// Over the ring's producer.
-    pub(crate) fn new(producer: Producer) -> Self {
-        Self { producer }
+    /// Over the ring's producer; `batch`: records are published together.
+    pub(crate) fn new(producer: Producer, batch: bool) -> Self {
+        Self { producer, publish_at: if batch { PUBLISH_AT } else { 0 } }
     }
 
     /// Appends a record, and returns the ring position behind it.
@@ -119,7 +121,7 @@ impl Sender {
 
     fn commit(&mut self, length: usize) {
         self.producer.commit(length);
-        if self.producer.unpublished() >= PUBLISH_AT {
+        if self.producer.unpublished() >= self.publish_at {
             self.producer.publish();
         }
     }

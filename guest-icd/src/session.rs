@@ -14,6 +14,7 @@ use crate::ids::Ids;
 use crate::log;
 use crate::memory::Memories;
 use crate::objects::Objects;
+use crate::perf::Perf;
 use crate::physical_device::DeviceFacts;
 use crate::recordings::Recordings;
 use crate::sender::{Payload, Sender};
@@ -51,6 +52,8 @@ pub(crate) struct Session {
     pub(crate) memories: Memories,
     pub(crate) objects: Objects,
     facts: OnceLock<DeviceFacts>,
+    /// Which optimisations are on.
+    pub(crate) perf: Perf,
 }
 
 impl std::fmt::Debug for Session {
@@ -65,8 +68,12 @@ impl Session {
         let region = connection.region;
         let peer = connection.peer;
         let (window, size) = region.window();
+        let perf = Perf::from_environment();
+        let spin = || if perf.spin { Spin::adaptive() } else { Spin::off() };
+        let mut producer = Producer::new(Arc::clone(&region), Arc::<Peer>::clone(&peer));
+        producer.set_spin(spin());
         Self {
-            sender: Mutex::new(Sender::new(Producer::new(Arc::clone(&region), Arc::<Peer>::clone(&peer)))),
+            sender: Mutex::new(Sender::new(producer, perf.batch)),
             chunks: Mutex::new(Chunks::new(region.arena().1)),
             memories: Memories::new(window, size, region.layout().page_size()),
             region,
@@ -77,10 +84,11 @@ impl Session {
             slots: Mutex::new(0),
             recordings: Recordings::default(),
             memo: Mutex::default(),
-            reply_spin: Spin::adaptive(),
-            completion_spin: Spin::adaptive(),
+            reply_spin: spin(),
+            completion_spin: spin(),
             objects: Objects::default(),
             facts: OnceLock::new(),
+            perf,
         }
     }
 
@@ -188,8 +196,11 @@ impl Session {
         *lock(&self.slots) &= !(1 << slot);
     }
 
-    /// A chunk of the arena, as its offset; none when all are in use.
+    /// A chunk of the arena, as its offset; none when all are in use or the arena is not to be used.
     pub(crate) fn take_chunk(&self) -> Option<u64> {
+        if !self.perf.arena {
+            return None;
+        }
         let consumed = self.control().head_cursor().load();
         lock(&self.chunks).take(consumed)
     }

@@ -1,0 +1,60 @@
+//! `VW_PERF`: each optimisation of the driver can be switched off, to find out whether it is at fault or what it brings.
+//!
+//! A list of words, separated by commas: `no_memo,no_spin`; `none` switches all of them off.
+
+use crate::log;
+
+/// Which optimisations are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Perf {
+    /// Answers that the question determines are kept (`no_memo`).
+    pub(crate) memo: bool,
+    /// Command buffers are recorded into the shared arena (`no_arena`: into memory of the guest, copied at the end).
+    pub(crate) arena: bool,
+    /// Records are published together (`no_batch`: each at once).
+    pub(crate) batch: bool,
+    /// Waits begin with a short spin (`no_spin`).
+    pub(crate) spin: bool,
+    /// Descriptor sets that certainly fit are not waited for (`no_async_sets`).
+    pub(crate) async_sets: bool,
+}
+
+impl Perf {
+    /// Everything on.
+    const ALL: Self = Self { memo: true, arena: true, batch: true, spin: true, async_sets: true };
+
+    /// From the environment.
+    pub(crate) fn from_environment() -> Self {
+        std::env::var("VW_PERF").map_or(Self::ALL, |words| Self::parse(&words))
+    }
+
+    fn parse(words: &str) -> Self {
+        let mut perf = Self::ALL;
+        for word in words.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            match word {
+                "no_memo" => perf.memo = false,
+                "no_arena" => perf.arena = false,
+                "no_batch" => perf.batch = false,
+                "no_spin" => perf.spin = false,
+                "no_async_sets" => perf.async_sets = false,
+                "none" => {
+                    perf = Self { memo: false, arena: false, batch: false, spin: false, async_sets: false };
+                }
+                _ => log::warning!("VW_PERF: nothing is called `{word}`"),
+            }
+        }
+        perf
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_when_given_switch_off_what_they_name_alone() {
+        assert_eq!(Perf::parse(""), Perf::ALL);
+        assert_eq!(Perf::parse("no_memo, no_spin"), Perf { memo: false, spin: false, ..Perf::ALL });
+        assert!(!Perf::parse("none").arena);
+    }
+}
