@@ -130,6 +130,7 @@ fn serve(config: &Config, socket: OwnedFd, reporter: &Arc<Reporter>) -> End {
         connection.peer.close(&end.to_string());
     }
     let held = stats.held();
+    let wakes = region.control().wakes();
     let start = Instant::now();
     // After a panic the tables may be half-way through a change: the process's end frees everything.
     if !matches!(end, End::Internal(_)) {
@@ -140,6 +141,9 @@ fn serve(config: &Config, socket: OwnedFd, reporter: &Arc<Reporter>) -> End {
         objects = held.objects_text(),
         memory_bytes = held.memory,
         records = held.records,
+        calls = region.control().reply_seq(),
+        doorbells = wakes.doorbells,
+        completion_wakes = wakes.completions,
         took = format_args!("{:?}", start.elapsed()),
         "everything of the guest is freed"
     );
