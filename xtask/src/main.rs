@@ -1,8 +1,9 @@
-//! The workspace's own commands: `cargo xtask demo`, `test`, `codegen`, `fmt-check`, `setup`, `shaders`.
+//! The workspace's own commands: `cargo xtask demo`, `test`, `codegen`, `cts`, `fmt-check`, `setup`, `shaders`.
 //!
 //! Light on purpose: everything heavy is a program of another crate that this one builds and starts.
 
 mod codegen;
+mod cts;
 mod demo;
 mod mesa;
 mod packages;
@@ -33,6 +34,9 @@ enum Task {
     Test(test::Options),
     /// Write the generated sources anew from the Vulkan registry, or check that they are up to date.
     Codegen(codegen::Options),
+    /// Run the Vulkan CTS, which you have, natively and through vw, and report where they differ.
+    #[command(disable_help_flag = true)]
+    Cts(cts::Options),
     /// Check that every source file is formatted.
     FmtCheck,
     /// Compile the GLSL of the conformance suite to the SPIR-V that is checked in beside it.
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&workspace, options),
         Task::Test(options) => test::run(&workspace, options),
         Task::Codegen(options) => codegen::run(&workspace, options),
+        Task::Cts(options) => cts::run(&workspace, options),
         Task::FmtCheck => process::run(workspace.cargo().args(["fmt", "--all", "--check"])),
         Task::Shaders => shaders::run(&workspace),
         Task::Setup(options) => setup::run(&workspace, options),

@@ -25,7 +25,7 @@ struct Arguments {
     /// The CTS's program, `deqp-vk`, in the folder that it was built in.
     #[arg(long)]
     deqp: PathBuf,
-    /// Files with case names, one a line; by default all cases of the must-pass list beside `--mustpass`.
+    /// Files with case names, one a line, such as those of the must-pass list.
     #[arg(long, required = true)]
     list: Vec<PathBuf>,
     /// Only cases that match a pattern of this file; `conformance/cts/subset.txt` is what the project stands for.
