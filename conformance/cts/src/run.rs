@@ -18,11 +18,11 @@ use vw_conformance::driver::Driver;
 
 use crate::expectations::{Expectations, Kind};
 
-/// Cases after which the results are saved.
-const CHUNK: usize = 4000;
-
 /// Most cases of one program run.
 const PER_PROGRAM: usize = 500;
+
+/// Beside the results: whole seconds spent on them.
+const SECONDS: &str = "seconds";
 
 /// A run on one driver.
 pub(crate) struct Suite {
@@ -30,7 +30,7 @@ pub(crate) struct Suite {
     saved: PathBuf,
     /// Results so far, by case.
     pub(crate) results: HashMap<String, RunnerStatus>,
-    /// Time spent in this run and, as far as this file knows, only in this one.
+    /// Time spent on these, in earlier runs too.
     pub(crate) elapsed: Duration,
 }
 
@@ -58,6 +58,8 @@ impl Suite {
                 .with_context(|| format!("earlier results in {}", saved.display()))?;
             results.extend(earlier.sorted_results().into_iter().map(|r| (r.test.clone(), r.status)));
         }
+        let elapsed = std::fs::read_to_string(saved.with_file_name(SECONDS)).unwrap_or_default();
+        let elapsed = Duration::from_secs(elapsed.trim().parse().unwrap_or_default());
         let flags = ["--deqp-log-images=disable", "--deqp-log-shader-sources=disable"];
         let command = DeqpCommand {
             args: flags.iter().map(|flag| (*flag).to_owned()).collect(),
@@ -82,27 +84,26 @@ impl Suite {
             },
             deqp,
         };
-        Ok(Self { command, saved, results, elapsed: Duration::ZERO })
+        Ok(Self { command, saved, results, elapsed })
     }
 
-    /// Runs the cases that have no result yet.
+    /// Runs the cases that have no result yet, and saves what is known then.
     ///
     /// # Errors
     /// The program cannot be started, or results cannot be saved.
     pub(crate) fn run(&mut self, cases: &[String]) -> Result<()> {
-        let started = Instant::now();
-        let left: Vec<String> = cases.iter().filter(|c| !self.results.contains_key(*c)).cloned().collect();
-        for chunk in left.chunks(CHUNK) {
-            let tests = chunk.iter().cloned().map(TestCase::Named).collect();
-            let groups = self.command.split_tests_to_groups(tests, PER_PROGRAM)?;
-            let results = parallel_test(std::io::stdout(), groups)?;
-            for result in results.sorted_results() {
-                self.results.insert(result.test.clone(), result.status);
-            }
-            self.save()?;
+        let left = cases.iter().filter(|case| !self.results.contains_key(*case));
+        let left: Vec<_> = left.cloned().map(TestCase::Named).collect();
+        if left.is_empty() {
+            return Ok(());
         }
-        self.elapsed = started.elapsed();
-        Ok(())
+        let started = Instant::now();
+        let groups = self.command.split_tests_to_groups(left, PER_PROGRAM)?;
+        for result in parallel_test(std::io::stdout(), groups)?.sorted_results() {
+            self.results.insert(result.test.clone(), result.status);
+        }
+        self.elapsed += started.elapsed();
+        self.save()
     }
 
     fn save(&self) -> Result<()> {
@@ -115,6 +116,7 @@ impl Suite {
         }
         file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
         std::fs::rename(&temporary, &self.saved).context("saving results")?;
+        std::fs::write(self.saved.with_file_name(SECONDS), self.elapsed.as_secs().to_string())?;
         Ok(())
     }
 }
