@@ -27,6 +27,7 @@ pub(crate) use crate::device::{
 pub(crate) use crate::fence::{
     vkCreateFence, vkDestroyFence, vkGetFenceStatus, vkResetFences, vkWaitForFences,
 };
+pub(crate) use crate::host_image_copy::{vkCopyImageToImage, vkCopyImageToMemory, vkCopyMemoryToImage};
 pub(crate) use crate::image::{
     vkBindImageMemory2, vkCreateImage, vkDestroyImage, vkGetImageMemoryRequirements,
     vkGetImageMemoryRequirements2,

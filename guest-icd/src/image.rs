@@ -7,6 +7,8 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::bind::bind;
+use crate::dispatch;
+use crate::host_image_copy;
 use crate::requirements::{ResourceType, Resources};
 
 const IMAGE: ResourceType = ResourceType {
@@ -21,12 +23,20 @@ const IMAGE: ResourceType = ResourceType {
 /// `vkCreateImage`
 pub(crate) unsafe extern "system" fn vkCreateImage(
     device: *mut c_void,
-    info: *const c_void,
+    info: *const vk::ImageCreateInfo<'_>,
     callbacks: *const c_void,
     image: *mut u64,
 ) -> i32 {
     // SAFETY: the application's valid usage of this command.
-    unsafe { IMAGE.create(device, info, callbacks, image) }
+    unsafe {
+        let result = IMAGE.create(device, info.cast(), callbacks, image);
+        if result == 0
+            && let Some(session) = dispatch::session(device)
+        {
+            host_image_copy::remember(session, *image, &*info);
+        }
+        result
+    }
 }
 
 /// `vkDestroyImage`
@@ -36,7 +46,12 @@ pub(crate) unsafe extern "system" fn vkDestroyImage(
     callbacks: *const c_void,
 ) {
     // SAFETY: the application's valid usage of this command.
-    unsafe { IMAGE.destroy(device, image, callbacks) };
+    unsafe {
+        if let Some(session) = dispatch::session(device) {
+            session.objects.host_images.remove(image);
+        }
+        IMAGE.destroy(device, image, callbacks);
+    }
 }
 
 /// `vkGetImageMemoryRequirements`

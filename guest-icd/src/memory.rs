@@ -88,6 +88,18 @@ impl Memories {
         }
     }
 
+    /// Takes `bytes` of the window for as long as a call lasts: their offset, and where they are in this process.
+    pub(crate) fn borrow(&self, bytes: u64) -> Option<(u64, *mut u8)> {
+        let offset = lock(&self.window).allocate(bytes)?;
+        // SAFETY: what the window allocates lies in it.
+        Some((offset, unsafe { self.base.as_ptr().add(offset as usize) }))
+    }
+
+    /// Gives back what [`Memories::borrow`] returned for `bytes`.
+    pub(crate) fn take_back(&self, offset: u64, bytes: u64) {
+        lock(&self.window).free(offset, bytes);
+    }
+
     /// Where `offset` of the memory is in this process.
     fn address(&self, id: u64, offset: u64) -> Option<*mut c_void> {
         let memory = self.table.get(id)?;

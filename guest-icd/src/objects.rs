@@ -5,6 +5,7 @@ use crate::descriptor_pool::DescriptorPool;
 use crate::descriptor_set_layout::SetLayout;
 use crate::descriptor_template::Template;
 use crate::fence::Fence;
+use crate::host_image_copy::HostImage;
 use crate::private_data::PrivateDataSlot;
 use crate::requirements::Resources;
 use crate::semaphore::Timeline;
@@ -27,6 +28,8 @@ pub(crate) struct Objects {
     pub(crate) templates: Table<Template>,
     /// Private data slots; they exist in the guest only.
     pub(crate) private_data_slots: Table<PrivateDataSlot>,
+    /// Images that the host's processor may copy.
+    pub(crate) host_images: Table<HostImage>,
     /// Buffers and images, as far as their memory requirements are known.
     pub(crate) resources: Resources,
 }

@@ -320,3 +320,25 @@ pub struct Extension {
     /// Core version that it was promoted to (`VK_MAKE_API_VERSION`), 0 for none.
     pub promoted_to: u32,
 }
+
+/// One `VkFormat`.
+#[derive(Debug)]
+pub struct Format {
+    /// Its value.
+    pub value: i32,
+    /// What can be copied of it, each apart.
+    pub aspects: &'static [Aspect],
+}
+
+/// What is copied of a format at a time: colour, depth, stencil or a plane.
+#[derive(Debug)]
+pub struct Aspect {
+    /// Its `VkImageAspectFlagBits`.
+    pub bit: u32,
+    /// Bytes of a block of texels in memory.
+    pub block_size: u32,
+    /// Width and height of a block in texels.
+    pub block_extent: [u32; 2],
+    /// What the image's width and height are divided by.
+    pub divisors: [u32; 2],
+}

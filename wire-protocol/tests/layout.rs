@@ -103,7 +103,10 @@ fn layout_when_compared_with_ash_is_equal_0() {
     check!(VK_COPY_DESCRIPTOR_SET, CopyDescriptorSet, s_type @ 0, p_next @ 8, src_set @ 16, src_binding @ 24, src_array_element @ 28, dst_set @ 32, dst_binding @ 40, dst_array_element @ 44, descriptor_count @ 48, );
     check!(VK_COPY_IMAGE_INFO_2, CopyImageInfo2, s_type @ 0, p_next @ 8, src_image @ 16, src_image_layout @ 24, dst_image @ 32, dst_image_layout @ 40, region_count @ 44, p_regions @ 48, );
     check!(VK_COPY_IMAGE_TO_BUFFER_INFO_2, CopyImageToBufferInfo2, s_type @ 0, p_next @ 8, src_image @ 16, src_image_layout @ 24, dst_buffer @ 32, region_count @ 40, p_regions @ 48, );
+    check!(VK_COPY_IMAGE_TO_IMAGE_INFO, CopyImageToImageInfoEXT, s_type @ 0, p_next @ 8, flags @ 16, src_image @ 24, src_image_layout @ 32, dst_image @ 40, dst_image_layout @ 48, region_count @ 52, p_regions @ 56, );
+    check!(VK_COPY_IMAGE_TO_MEMORY_INFO, CopyImageToMemoryInfoEXT, s_type @ 0, p_next @ 8, flags @ 16, src_image @ 24, src_image_layout @ 32, region_count @ 36, p_regions @ 40, );
     check!(VK_COPY_MEMORY_TO_ACCELERATION_STRUCTURE_INFO_KHR, CopyMemoryToAccelerationStructureInfoKHR, s_type @ 0, p_next @ 8, src @ 16, dst @ 24, mode @ 32, );
+    check!(VK_COPY_MEMORY_TO_IMAGE_INFO, CopyMemoryToImageInfoEXT, s_type @ 0, p_next @ 8, flags @ 16, dst_image @ 24, dst_image_layout @ 32, region_count @ 36, p_regions @ 40, );
     check!(VK_COPY_MEMORY_TO_MICROMAP_INFO_EXT, CopyMemoryToMicromapInfoEXT, s_type @ 0, p_next @ 8, src @ 16, dst @ 24, mode @ 32, );
     check!(VK_COPY_MICROMAP_INFO_EXT, CopyMicromapInfoEXT, s_type @ 0, p_next @ 8, src @ 16, dst @ 24, mode @ 32, );
     check!(VK_COPY_MICROMAP_TO_MEMORY_INFO_EXT, CopyMicromapToMemoryInfoEXT, s_type @ 0, p_next @ 8, src @ 16, dst @ 24, mode @ 32, );
@@ -116,13 +119,13 @@ fn layout_when_compared_with_ash_is_equal_0() {
     check!(VK_DEPTH_BIAS_REPRESENTATION_INFO_EXT, DepthBiasRepresentationInfoEXT, s_type @ 0, p_next @ 8, depth_bias_representation @ 16, depth_bias_exact @ 20, );
     check!(VK_DESCRIPTOR_ADDRESS_INFO_EXT, DescriptorAddressInfoEXT, s_type @ 0, p_next @ 8, address @ 16, range @ 24, format @ 32, );
     check!(VK_DESCRIPTOR_BUFFER_BINDING_INFO_EXT, DescriptorBufferBindingInfoEXT, s_type @ 0, p_next @ 8, address @ 16, usage @ 24, );
-    check!(VK_DESCRIPTOR_BUFFER_BINDING_PUSH_DESCRIPTOR_BUFFER_HANDLE_EXT, DescriptorBufferBindingPushDescriptorBufferHandleEXT, s_type @ 0, p_next @ 8, buffer @ 16, );
-    check!(VK_DESCRIPTOR_BUFFER_INFO, DescriptorBufferInfo, buffer @ 0, offset @ 8, range @ 16, );
-    check!(VK_DESCRIPTOR_GET_INFO_EXT, DescriptorGetInfoEXT, s_type @ 0, p_next @ 8, ty @ 16, data @ 24, );
 }
 
 #[test]
 fn layout_when_compared_with_ash_is_equal_1() {
+    check!(VK_DESCRIPTOR_BUFFER_BINDING_PUSH_DESCRIPTOR_BUFFER_HANDLE_EXT, DescriptorBufferBindingPushDescriptorBufferHandleEXT, s_type @ 0, p_next @ 8, buffer @ 16, );
+    check!(VK_DESCRIPTOR_BUFFER_INFO, DescriptorBufferInfo, buffer @ 0, offset @ 8, range @ 16, );
+    check!(VK_DESCRIPTOR_GET_INFO_EXT, DescriptorGetInfoEXT, s_type @ 0, p_next @ 8, ty @ 16, data @ 24, );
     check!(VK_DESCRIPTOR_IMAGE_INFO, DescriptorImageInfo, sampler @ 0, image_view @ 8, image_layout @ 16, );
     check!(VK_DESCRIPTOR_POOL_CREATE_INFO, DescriptorPoolCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, max_sets @ 20, pool_size_count @ 24, p_pool_sizes @ 32, );
     check!(VK_DESCRIPTOR_POOL_INLINE_UNIFORM_BLOCK_CREATE_INFO, DescriptorPoolInlineUniformBlockCreateInfo, s_type @ 0, p_next @ 8, max_inline_uniform_block_bindings @ 16, );
@@ -176,6 +179,7 @@ fn layout_when_compared_with_ash_is_equal_1() {
     check!(VK_GRAPHICS_PIPELINE_SHADER_GROUPS_CREATE_INFO_NV, GraphicsPipelineShaderGroupsCreateInfoNV, s_type @ 0, p_next @ 8, group_count @ 16, p_groups @ 24, pipeline_count @ 32, p_pipelines @ 40, );
     check!(VK_GRAPHICS_SHADER_GROUP_CREATE_INFO_NV, GraphicsShaderGroupCreateInfoNV, s_type @ 0, p_next @ 8, stage_count @ 16, p_stages @ 24, p_vertex_input_state @ 32, p_tessellation_state @ 40, );
     check!(VK_HOST_IMAGE_COPY_DEVICE_PERFORMANCE_QUERY, HostImageCopyDevicePerformanceQueryEXT, s_type @ 0, p_next @ 8, optimal_device_access @ 16, identical_memory_layout @ 20, );
+    check!(VK_HOST_IMAGE_LAYOUT_TRANSITION_INFO, HostImageLayoutTransitionInfoEXT, s_type @ 0, p_next @ 8, image @ 16, old_layout @ 24, new_layout @ 28, subresource_range @ 32, );
     check!(VK_IMAGE_BLIT, ImageBlit, src_subresource @ 0, src_offsets @ 16, dst_subresource @ 40, dst_offsets @ 56, );
     check!(VK_IMAGE_BLIT_2, ImageBlit2, s_type @ 0, p_next @ 8, src_subresource @ 16, src_offsets @ 32, dst_subresource @ 56, dst_offsets @ 72, );
     check!(VK_IMAGE_COMPRESSION_CONTROL_EXT, ImageCompressionControlEXT, s_type @ 0, p_next @ 8, flags @ 16, compression_control_plane_count @ 20, p_fixed_rate_flags @ 24, );
@@ -198,6 +202,7 @@ fn layout_when_compared_with_ash_is_equal_1() {
     check!(VK_IMAGE_SUBRESOURCE_2, ImageSubresource2EXT, s_type @ 0, p_next @ 8, image_subresource @ 16, );
     check!(VK_IMAGE_SUBRESOURCE_LAYERS, ImageSubresourceLayers, aspect_mask @ 0, mip_level @ 4, base_array_layer @ 8, layer_count @ 12, );
     check!(VK_IMAGE_SUBRESOURCE_RANGE, ImageSubresourceRange, aspect_mask @ 0, base_mip_level @ 4, level_count @ 8, base_array_layer @ 12, layer_count @ 16, );
+    check!(VK_IMAGE_TO_MEMORY_COPY, ImageToMemoryCopyEXT, s_type @ 0, p_next @ 8, p_host_pointer @ 16, memory_row_length @ 24, memory_image_height @ 28, image_subresource @ 32, image_offset @ 48, image_extent @ 60, );
     check!(VK_IMAGE_VIEW_ASTC_DECODE_MODE_EXT, ImageViewASTCDecodeModeEXT, s_type @ 0, p_next @ 8, decode_mode @ 16, );
     check!(VK_IMAGE_VIEW_ADDRESS_PROPERTIES_NVX, ImageViewAddressPropertiesNVX, s_type @ 0, p_next @ 8, device_address @ 16, size @ 24, );
     check!(VK_IMAGE_VIEW_CREATE_INFO, ImageViewCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, image @ 24, view_type @ 32, format @ 36, components @ 40, subresource_range @ 56, );
@@ -218,15 +223,16 @@ fn layout_when_compared_with_ash_is_equal_1() {
     check!(VK_MEMORY_DEDICATED_REQUIREMENTS, MemoryDedicatedRequirements, s_type @ 0, p_next @ 8, prefers_dedicated_allocation @ 16, requires_dedicated_allocation @ 20, );
     check!(VK_MEMORY_HEAP, MemoryHeap, size @ 0, flags @ 8, );
     check!(VK_MEMORY_OPAQUE_CAPTURE_ADDRESS_ALLOCATE_INFO, MemoryOpaqueCaptureAddressAllocateInfo, s_type @ 0, p_next @ 8, opaque_capture_address @ 16, );
-    check!(VK_MEMORY_PRIORITY_ALLOCATE_INFO_EXT, MemoryPriorityAllocateInfoEXT, s_type @ 0, p_next @ 8, priority @ 16, );
-    check!(VK_MEMORY_REQUIREMENTS, MemoryRequirements, size @ 0, alignment @ 8, memory_type_bits @ 16, );
-    check!(VK_MEMORY_REQUIREMENTS_2, MemoryRequirements2, s_type @ 0, p_next @ 8, memory_requirements @ 16, );
-    check!(VK_MEMORY_TYPE, MemoryType, property_flags @ 0, heap_index @ 4, );
-    check!(VK_MICROMAP_BUILD_INFO_EXT, MicromapBuildInfoEXT, s_type @ 0, p_next @ 8, ty @ 16, flags @ 20, mode @ 24, dst_micromap @ 32, usage_counts_count @ 40, p_usage_counts @ 48, pp_usage_counts @ 56, data @ 64, scratch_data @ 72, triangle_array @ 80, triangle_array_stride @ 88, );
 }
 
 #[test]
 fn layout_when_compared_with_ash_is_equal_2() {
+    check!(VK_MEMORY_PRIORITY_ALLOCATE_INFO_EXT, MemoryPriorityAllocateInfoEXT, s_type @ 0, p_next @ 8, priority @ 16, );
+    check!(VK_MEMORY_REQUIREMENTS, MemoryRequirements, size @ 0, alignment @ 8, memory_type_bits @ 16, );
+    check!(VK_MEMORY_REQUIREMENTS_2, MemoryRequirements2, s_type @ 0, p_next @ 8, memory_requirements @ 16, );
+    check!(VK_MEMORY_TO_IMAGE_COPY, MemoryToImageCopyEXT, s_type @ 0, p_next @ 8, p_host_pointer @ 16, memory_row_length @ 24, memory_image_height @ 28, image_subresource @ 32, image_offset @ 48, image_extent @ 60, );
+    check!(VK_MEMORY_TYPE, MemoryType, property_flags @ 0, heap_index @ 4, );
+    check!(VK_MICROMAP_BUILD_INFO_EXT, MicromapBuildInfoEXT, s_type @ 0, p_next @ 8, ty @ 16, flags @ 20, mode @ 24, dst_micromap @ 32, usage_counts_count @ 40, p_usage_counts @ 48, pp_usage_counts @ 56, data @ 64, scratch_data @ 72, triangle_array @ 80, triangle_array_stride @ 88, );
     check!(VK_MICROMAP_BUILD_SIZES_INFO_EXT, MicromapBuildSizesInfoEXT, s_type @ 0, p_next @ 8, micromap_size @ 16, build_scratch_size @ 24, discardable @ 32, );
     check!(VK_MICROMAP_CREATE_INFO_EXT, MicromapCreateInfoEXT, s_type @ 0, p_next @ 8, create_flags @ 16, buffer @ 24, offset @ 32, size @ 40, ty @ 48, device_address @ 56, );
     check!(VK_MICROMAP_USAGE_EXT, MicromapUsageEXT, count @ 0, subdivision_level @ 4, format @ 8, );
@@ -321,16 +327,16 @@ fn layout_when_compared_with_ash_is_equal_2() {
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP_FEATURES_EXT, PhysicalDeviceFragmentDensityMapFeaturesEXT, s_type @ 0, p_next @ 8, fragment_density_map @ 16, fragment_density_map_dynamic @ 20, fragment_density_map_non_subsampled_images @ 24, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP_OFFSET_FEATURES_QCOM, PhysicalDeviceFragmentDensityMapOffsetFeaturesQCOM, s_type @ 0, p_next @ 8, fragment_density_map_offset @ 16, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP_OFFSET_PROPERTIES_QCOM, PhysicalDeviceFragmentDensityMapOffsetPropertiesQCOM, s_type @ 0, p_next @ 8, fragment_density_offset_granularity @ 16, );
+}
+
+#[test]
+fn layout_when_compared_with_ash_is_equal_3() {
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP_PROPERTIES_EXT, PhysicalDeviceFragmentDensityMapPropertiesEXT, s_type @ 0, p_next @ 8, min_fragment_density_texel_size @ 16, max_fragment_density_texel_size @ 24, fragment_density_invocations @ 32, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_SHADER_BARYCENTRIC_FEATURES_KHR, PhysicalDeviceFragmentShaderBarycentricFeaturesKHR, s_type @ 0, p_next @ 8, fragment_shader_barycentric @ 16, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_SHADER_BARYCENTRIC_PROPERTIES_KHR, PhysicalDeviceFragmentShaderBarycentricPropertiesKHR, s_type @ 0, p_next @ 8, tri_strip_vertex_order_independent_of_provoking_vertex @ 16, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_SHADER_INTERLOCK_FEATURES_EXT, PhysicalDeviceFragmentShaderInterlockFeaturesEXT, s_type @ 0, p_next @ 8, fragment_shader_sample_interlock @ 16, fragment_shader_pixel_interlock @ 20, fragment_shader_shading_rate_interlock @ 24, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATE_ENUMS_FEATURES_NV, PhysicalDeviceFragmentShadingRateEnumsFeaturesNV, s_type @ 0, p_next @ 8, fragment_shading_rate_enums @ 16, supersample_fragment_shading_rates @ 20, no_invocation_fragment_shading_rates @ 24, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATE_ENUMS_PROPERTIES_NV, PhysicalDeviceFragmentShadingRateEnumsPropertiesNV, s_type @ 0, p_next @ 8, max_fragment_shading_rate_invocation_count @ 16, );
-}
-
-#[test]
-fn layout_when_compared_with_ash_is_equal_3() {
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATE_FEATURES_KHR, PhysicalDeviceFragmentShadingRateFeaturesKHR, s_type @ 0, p_next @ 8, pipeline_fragment_shading_rate @ 16, primitive_fragment_shading_rate @ 20, attachment_fragment_shading_rate @ 24, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATE_KHR, PhysicalDeviceFragmentShadingRateKHR, s_type @ 0, p_next @ 8, sample_counts @ 16, fragment_size @ 20, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATE_PROPERTIES_KHR, PhysicalDeviceFragmentShadingRatePropertiesKHR, s_type @ 0, p_next @ 8, min_fragment_shading_rate_attachment_texel_size @ 16, max_fragment_shading_rate_attachment_texel_size @ 24, max_fragment_shading_rate_attachment_texel_size_aspect_ratio @ 32, primitive_fragment_shading_rate_with_multiple_viewports @ 36, layered_shading_rate_attachments @ 40, fragment_shading_rate_non_trivial_combiner_ops @ 44, max_fragment_size @ 48, max_fragment_size_aspect_ratio @ 56, max_fragment_shading_rate_coverage_samples @ 60, max_fragment_shading_rate_rasterization_samples @ 64, fragment_shading_rate_with_shader_depth_stencil_writes @ 68, fragment_shading_rate_with_sample_mask @ 72, fragment_shading_rate_with_shader_sample_mask @ 76, fragment_shading_rate_with_conservative_rasterization @ 80, fragment_shading_rate_with_fragment_shader_interlock @ 84, fragment_shading_rate_with_custom_sample_locations @ 88, fragment_shading_rate_strict_multiply_combiner @ 92, );
@@ -425,16 +431,16 @@ fn layout_when_compared_with_ash_is_equal_3() {
     check!(VK_PHYSICAL_DEVICE_RAW_ACCESS_CHAINS_FEATURES_NV, PhysicalDeviceRawAccessChainsFeaturesNV, s_type @ 0, p_next @ 8, shader_raw_access_chains @ 16, );
     check!(VK_PHYSICAL_DEVICE_RAY_QUERY_FEATURES_KHR, PhysicalDeviceRayQueryFeaturesKHR, s_type @ 0, p_next @ 8, ray_query @ 16, );
     check!(VK_PHYSICAL_DEVICE_RAY_TRACING_INVOCATION_REORDER_FEATURES_NV, PhysicalDeviceRayTracingInvocationReorderFeaturesNV, s_type @ 0, p_next @ 8, ray_tracing_invocation_reorder @ 16, );
+}
+
+#[test]
+fn layout_when_compared_with_ash_is_equal_4() {
     check!(VK_PHYSICAL_DEVICE_RAY_TRACING_INVOCATION_REORDER_PROPERTIES_NV, PhysicalDeviceRayTracingInvocationReorderPropertiesNV, s_type @ 0, p_next @ 8, ray_tracing_invocation_reorder_reordering_hint @ 16, );
     check!(VK_PHYSICAL_DEVICE_RAY_TRACING_MAINTENANCE1_FEATURES_KHR, PhysicalDeviceRayTracingMaintenance1FeaturesKHR, s_type @ 0, p_next @ 8, ray_tracing_maintenance1 @ 16, ray_tracing_pipeline_trace_rays_indirect2 @ 20, );
     check!(VK_PHYSICAL_DEVICE_RAY_TRACING_MOTION_BLUR_FEATURES_NV, PhysicalDeviceRayTracingMotionBlurFeaturesNV, s_type @ 0, p_next @ 8, ray_tracing_motion_blur @ 16, ray_tracing_motion_blur_pipeline_trace_rays_indirect @ 20, );
     check!(VK_PHYSICAL_DEVICE_RAY_TRACING_PIPELINE_FEATURES_KHR, PhysicalDeviceRayTracingPipelineFeaturesKHR, s_type @ 0, p_next @ 8, ray_tracing_pipeline @ 16, ray_tracing_pipeline_shader_group_handle_capture_replay @ 20, ray_tracing_pipeline_shader_group_handle_capture_replay_mixed @ 24, ray_tracing_pipeline_trace_rays_indirect @ 28, ray_traversal_primitive_culling @ 32, );
     check!(VK_PHYSICAL_DEVICE_RAY_TRACING_PIPELINE_PROPERTIES_KHR, PhysicalDeviceRayTracingPipelinePropertiesKHR, s_type @ 0, p_next @ 8, shader_group_handle_size @ 16, max_ray_recursion_depth @ 20, max_shader_group_stride @ 24, shader_group_base_alignment @ 28, shader_group_handle_capture_replay_size @ 32, max_ray_dispatch_invocation_count @ 36, shader_group_handle_alignment @ 40, max_ray_hit_attribute_size @ 44, );
     check!(VK_PHYSICAL_DEVICE_RAY_TRACING_POSITION_FETCH_FEATURES_KHR, PhysicalDeviceRayTracingPositionFetchFeaturesKHR, s_type @ 0, p_next @ 8, ray_tracing_position_fetch @ 16, );
-}
-
-#[test]
-fn layout_when_compared_with_ash_is_equal_4() {
     check!(VK_PHYSICAL_DEVICE_RAY_TRACING_PROPERTIES_NV, PhysicalDeviceRayTracingPropertiesNV, s_type @ 0, p_next @ 8, shader_group_handle_size @ 16, max_recursion_depth @ 20, max_shader_group_stride @ 24, shader_group_base_alignment @ 28, max_geometry_count @ 32, max_instance_count @ 40, max_triangle_count @ 48, max_descriptor_set_acceleration_structures @ 56, );
     check!(VK_PHYSICAL_DEVICE_RAY_TRACING_VALIDATION_FEATURES_NV, PhysicalDeviceRayTracingValidationFeaturesNV, s_type @ 0, p_next @ 8, ray_tracing_validation @ 16, );
     check!(VK_PHYSICAL_DEVICE_RELAXED_LINE_RASTERIZATION_FEATURES_IMG, PhysicalDeviceRelaxedLineRasterizationFeaturesIMG, s_type @ 0, p_next @ 8, relaxed_line_rasterization @ 16, );
@@ -529,16 +535,16 @@ fn layout_when_compared_with_ash_is_equal_4() {
     check!(VK_PIPELINE_COMPILER_CONTROL_CREATE_INFO_AMD, PipelineCompilerControlCreateInfoAMD, s_type @ 0, p_next @ 8, compiler_control_flags @ 16, );
     check!(VK_PIPELINE_COVERAGE_MODULATION_STATE_CREATE_INFO_NV, PipelineCoverageModulationStateCreateInfoNV, s_type @ 0, p_next @ 8, flags @ 16, coverage_modulation_mode @ 20, coverage_modulation_table_enable @ 24, coverage_modulation_table_count @ 28, p_coverage_modulation_table @ 32, );
     check!(VK_PIPELINE_COVERAGE_REDUCTION_STATE_CREATE_INFO_NV, PipelineCoverageReductionStateCreateInfoNV, s_type @ 0, p_next @ 8, flags @ 16, coverage_reduction_mode @ 20, );
+}
+
+#[test]
+fn layout_when_compared_with_ash_is_equal_5() {
     check!(VK_PIPELINE_COVERAGE_TO_COLOR_STATE_CREATE_INFO_NV, PipelineCoverageToColorStateCreateInfoNV, s_type @ 0, p_next @ 8, flags @ 16, coverage_to_color_enable @ 20, coverage_to_color_location @ 24, );
     check!(VK_PIPELINE_CREATE_FLAGS2_CREATE_INFO, PipelineCreateFlags2CreateInfoKHR, s_type @ 0, p_next @ 8, flags @ 16, );
     check!(VK_PIPELINE_DEPTH_STENCIL_STATE_CREATE_INFO, PipelineDepthStencilStateCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, depth_test_enable @ 20, depth_write_enable @ 24, depth_compare_op @ 28, depth_bounds_test_enable @ 32, stencil_test_enable @ 36, front @ 40, back @ 68, min_depth_bounds @ 96, max_depth_bounds @ 100, );
     check!(VK_PIPELINE_DISCARD_RECTANGLE_STATE_CREATE_INFO_EXT, PipelineDiscardRectangleStateCreateInfoEXT, s_type @ 0, p_next @ 8, flags @ 16, discard_rectangle_mode @ 20, discard_rectangle_count @ 24, p_discard_rectangles @ 32, );
     check!(VK_PIPELINE_DYNAMIC_STATE_CREATE_INFO, PipelineDynamicStateCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, dynamic_state_count @ 20, p_dynamic_states @ 24, );
     check!(VK_PIPELINE_EXECUTABLE_INFO_KHR, PipelineExecutableInfoKHR, s_type @ 0, p_next @ 8, pipeline @ 16, executable_index @ 24, );
-}
-
-#[test]
-fn layout_when_compared_with_ash_is_equal_5() {
     check!(VK_PIPELINE_EXECUTABLE_INTERNAL_REPRESENTATION_KHR, PipelineExecutableInternalRepresentationKHR, s_type @ 0, p_next @ 8, name @ 16, description @ 272, is_text @ 528, data_size @ 536, p_data @ 544, );
     check!(VK_PIPELINE_EXECUTABLE_PROPERTIES_KHR, PipelineExecutablePropertiesKHR, s_type @ 0, p_next @ 8, stages @ 16, name @ 20, description @ 276, subgroup_size @ 532, );
     check!(VK_PIPELINE_EXECUTABLE_STATISTIC_KHR, PipelineExecutableStatisticKHR, s_type @ 0, p_next @ 8, name @ 16, description @ 272, format @ 528, value @ 536, );
@@ -633,16 +639,16 @@ fn layout_when_compared_with_ash_is_equal_5() {
     check!(VK_SHADER_MODULE_CREATE_INFO, ShaderModuleCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, code_size @ 24, p_code @ 32, );
     check!(VK_SHADER_MODULE_IDENTIFIER_EXT, ShaderModuleIdentifierEXT, s_type @ 0, p_next @ 8, identifier_size @ 16, identifier @ 20, );
     check!(VK_SHADING_RATE_PALETTE_NV, ShadingRatePaletteNV, shading_rate_palette_entry_count @ 0, p_shading_rate_palette_entries @ 8, );
+}
+
+#[test]
+fn layout_when_compared_with_ash_is_equal_6() {
     check!(VK_SPARSE_BUFFER_MEMORY_BIND_INFO, SparseBufferMemoryBindInfo, buffer @ 0, bind_count @ 8, p_binds @ 16, );
     check!(VK_SPARSE_IMAGE_FORMAT_PROPERTIES, SparseImageFormatProperties, aspect_mask @ 0, image_granularity @ 4, flags @ 16, );
     check!(VK_SPARSE_IMAGE_FORMAT_PROPERTIES_2, SparseImageFormatProperties2, s_type @ 0, p_next @ 8, properties @ 16, );
     check!(VK_SPARSE_IMAGE_MEMORY_BIND, SparseImageMemoryBind, subresource @ 0, offset @ 12, extent @ 24, memory @ 40, memory_offset @ 48, flags @ 56, );
     check!(VK_SPARSE_IMAGE_MEMORY_BIND_INFO, SparseImageMemoryBindInfo, image @ 0, bind_count @ 8, p_binds @ 16, );
     check!(VK_SPARSE_IMAGE_MEMORY_REQUIREMENTS, SparseImageMemoryRequirements, format_properties @ 0, image_mip_tail_first_lod @ 20, image_mip_tail_size @ 24, image_mip_tail_offset @ 32, image_mip_tail_stride @ 40, );
-}
-
-#[test]
-fn layout_when_compared_with_ash_is_equal_6() {
     check!(VK_SPARSE_IMAGE_MEMORY_REQUIREMENTS_2, SparseImageMemoryRequirements2, s_type @ 0, p_next @ 8, memory_requirements @ 16, );
     check!(VK_SPARSE_IMAGE_OPAQUE_MEMORY_BIND_INFO, SparseImageOpaqueMemoryBindInfo, image @ 0, bind_count @ 8, p_binds @ 16, );
     check!(VK_SPARSE_MEMORY_BIND, SparseMemoryBind, resource_offset @ 0, size @ 8, memory @ 16, memory_offset @ 24, flags @ 32, );

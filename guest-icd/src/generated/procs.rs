@@ -16,7 +16,7 @@ macro_rules! pointer {
 }
 
 /// Sorted by name.
-pub(crate) static PROCS: [Proc; 516] = [
+pub(crate) static PROCS: [Proc; 524] = [
     Proc {
         name: "vkAcquireProfilingLockKHR",
         ptr: pointer!(entry::device::vkAcquireProfilingLockKHR),
@@ -1743,6 +1743,42 @@ pub(crate) static PROCS: [Proc; 516] = [
         provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
     },
     Proc {
+        name: "vkCopyImageToImage",
+        ptr: pointer!(crate::hand::vkCopyImageToImage),
+        level: Level::Device,
+        provided_by: &[Provider::Core(0x404000)],
+    },
+    Proc {
+        name: "vkCopyImageToImageEXT",
+        ptr: pointer!(crate::hand::vkCopyImageToImage),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_host_image_copy")],
+    },
+    Proc {
+        name: "vkCopyImageToMemory",
+        ptr: pointer!(crate::hand::vkCopyImageToMemory),
+        level: Level::Device,
+        provided_by: &[Provider::Core(0x404000)],
+    },
+    Proc {
+        name: "vkCopyImageToMemoryEXT",
+        ptr: pointer!(crate::hand::vkCopyImageToMemory),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_host_image_copy")],
+    },
+    Proc {
+        name: "vkCopyMemoryToImage",
+        ptr: pointer!(crate::hand::vkCopyMemoryToImage),
+        level: Level::Device,
+        provided_by: &[Provider::Core(0x404000)],
+    },
+    Proc {
+        name: "vkCopyMemoryToImageEXT",
+        ptr: pointer!(crate::hand::vkCopyMemoryToImage),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_host_image_copy")],
+    },
+    Proc {
         name: "vkCreateAccelerationStructureKHR",
         ptr: pointer!(entry::ray_tracing::vkCreateAccelerationStructureKHR),
         level: Level::Device,
@@ -2624,7 +2660,10 @@ pub(crate) static PROCS: [Proc; 516] = [
         name: "vkGetImageSubresourceLayout2EXT",
         ptr: pointer!(entry::image::vkGetImageSubresourceLayout2),
         level: Level::Device,
-        provided_by: &[Provider::Extension("VK_EXT_image_compression_control")],
+        provided_by: &[
+            Provider::Extension("VK_EXT_host_image_copy"),
+            Provider::Extension("VK_EXT_image_compression_control"),
+        ],
     },
     Proc {
         name: "vkGetImageSubresourceLayout2KHR",
@@ -3193,6 +3232,18 @@ pub(crate) static PROCS: [Proc; 516] = [
         ptr: pointer!(crate::hand::vkSignalSemaphore),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_KHR_timeline_semaphore")],
+    },
+    Proc {
+        name: "vkTransitionImageLayout",
+        ptr: pointer!(entry::image::vkTransitionImageLayout),
+        level: Level::Device,
+        provided_by: &[Provider::Core(0x404000)],
+    },
+    Proc {
+        name: "vkTransitionImageLayoutEXT",
+        ptr: pointer!(entry::image::vkTransitionImageLayout),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_host_image_copy")],
     },
     Proc {
         name: "vkTrimCommandPool",

@@ -53,9 +53,6 @@ pub static MASKED: &[Masked] = masked! {
     PhysicalDeviceDescriptorBufferFeaturesEXT(PHYSICAL_DEVICE_DESCRIPTOR_BUFFER_FEATURES_EXT)
         .descriptor_buffer_capture_replay = "descriptorBufferCaptureReplay":
         "descriptors of one session mean nothing in another";
-    PhysicalDeviceHostImageCopyFeaturesEXT(PHYSICAL_DEVICE_HOST_IMAGE_COPY_FEATURES_EXT)
-        .host_image_copy = "hostImageCopy":
-        "reads and writes the program's own memory, whose extent the call does not say";
     PhysicalDeviceMapMemoryPlacedFeaturesEXT(PHYSICAL_DEVICE_MAP_MEMORY_PLACED_FEATURES_EXT)
         .memory_map_placed = "memoryMapPlaced":
         "memory lies in the shared region, at a fixed address";
@@ -73,26 +70,12 @@ pub static MASKED: &[Masked] = masked! {
         "protected content does not pass through shared memory";
 };
 
-/// `VkPhysicalDeviceVulkan1xFeatures` and `VkPhysicalDeviceVulkan14Features` repeat some of them; those newer than
-/// ash's types by offset.
-static REPEATED: &[Masked] = &[
-    Masked {
-        s_type: vk::StructureType::PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
-        offset: offset_of!(vk::PhysicalDeviceVulkan11Features<'static>, protected_memory),
-        name: "protectedMemory",
-        reason: "protected content does not pass through shared memory",
-    },
-    Masked {
-        // VkPhysicalDeviceVulkan14Features, a VkBool32 each after sType and pNext: hostImageCopy is the 20th.
-        s_type: vk::StructureType::from_raw(VULKAN_1_4_FEATURES),
-        offset: 16 + 4 * 19,
-        name: "hostImageCopy",
-        reason: "reads and writes the program's own memory, whose extent the call does not say",
-    },
-];
-
-/// `VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_4_FEATURES`.
-const VULKAN_1_4_FEATURES: i32 = 55;
+/// `VkPhysicalDeviceVulkan1xFeatures` repeat some of them.
+static REPEATED: &[Masked] = masked! {
+    PhysicalDeviceVulkan11Features(PHYSICAL_DEVICE_VULKAN_1_1_FEATURES)
+        .protected_memory = "protectedMemory":
+        "protected content does not pass through shared memory";
+};
 
 /// Every masked feature, with its repetitions.
 pub fn all() -> impl Iterator<Item = &'static Masked> {
@@ -159,19 +142,21 @@ mod tests {
 
     #[test]
     fn enabled_when_a_masked_feature_is_asked_for_finds_it() {
-        let find = |host_image_copy| {
-            let mut host_copy =
-                vk::PhysicalDeviceHostImageCopyFeaturesEXT { host_image_copy, ..Default::default() };
+        let find = |device_memory_report| {
+            let mut report = vk::PhysicalDeviceDeviceMemoryReportFeaturesEXT {
+                device_memory_report,
+                ..Default::default()
+            };
             let one = vk::PhysicalDeviceVulkan11Features {
                 multiview: 1,
-                p_next: ptr::from_mut(&mut host_copy).cast(),
+                p_next: ptr::from_mut(&mut report).cast(),
                 ..Default::default()
             };
             // SAFETY: a valid chain.
             unsafe { enabled(ptr::from_ref(&one).cast()) }.map(|masked| masked.name)
         };
         assert_eq!(find(0), None);
-        assert_eq!(find(1), Some("hostImageCopy"));
+        assert_eq!(find(1), Some("deviceMemoryReport"));
     }
 
     #[test]

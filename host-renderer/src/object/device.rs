@@ -270,9 +270,7 @@ impl Session {
                         tracing::error!("the driver has no {}", command.name);
                     }
                 }
-                if ty == HandleType::DeviceMemory {
-                    self.memory_freed(id);
-                }
+                self.forgotten(ty, id);
             }
         }
         for ty in

@@ -3,6 +3,7 @@
 pub mod buffer;
 pub mod command_buffer;
 pub mod device;
+pub mod host_image_copy;
 pub mod image;
 pub mod memory;
 pub mod pipeline;

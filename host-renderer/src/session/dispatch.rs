@@ -79,6 +79,8 @@ impl Session {
                 self.forget_children(ty, seen)?;
                 call |= spare_poisoned(command, &request);
             }
+            Kind::HostCopy if call => self.place_texels(seen.device, &request)?,
+            Kind::HostImageCopy if call => self.check_image_copy(&request)?,
             // What was never begun cannot be ended.
             Kind::End => {
                 call &= self.named(HandleType::CommandBuffer).is_some_and(|id| self.buffers.is_begun(id));
@@ -92,6 +94,9 @@ impl Session {
         } else {
             self.dropped(command, &request)
         };
+        if kind == Kind::Image && call {
+            self.remember_image(command, &request);
+        }
         self.after(kind, command, call, ret, seen);
         self.conclude(command, &request, ret, seen, waits)
     }
@@ -256,9 +261,18 @@ impl Session {
     fn forget(&mut self, ty: HandleType) {
         if let Some(id) = self.named(ty) {
             self.tables.remove(ty, id);
-            if ty == HandleType::DeviceMemory {
-                self.memory_freed(id);
+            self.forgotten(ty, id);
+        }
+    }
+
+    /// What else goes with an object.
+    pub(crate) fn forgotten(&mut self, ty: HandleType, id: u64) {
+        match ty {
+            HandleType::DeviceMemory => self.memory_freed(id),
+            HandleType::Image => {
+                self.images.remove(&id);
             }
+            _ => {}
         }
     }
 

@@ -17,6 +17,7 @@ pub mod stream;
 pub mod tables;
 pub mod warden;
 
+use std::collections::HashMap;
 use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,7 @@ use vw_wire_protocol::codec::{Arena, Reader, Request};
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{FLAG_LAST, FLAG_REPLY, HEADER_SIZE, Header, MAX_RECORD, op};
 use vw_wire_protocol::schema::{Class, Command, Op};
+use vw_wire_protocol::texels::Image;
 
 use self::end::{End, violation};
 use self::policy::Policies;
@@ -60,6 +62,8 @@ pub struct Session {
     /// By number, from 1.
     pub(crate) devices: Vec<Option<Device>>,
     pub(crate) memories: Memories,
+    /// What each image was created with.
+    pub(crate) images: HashMap<u64, Image>,
     pub(crate) pools: Pools,
     pub(crate) buffers: CommandBuffers,
     pub(crate) robust_buffer_access: bool,
@@ -123,6 +127,7 @@ impl Session {
             stats,
             devices: Vec::new(),
             memories: Memories::default(),
+            images: HashMap::new(),
             pools: Pools::default(),
             buffers: CommandBuffers::default(),
             policies: Policies::new(),

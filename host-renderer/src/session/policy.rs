@@ -40,6 +40,10 @@ pub enum Kind {
     ResetCommandBuffer,
     /// `vkCmdExecuteCommands`: in streams; runs other command buffers.
     Execute,
+    /// `vkCopyMemoryToImage`, `vkCopyImageToMemory`: the texels are in the window.
+    HostCopy,
+    /// `vkCopyImageToImage`.
+    HostImageCopy,
     /// Never taken from a guest, with the reason.
     Refused(&'static str),
 }
@@ -168,6 +172,8 @@ fn kind(command: &Command, first: Option<HandleType>) -> Kind {
         "vkCreateImage"
         | "vkGetDeviceImageMemoryRequirements"
         | "vkGetDeviceImageSparseMemoryRequirements" => Kind::Image,
+        "vkCopyMemoryToImage" | "vkCopyImageToMemory" => Kind::HostCopy,
+        "vkCopyImageToImage" => Kind::HostImageCopy,
         "vkCreateGraphicsPipelines" => Kind::GraphicsPipelines,
         "vkQueueSubmit" | "vkQueueSubmit2" | "vkQueueBindSparse" => Kind::Submit,
         "vkBeginCommandBuffer" => Kind::Begin,

@@ -50,6 +50,7 @@ fn main() -> Result<()> {
     let model = Model::new(&reg, &overlay)?;
 
     let mut tables = emit::handles::emit(&model)?;
+    tables.extend(emit::formats::emit(&model)?);
     let mut problems = Vec::new();
     for part in [emit::structs::emit(&model), emit::commands::emit(&model)] {
         match part {
@@ -66,7 +67,7 @@ fn main() -> Result<()> {
     files.insert(
         "wire-protocol/src/generated/mod.rs".to_owned(),
         emit::banner("Tables made from the registry.")
-            + "pub mod commands;\npub mod extensions;\npub mod handles;\npub mod structs;\n",
+            + "pub mod commands;\npub mod extensions;\npub mod formats;\npub mod handles;\npub mod structs;\n",
     );
     files.extend(emit::entry::emit(&model)?);
     files.extend(emit::layout_test::emit(&model)?);

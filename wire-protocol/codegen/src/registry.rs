@@ -26,6 +26,30 @@ pub struct Registry {
     pub features: Vec<Feature>,
     /// Extensions supported for Vulkan, in registry order.
     pub extensions: Vec<ExtensionDecl>,
+    /// Formats by name.
+    pub formats: HashMap<String, FormatDecl>,
+}
+
+/// A format.
+#[derive(Debug)]
+pub struct FormatDecl {
+    /// Bytes of one texel block.
+    pub block_size: u32,
+    /// Width and height of a texel block in texels.
+    pub block_extent: [u32; 2],
+    /// Names and sizes in bits of its components; compressed ones have no size.
+    pub components: Vec<(String, Option<u32>)>,
+    /// Planes of a multi-planar format.
+    pub planes: Vec<PlaneDecl>,
+}
+
+/// A plane of a multi-planar format.
+#[derive(Debug)]
+pub struct PlaneDecl {
+    /// What the image's width and height are divided by.
+    pub divisors: [u32; 2],
+    /// Name of the format that a texel of the plane has.
+    pub compatible: String,
 }
 
 /// What a type is.
@@ -150,6 +174,11 @@ pub fn parse(text: &str) -> Result<Registry> {
             "enums" => parse_enums(&mut reg, section),
             "commands" => parse_commands(&mut reg, section)?,
             "feature" if is_vulkan(section, "api") => parse_feature(&mut reg, section)?,
+            "formats" => {
+                for node in elements(section) {
+                    reg.formats.insert(attr(node, "name"), parse_format(node)?);
+                }
+            }
             "extensions" => {
                 for e in elements(section).filter(|e| is_vulkan(*e, "supported")) {
                     parse_extension(&mut reg, e)?;
@@ -187,6 +216,31 @@ fn list(node: Node, attribute: &str) -> Vec<String> {
 
 fn full_text(node: Node) -> String {
     node.descendants().filter(Node::is_text).filter_map(|n| n.text()).collect()
+}
+
+fn parse_format(node: Node) -> Result<FormatDecl> {
+    let name = attr(node, "name");
+    let number = |node: Node, attribute: &str| {
+        attr(node, attribute).parse().with_context(|| format!("{name} without {attribute}"))
+    };
+    let mut block_extent = [1, 1];
+    for (to, from) in block_extent.iter_mut().zip(list(node, "blockExtent")) {
+        *to = from.parse().with_context(|| format!("{name}: blockExtent"))?;
+    }
+    let named = |kind| elements(node).filter(move |n| n.has_tag_name(kind));
+    Ok(FormatDecl {
+        block_size: number(node, "blockSize")?,
+        block_extent,
+        components: named("component").map(|c| (attr(c, "name"), attr(c, "bits").parse().ok())).collect(),
+        planes: named("plane")
+            .map(|plane| {
+                Ok(PlaneDecl {
+                    divisors: [number(plane, "widthDivisor")?, number(plane, "heightDivisor")?],
+                    compatible: attr(plane, "compatible"),
+                })
+            })
+            .collect::<Result<_>>()?,
+    })
 }
 
 fn parse_types(reg: &mut Registry, section: Node) -> Result<()> {

@@ -4,5 +4,6 @@
 
 pub mod commands;
 pub mod extensions;
+pub mod formats;
 pub mod handles;
 pub mod structs;

@@ -13,6 +13,7 @@ const WANTED: &[&CStr] = &[
     ext::depth_clip_enable::NAME,
     ext::extended_dynamic_state3::NAME,
     ext::graphics_pipeline_library::NAME,
+    ext::host_image_copy::NAME,
     ext::index_type_uint8::NAME,
     ext::line_rasterization::NAME,
     ext::multi_draw::NAME,
@@ -81,6 +82,7 @@ features! {
     depth_clip: PhysicalDeviceDepthClipEnableFeaturesEXT if ext::depth_clip_enable::NAME;
     dynamic_state3: PhysicalDeviceExtendedDynamicState3FeaturesEXT if ext::extended_dynamic_state3::NAME;
     pipeline_library: PhysicalDeviceGraphicsPipelineLibraryFeaturesEXT if ext::graphics_pipeline_library::NAME;
+    host_copy: PhysicalDeviceHostImageCopyFeaturesEXT if ext::host_image_copy::NAME;
     index_uint8: PhysicalDeviceIndexTypeUint8FeaturesEXT if ext::index_type_uint8::NAME;
     lines: PhysicalDeviceLineRasterizationFeaturesEXT if ext::line_rasterization::NAME;
     multi_draw: PhysicalDeviceMultiDrawFeaturesEXT if ext::multi_draw::NAME;

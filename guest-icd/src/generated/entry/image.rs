@@ -196,6 +196,16 @@ pub(crate) unsafe extern "system" fn vkGetImageViewAddressNVX(
     unsafe { forward::call(device, &commands::VK_GET_IMAGE_VIEW_ADDRESS_NVX, &args) as i32 }
 }
 
+pub(crate) unsafe extern "system" fn vkTransitionImageLayout(
+    device: *mut c_void,
+    transitionCount: u32,
+    pTransitions: *const c_void,
+) -> i32 {
+    let args = [device as u64, u64::from(transitionCount), pTransitions as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::send(device, &commands::VK_TRANSITION_IMAGE_LAYOUT, &args) }
+}
+
 pub(crate) unsafe extern "system" fn vkGetImageSubresourceLayout2(
     device: *mut c_void,
     image: u64,

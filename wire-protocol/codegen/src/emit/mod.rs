@@ -3,6 +3,7 @@
 pub mod commands;
 pub mod entry;
 pub mod extensions;
+pub mod formats;
 pub mod handles;
 pub mod layout_test;
 pub mod structs;

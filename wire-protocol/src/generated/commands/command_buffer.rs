@@ -391,7 +391,7 @@ pub static VK_CMD_WRITE_TIMESTAMP_2: Command = Command {
 pub static VK_CMD_OPTICAL_FLOW_EXECUTE_NV: Command = Command {
     name: "vkCmdOpticalFlowExecuteNV",
     aliases: &[],
-    opcode: 350,
+    opcode: 354,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Handle { off: 8, ty: HandleType::OpticalFlowSessionNV, lenient: false },
@@ -416,7 +416,7 @@ pub static VK_CMD_OPTICAL_FLOW_EXECUTE_NV: Command = Command {
 pub static VK_CMD_PUSH_CONSTANTS_2: Command = Command {
     name: "vkCmdPushConstants2",
     aliases: &["vkCmdPushConstants2KHR"],
-    opcode: 359,
+    opcode: 363,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Pointer(Pointer {

@@ -363,7 +363,7 @@ pub static VK_GET_DESCRIPTOR_SET_LAYOUT_SUPPORT: Command = Command {
 pub static VK_GET_DESCRIPTOR_SET_LAYOUT_SIZE_EXT: Command = Command {
     name: "vkGetDescriptorSetLayoutSizeEXT",
     aliases: &[],
-    opcode: 323,
+    opcode: 327,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Handle { off: 8, ty: HandleType::DescriptorSetLayout, lenient: false },
@@ -388,7 +388,7 @@ pub static VK_GET_DESCRIPTOR_SET_LAYOUT_SIZE_EXT: Command = Command {
 pub static VK_GET_DESCRIPTOR_SET_LAYOUT_BINDING_OFFSET_EXT: Command = Command {
     name: "vkGetDescriptorSetLayoutBindingOffsetEXT",
     aliases: &[],
-    opcode: 324,
+    opcode: 328,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Handle { off: 8, ty: HandleType::DescriptorSetLayout, lenient: false },
@@ -414,7 +414,7 @@ pub static VK_GET_DESCRIPTOR_SET_LAYOUT_BINDING_OFFSET_EXT: Command = Command {
 pub static VK_GET_DESCRIPTOR_EXT: Command = Command {
     name: "vkGetDescriptorEXT",
     aliases: &[],
-    opcode: 325,
+    opcode: 329,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Bytes { off: 16, len: 8 },
@@ -446,7 +446,7 @@ pub static VK_GET_DESCRIPTOR_EXT: Command = Command {
 pub static VK_CMD_BIND_DESCRIPTOR_BUFFERS_EXT: Command = Command {
     name: "vkCmdBindDescriptorBuffersEXT",
     aliases: &[],
-    opcode: 326,
+    opcode: 330,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Bytes { off: 8, len: 4 },
@@ -471,7 +471,7 @@ pub static VK_CMD_BIND_DESCRIPTOR_BUFFERS_EXT: Command = Command {
 pub static VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_EXT: Command = Command {
     name: "vkCmdSetDescriptorBufferOffsetsEXT",
     aliases: &[],
-    opcode: 327,
+    opcode: 331,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Bytes { off: 8, len: 4 },
@@ -506,7 +506,7 @@ pub static VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_EXT: Command = Command {
 pub static VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_EXT: Command = Command {
     name: "vkCmdBindDescriptorBufferEmbeddedSamplersEXT",
     aliases: &[],
-    opcode: 328,
+    opcode: 332,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Bytes { off: 8, len: 4 },
@@ -526,7 +526,7 @@ pub static VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_EXT: Command = Comman
 pub static VK_CMD_BIND_DESCRIPTOR_SETS_2: Command = Command {
     name: "vkCmdBindDescriptorSets2",
     aliases: &["vkCmdBindDescriptorSets2KHR"],
-    opcode: 358,
+    opcode: 362,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Pointer(Pointer {
@@ -550,7 +550,7 @@ pub static VK_CMD_BIND_DESCRIPTOR_SETS_2: Command = Command {
 pub static VK_CMD_PUSH_DESCRIPTOR_SET_2: Command = Command {
     name: "vkCmdPushDescriptorSet2",
     aliases: &["vkCmdPushDescriptorSet2KHR"],
-    opcode: 360,
+    opcode: 364,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Pointer(Pointer {
@@ -574,7 +574,7 @@ pub static VK_CMD_PUSH_DESCRIPTOR_SET_2: Command = Command {
 pub static VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_2_EXT: Command = Command {
     name: "vkCmdSetDescriptorBufferOffsets2EXT",
     aliases: &[],
-    opcode: 361,
+    opcode: 365,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Pointer(Pointer {
@@ -598,7 +598,7 @@ pub static VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_2_EXT: Command = Command {
 pub static VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_2_EXT: Command = Command {
     name: "vkCmdBindDescriptorBufferEmbeddedSamplers2EXT",
     aliases: &[],
-    opcode: 362,
+    opcode: 366,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Pointer(Pointer {

@@ -279,7 +279,7 @@ pub static VK_DEFERRED_OPERATION_JOIN_KHR: Command = Command {
 pub static VK_CREATE_OPTICAL_FLOW_SESSION_NV: Command = Command {
     name: "vkCreateOpticalFlowSessionNV",
     aliases: &[],
-    opcode: 347,
+    opcode: 351,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Pointer(Pointer {
@@ -310,7 +310,7 @@ pub static VK_CREATE_OPTICAL_FLOW_SESSION_NV: Command = Command {
 pub static VK_DESTROY_OPTICAL_FLOW_SESSION_NV: Command = Command {
     name: "vkDestroyOpticalFlowSessionNV",
     aliases: &[],
-    opcode: 348,
+    opcode: 352,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Handle { off: 8, ty: HandleType::OpticalFlowSessionNV, lenient: false },

@@ -1711,7 +1711,7 @@ pub static VK_CMD_SET_EVENT_2: Command = Command {
 pub static VK_CMD_SET_DEPTH_BIAS_2_EXT: Command = Command {
     name: "vkCmdSetDepthBias2EXT",
     aliases: &[],
-    opcode: 351,
+    opcode: 355,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Pointer(Pointer {
@@ -1735,7 +1735,7 @@ pub static VK_CMD_SET_DEPTH_BIAS_2_EXT: Command = Command {
 pub static VK_CMD_SET_DEPTH_CLAMP_RANGE_EXT: Command = Command {
     name: "vkCmdSetDepthClampRangeEXT",
     aliases: &[],
-    opcode: 365,
+    opcode: 369,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Bytes { off: 8, len: 4 },

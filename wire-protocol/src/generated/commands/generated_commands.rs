@@ -866,7 +866,7 @@ pub static VK_GET_PIPELINE_INDIRECT_DEVICE_ADDRESS_NV: Command = Command {
 pub static VK_CMD_DECOMPRESS_MEMORY_INDIRECT_COUNT_NV: Command = Command {
     name: "vkCmdDecompressMemoryIndirectCountNV",
     aliases: &[],
-    opcode: 320,
+    opcode: 324,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Bytes { off: 8, len: 20 },

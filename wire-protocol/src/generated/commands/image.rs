@@ -568,11 +568,36 @@ pub static VK_GET_IMAGE_VIEW_ADDRESS_NVX: Command = Command {
     invoke: invoke::r_qqq,
 };
 
+/// `vkTransitionImageLayout`
+pub static VK_TRANSITION_IMAGE_LAYOUT: Command = Command {
+    name: "vkTransitionImageLayout",
+    aliases: &["vkTransitionImageLayoutEXT"],
+    opcode: 322,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
+        Op::Bytes { off: 8, len: 4 },
+        Op::Pointer(Pointer {
+            off: 16,
+            elem: Elem::Struct(&structs::VK_HOST_IMAGE_LAYOUT_TRANSITION_INFO),
+            count: Count::Field { off: 8, size: 4 },
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 3,
+    ret: Ret::Result,
+    lost: -4,
+    class: Class::Send,
+    memo: false,
+    provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
+    invoke: invoke::r_qwq,
+};
+
 /// `vkGetImageSubresourceLayout2`
 pub static VK_GET_IMAGE_SUBRESOURCE_LAYOUT_2: Command = Command {
     name: "vkGetImageSubresourceLayout2",
     aliases: &["vkGetImageSubresourceLayout2EXT", "vkGetImageSubresourceLayout2KHR"],
-    opcode: 343,
+    opcode: 347,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Handle { off: 8, ty: HandleType::Image, lenient: false },
@@ -598,6 +623,7 @@ pub static VK_GET_IMAGE_SUBRESOURCE_LAYOUT_2: Command = Command {
     memo: false,
     provided_by: &[
         Provider::Core(0x404000),
+        Provider::Extension("VK_EXT_host_image_copy"),
         Provider::Extension("VK_EXT_image_compression_control"),
         Provider::Extension("VK_KHR_maintenance5"),
     ],
@@ -608,7 +634,7 @@ pub static VK_GET_IMAGE_SUBRESOURCE_LAYOUT_2: Command = Command {
 pub static VK_BIND_OPTICAL_FLOW_SESSION_IMAGE_NV: Command = Command {
     name: "vkBindOpticalFlowSessionImageNV",
     aliases: &[],
-    opcode: 349,
+    opcode: 353,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Handle { off: 8, ty: HandleType::OpticalFlowSessionNV, lenient: false },
@@ -629,7 +655,7 @@ pub static VK_BIND_OPTICAL_FLOW_SESSION_IMAGE_NV: Command = Command {
 pub static VK_GET_DEVICE_IMAGE_SUBRESOURCE_LAYOUT: Command = Command {
     name: "vkGetDeviceImageSubresourceLayout",
     aliases: &["vkGetDeviceImageSubresourceLayoutKHR"],
-    opcode: 352,
+    opcode: 356,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Pointer(Pointer {

@@ -137,7 +137,7 @@ pub static VK_GET_DEVICE_MEMORY_OPAQUE_CAPTURE_ADDRESS: Command = Command {
 pub static VK_CMD_DECOMPRESS_MEMORY_NV: Command = Command {
     name: "vkCmdDecompressMemoryNV",
     aliases: &[],
-    opcode: 319,
+    opcode: 323,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Bytes { off: 8, len: 4 },
@@ -162,7 +162,7 @@ pub static VK_CMD_DECOMPRESS_MEMORY_NV: Command = Command {
 pub static VK_SET_DEVICE_MEMORY_PRIORITY_EXT: Command = Command {
     name: "vkSetDeviceMemoryPriorityEXT",
     aliases: &[],
-    opcode: 329,
+    opcode: 333,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Handle { off: 8, ty: HandleType::DeviceMemory, lenient: false },

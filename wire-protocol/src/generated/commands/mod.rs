@@ -42,7 +42,7 @@ pub use sync::*;
 pub use transfer::*;
 
 /// Every command; the one with opcode *n* is at index *n* - 1.
-pub static ALL: [&Command; 366] = [
+pub static ALL: [&Command; 370] = [
     &VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES,
     &VK_CREATE_DEVICE,
     &VK_DESTROY_DEVICE,
@@ -361,6 +361,10 @@ pub static ALL: [&Command; 366] = [
     &VK_CMD_WRITE_TIMESTAMP_2,
     &VK_CMD_WRITE_BUFFER_MARKER_2_AMD,
     &VK_GET_QUEUE_CHECKPOINT_DATA_2_NV,
+    &VK_COPY_MEMORY_TO_IMAGE,
+    &VK_COPY_IMAGE_TO_MEMORY,
+    &VK_COPY_IMAGE_TO_IMAGE,
+    &VK_TRANSITION_IMAGE_LAYOUT,
     &VK_CMD_DECOMPRESS_MEMORY_NV,
     &VK_CMD_DECOMPRESS_MEMORY_INDIRECT_COUNT_NV,
     &VK_GET_PARTITIONED_ACCELERATION_STRUCTURES_BUILD_SIZES_NV,

@@ -368,7 +368,7 @@ pub static VK_GET_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATES_KHR: Command = Command 
 pub static VK_GET_PHYSICAL_DEVICE_OPTICAL_FLOW_IMAGE_FORMATS_NV: Command = Command {
     name: "vkGetPhysicalDeviceOpticalFlowImageFormatsNV",
     aliases: &[],
-    opcode: 346,
+    opcode: 350,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
         Op::Pointer(Pointer {
@@ -406,7 +406,7 @@ pub static VK_GET_PHYSICAL_DEVICE_OPTICAL_FLOW_IMAGE_FORMATS_NV: Command = Comma
 pub static VK_GET_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_PROPERTIES_KHR: Command = Command {
     name: "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR",
     aliases: &[],
-    opcode: 357,
+    opcode: 361,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
         Op::Pointer(Pointer {
@@ -437,7 +437,7 @@ pub static VK_GET_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_PROPERTIES_KHR: Command = C
 pub static VK_GET_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FLEXIBLE_DIMENSIONS_PROPERTIES_NV: Command = Command {
     name: "vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV",
     aliases: &[],
-    opcode: 366,
+    opcode: 370,
     params: &[
         Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
         Op::Pointer(Pointer {

@@ -507,7 +507,7 @@ pub static VK_CMD_PIPELINE_BARRIER_2: Command = Command {
 pub static VK_GET_SHADER_MODULE_IDENTIFIER_EXT: Command = Command {
     name: "vkGetShaderModuleIdentifierEXT",
     aliases: &[],
-    opcode: 341,
+    opcode: 345,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Handle { off: 8, ty: HandleType::ShaderModule, lenient: false },
@@ -532,7 +532,7 @@ pub static VK_GET_SHADER_MODULE_IDENTIFIER_EXT: Command = Command {
 pub static VK_GET_SHADER_MODULE_CREATE_INFO_IDENTIFIER_EXT: Command = Command {
     name: "vkGetShaderModuleCreateInfoIdentifierEXT",
     aliases: &[],
-    opcode: 342,
+    opcode: 346,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Pointer(Pointer {
@@ -563,7 +563,7 @@ pub static VK_GET_SHADER_MODULE_CREATE_INFO_IDENTIFIER_EXT: Command = Command {
 pub static VK_CREATE_SHADERS_EXT: Command = Command {
     name: "vkCreateShadersEXT",
     aliases: &[],
-    opcode: 353,
+    opcode: 357,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Bytes { off: 8, len: 4 },
@@ -595,7 +595,7 @@ pub static VK_CREATE_SHADERS_EXT: Command = Command {
 pub static VK_DESTROY_SHADER_EXT: Command = Command {
     name: "vkDestroyShaderEXT",
     aliases: &[],
-    opcode: 354,
+    opcode: 358,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Handle { off: 8, ty: HandleType::ShaderEXT, lenient: false },
@@ -613,7 +613,7 @@ pub static VK_DESTROY_SHADER_EXT: Command = Command {
 pub static VK_GET_SHADER_BINARY_DATA_EXT: Command = Command {
     name: "vkGetShaderBinaryDataEXT",
     aliases: &[],
-    opcode: 355,
+    opcode: 359,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Handle { off: 8, ty: HandleType::ShaderEXT, lenient: false },
@@ -645,7 +645,7 @@ pub static VK_GET_SHADER_BINARY_DATA_EXT: Command = Command {
 pub static VK_CMD_BIND_SHADERS_EXT: Command = Command {
     name: "vkCmdBindShadersEXT",
     aliases: &[],
-    opcode: 356,
+    opcode: 360,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Bytes { off: 8, len: 4 },

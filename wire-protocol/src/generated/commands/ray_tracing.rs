@@ -769,7 +769,7 @@ pub static VK_GET_ACCELERATION_STRUCTURE_BUILD_SIZES_KHR: Command = Command {
 pub static VK_GET_PARTITIONED_ACCELERATION_STRUCTURES_BUILD_SIZES_NV: Command = Command {
     name: "vkGetPartitionedAccelerationStructuresBuildSizesNV",
     aliases: &[],
-    opcode: 321,
+    opcode: 325,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Pointer(Pointer {
@@ -800,7 +800,7 @@ pub static VK_GET_PARTITIONED_ACCELERATION_STRUCTURES_BUILD_SIZES_NV: Command = 
 pub static VK_CMD_BUILD_PARTITIONED_ACCELERATION_STRUCTURES_NV: Command = Command {
     name: "vkCmdBuildPartitionedAccelerationStructuresNV",
     aliases: &[],
-    opcode: 322,
+    opcode: 326,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Pointer(Pointer {
@@ -824,7 +824,7 @@ pub static VK_CMD_BUILD_PARTITIONED_ACCELERATION_STRUCTURES_NV: Command = Comman
 pub static VK_CREATE_MICROMAP_EXT: Command = Command {
     name: "vkCreateMicromapEXT",
     aliases: &[],
-    opcode: 332,
+    opcode: 336,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Pointer(Pointer {
@@ -855,7 +855,7 @@ pub static VK_CREATE_MICROMAP_EXT: Command = Command {
 pub static VK_CMD_BUILD_MICROMAPS_EXT: Command = Command {
     name: "vkCmdBuildMicromapsEXT",
     aliases: &[],
-    opcode: 333,
+    opcode: 337,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Bytes { off: 8, len: 4 },
@@ -880,7 +880,7 @@ pub static VK_CMD_BUILD_MICROMAPS_EXT: Command = Command {
 pub static VK_DESTROY_MICROMAP_EXT: Command = Command {
     name: "vkDestroyMicromapEXT",
     aliases: &[],
-    opcode: 334,
+    opcode: 338,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Handle { off: 8, ty: HandleType::MicromapEXT, lenient: false },
@@ -898,7 +898,7 @@ pub static VK_DESTROY_MICROMAP_EXT: Command = Command {
 pub static VK_CMD_COPY_MICROMAP_EXT: Command = Command {
     name: "vkCmdCopyMicromapEXT",
     aliases: &[],
-    opcode: 335,
+    opcode: 339,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Pointer(Pointer {
@@ -922,7 +922,7 @@ pub static VK_CMD_COPY_MICROMAP_EXT: Command = Command {
 pub static VK_CMD_COPY_MICROMAP_TO_MEMORY_EXT: Command = Command {
     name: "vkCmdCopyMicromapToMemoryEXT",
     aliases: &[],
-    opcode: 336,
+    opcode: 340,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Pointer(Pointer {
@@ -946,7 +946,7 @@ pub static VK_CMD_COPY_MICROMAP_TO_MEMORY_EXT: Command = Command {
 pub static VK_CMD_COPY_MEMORY_TO_MICROMAP_EXT: Command = Command {
     name: "vkCmdCopyMemoryToMicromapEXT",
     aliases: &[],
-    opcode: 337,
+    opcode: 341,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Pointer(Pointer {
@@ -970,7 +970,7 @@ pub static VK_CMD_COPY_MEMORY_TO_MICROMAP_EXT: Command = Command {
 pub static VK_CMD_WRITE_MICROMAPS_PROPERTIES_EXT: Command = Command {
     name: "vkCmdWriteMicromapsPropertiesEXT",
     aliases: &[],
-    opcode: 338,
+    opcode: 342,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Bytes { off: 8, len: 4 },
@@ -998,7 +998,7 @@ pub static VK_CMD_WRITE_MICROMAPS_PROPERTIES_EXT: Command = Command {
 pub static VK_GET_DEVICE_MICROMAP_COMPATIBILITY_EXT: Command = Command {
     name: "vkGetDeviceMicromapCompatibilityEXT",
     aliases: &[],
-    opcode: 339,
+    opcode: 343,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Pointer(Pointer {
@@ -1029,7 +1029,7 @@ pub static VK_GET_DEVICE_MICROMAP_COMPATIBILITY_EXT: Command = Command {
 pub static VK_GET_MICROMAP_BUILD_SIZES_EXT: Command = Command {
     name: "vkGetMicromapBuildSizesEXT",
     aliases: &[],
-    opcode: 340,
+    opcode: 344,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Bytes { off: 8, len: 4 },

@@ -446,7 +446,7 @@ pub static VK_CMD_END_RENDER_PASS_2: Command = Command {
 pub static VK_CMD_BEGIN_RENDERING: Command = Command {
     name: "vkCmdBeginRendering",
     aliases: &["vkCmdBeginRenderingKHR"],
-    opcode: 330,
+    opcode: 334,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Pointer(Pointer {
@@ -470,7 +470,7 @@ pub static VK_CMD_BEGIN_RENDERING: Command = Command {
 pub static VK_CMD_END_RENDERING: Command = Command {
     name: "vkCmdEndRendering",
     aliases: &["vkCmdEndRenderingKHR"],
-    opcode: 331,
+    opcode: 335,
     params: &[Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false }],
     param_count: 1,
     ret: Ret::Void,
@@ -485,7 +485,7 @@ pub static VK_CMD_END_RENDERING: Command = Command {
 pub static VK_GET_FRAMEBUFFER_TILE_PROPERTIES_QCOM: Command = Command {
     name: "vkGetFramebufferTilePropertiesQCOM",
     aliases: &[],
-    opcode: 344,
+    opcode: 348,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Handle { off: 8, ty: HandleType::Framebuffer, lenient: false },
@@ -517,7 +517,7 @@ pub static VK_GET_FRAMEBUFFER_TILE_PROPERTIES_QCOM: Command = Command {
 pub static VK_GET_DYNAMIC_RENDERING_TILE_PROPERTIES_QCOM: Command = Command {
     name: "vkGetDynamicRenderingTilePropertiesQCOM",
     aliases: &[],
-    opcode: 345,
+    opcode: 349,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
         Op::Pointer(Pointer {
@@ -548,7 +548,7 @@ pub static VK_GET_DYNAMIC_RENDERING_TILE_PROPERTIES_QCOM: Command = Command {
 pub static VK_CMD_SET_RENDERING_ATTACHMENT_LOCATIONS: Command = Command {
     name: "vkCmdSetRenderingAttachmentLocations",
     aliases: &["vkCmdSetRenderingAttachmentLocationsKHR"],
-    opcode: 363,
+    opcode: 367,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Pointer(Pointer {
@@ -572,7 +572,7 @@ pub static VK_CMD_SET_RENDERING_ATTACHMENT_LOCATIONS: Command = Command {
 pub static VK_CMD_SET_RENDERING_INPUT_ATTACHMENT_INDICES: Command = Command {
     name: "vkCmdSetRenderingInputAttachmentIndices",
     aliases: &["vkCmdSetRenderingInputAttachmentIndicesKHR"],
-    opcode: 364,
+    opcode: 368,
     params: &[
         Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
         Op::Pointer(Pointer {

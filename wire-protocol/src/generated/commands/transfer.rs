@@ -390,3 +390,75 @@ pub static VK_CMD_RESOLVE_IMAGE_2: Command = Command {
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_copy_commands2")],
     invoke: invoke::v_qq,
 };
+
+/// `vkCopyMemoryToImage`
+pub static VK_COPY_MEMORY_TO_IMAGE: Command = Command {
+    name: "vkCopyMemoryToImage",
+    aliases: &["vkCopyMemoryToImageEXT"],
+    opcode: 319,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_COPY_MEMORY_TO_IMAGE_INFO),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 2,
+    ret: Ret::Result,
+    lost: -4,
+    class: Class::Call,
+    memo: false,
+    provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
+    invoke: invoke::r_qq,
+};
+
+/// `vkCopyImageToMemory`
+pub static VK_COPY_IMAGE_TO_MEMORY: Command = Command {
+    name: "vkCopyImageToMemory",
+    aliases: &["vkCopyImageToMemoryEXT"],
+    opcode: 320,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_COPY_IMAGE_TO_MEMORY_INFO),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 2,
+    ret: Ret::Result,
+    lost: -4,
+    class: Class::Call,
+    memo: false,
+    provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
+    invoke: invoke::r_qq,
+};
+
+/// `vkCopyImageToImage`
+pub static VK_COPY_IMAGE_TO_IMAGE: Command = Command {
+    name: "vkCopyImageToImage",
+    aliases: &["vkCopyImageToImageEXT"],
+    opcode: 321,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_COPY_IMAGE_TO_IMAGE_INFO),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 2,
+    ret: Ret::Result,
+    lost: -4,
+    class: Class::Call,
+    memo: false,
+    provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
+    invoke: invoke::r_qq,
+};

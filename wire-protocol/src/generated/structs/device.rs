@@ -1115,7 +1115,7 @@ pub static VK_SUBRESOURCE_HOST_MEMCPY_SIZE: Struct = Struct {
     extended_by: &[],
     min_wire: 12,
     hook: Hook::None,
-    provided_by: &[Provider::Core(0x404000)],
+    provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
 
 /// `VkSubresourceLayout`
@@ -1143,6 +1143,7 @@ pub static VK_SUBRESOURCE_LAYOUT_2: Struct = Struct {
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x404000),
+        Provider::Extension("VK_EXT_host_image_copy"),
         Provider::Extension("VK_EXT_image_compression_control"),
         Provider::Extension("VK_KHR_maintenance5"),
     ],

@@ -155,6 +155,19 @@ pub static VK_FILTER_CUBIC_IMAGE_VIEW_IMAGE_FORMAT_PROPERTIES_EXT: Struct = Stru
     provided_by: &[Provider::Extension("VK_EXT_filter_cubic")],
 };
 
+/// `VkHostImageLayoutTransitionInfo`
+pub static VK_HOST_IMAGE_LAYOUT_TRANSITION_INFO: Struct = Struct {
+    name: "VkHostImageLayoutTransitionInfo",
+    size: 56,
+    align: 8,
+    s_type: Some(1000270006),
+    ops: &[Op::Handle { off: 16, ty: HandleType::Image, lenient: false }, Op::Bytes { off: 24, len: 28 }],
+    extended_by: &[],
+    min_wire: 40,
+    hook: Hook::None,
+    provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
+};
+
 /// `VkImageAlignmentControlCreateInfoMESA`
 pub static VK_IMAGE_ALIGNMENT_CONTROL_CREATE_INFO_MESA: Struct = Struct {
     name: "VkImageAlignmentControlCreateInfoMESA",
@@ -365,6 +378,7 @@ pub static VK_IMAGE_SUBRESOURCE_2: Struct = Struct {
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x404000),
+        Provider::Extension("VK_EXT_host_image_copy"),
         Provider::Extension("VK_EXT_image_compression_control"),
         Provider::Extension("VK_KHR_maintenance5"),
     ],

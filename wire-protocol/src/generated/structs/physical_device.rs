@@ -1292,7 +1292,7 @@ pub static VK_PHYSICAL_DEVICE_HOST_IMAGE_COPY_FEATURES: Struct = Struct {
     extended_by: &[],
     min_wire: 8,
     hook: Hook::None,
-    provided_by: &[Provider::Core(0x404000)],
+    provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
 
 /// `VkPhysicalDeviceHostImageCopyProperties`
@@ -1323,7 +1323,7 @@ pub static VK_PHYSICAL_DEVICE_HOST_IMAGE_COPY_PROPERTIES: Struct = Struct {
     extended_by: &[],
     min_wire: 34,
     hook: Hook::None,
-    provided_by: &[Provider::Core(0x404000)],
+    provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
 
 /// `VkPhysicalDeviceHostQueryResetFeatures`

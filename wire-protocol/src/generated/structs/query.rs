@@ -15,7 +15,7 @@ pub static VK_HOST_IMAGE_COPY_DEVICE_PERFORMANCE_QUERY: Struct = Struct {
     extended_by: &[],
     min_wire: 12,
     hook: Hook::None,
-    provided_by: &[Provider::Core(0x404000)],
+    provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
 
 /// `VkPerformanceQuerySubmitInfoKHR`

@@ -234,6 +234,80 @@ pub static VK_COPY_IMAGE_TO_BUFFER_INFO_2: Struct = Struct {
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_copy_commands2")],
 };
 
+/// `VkCopyImageToImageInfo`
+pub static VK_COPY_IMAGE_TO_IMAGE_INFO: Struct = Struct {
+    name: "VkCopyImageToImageInfo",
+    size: 64,
+    align: 8,
+    s_type: Some(1000270007),
+    ops: &[
+        Op::Bytes { off: 16, len: 4 },
+        Op::Handle { off: 24, ty: HandleType::Image, lenient: false },
+        Op::Bytes { off: 32, len: 4 },
+        Op::Handle { off: 40, ty: HandleType::Image, lenient: false },
+        Op::Bytes { off: 48, len: 8 },
+        Op::Pointer(Pointer {
+            off: 56,
+            elem: Elem::Struct(&super::VK_IMAGE_COPY_2),
+            count: Count::Field { off: 52, size: 4 },
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    extended_by: &[],
+    min_wire: 37,
+    hook: Hook::None,
+    provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
+};
+
+/// `VkCopyImageToMemoryInfo`
+pub static VK_COPY_IMAGE_TO_MEMORY_INFO: Struct = Struct {
+    name: "VkCopyImageToMemoryInfo",
+    size: 48,
+    align: 8,
+    s_type: Some(1000270004),
+    ops: &[
+        Op::Bytes { off: 16, len: 4 },
+        Op::Handle { off: 24, ty: HandleType::Image, lenient: false },
+        Op::Bytes { off: 32, len: 8 },
+        Op::Pointer(Pointer {
+            off: 40,
+            elem: Elem::Struct(&super::VK_IMAGE_TO_MEMORY_COPY),
+            count: Count::Field { off: 36, size: 4 },
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    extended_by: &[],
+    min_wire: 25,
+    hook: Hook::None,
+    provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
+};
+
+/// `VkCopyMemoryToImageInfo`
+pub static VK_COPY_MEMORY_TO_IMAGE_INFO: Struct = Struct {
+    name: "VkCopyMemoryToImageInfo",
+    size: 48,
+    align: 8,
+    s_type: Some(1000270005),
+    ops: &[
+        Op::Bytes { off: 16, len: 4 },
+        Op::Handle { off: 24, ty: HandleType::Image, lenient: false },
+        Op::Bytes { off: 32, len: 8 },
+        Op::Pointer(Pointer {
+            off: 40,
+            elem: Elem::Struct(&super::VK_MEMORY_TO_IMAGE_COPY),
+            count: Count::Field { off: 36, size: 4 },
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    extended_by: &[],
+    min_wire: 25,
+    hook: Hook::None,
+    provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
+};
+
 /// `VkImageBlit`
 pub static VK_IMAGE_BLIT: Struct = Struct {
     name: "VkImageBlit",
@@ -310,6 +384,32 @@ pub static VK_IMAGE_RESOLVE_2: Struct = Struct {
     min_wire: 72,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_copy_commands2")],
+};
+
+/// `VkImageToMemoryCopy`
+pub static VK_IMAGE_TO_MEMORY_COPY: Struct = Struct {
+    name: "VkImageToMemoryCopy",
+    size: 72,
+    align: 8,
+    s_type: Some(1000270003),
+    ops: &[Op::Bytes { off: 16, len: 56 }],
+    extended_by: &[],
+    min_wire: 60,
+    hook: Hook::None,
+    provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
+};
+
+/// `VkMemoryToImageCopy`
+pub static VK_MEMORY_TO_IMAGE_COPY: Struct = Struct {
+    name: "VkMemoryToImageCopy",
+    size: 72,
+    align: 8,
+    s_type: Some(1000270002),
+    ops: &[Op::Bytes { off: 16, len: 56 }],
+    extended_by: &[],
+    min_wire: 60,
+    hook: Hook::None,
+    provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
 
 /// `VkResolveImageInfo2`

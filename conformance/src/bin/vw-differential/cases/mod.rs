@@ -6,6 +6,7 @@ mod descriptors;
 mod device;
 mod drawing;
 mod formats;
+mod host_copies;
 mod images;
 mod indirect;
 mod memory;
@@ -44,6 +45,7 @@ cases! {
     samplers: filters borders comparison anisotropy;
     descriptors: every_type templates copies pools push_descriptors inline_blocks update_after_bind
         variable_count immutable_samplers null_descriptors support;
+    host_copies: pitches large opaque;
     compute: fill specialisation subgroups chain base_group;
     pipelines: cache feedback_and_flags derivatives libraries many_at_once;
     drawing: triangles indices instances topologies tessellation geometry textures push_constants clip;
