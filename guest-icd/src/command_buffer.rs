@@ -48,6 +48,13 @@ impl CommandBuffer {
         unsafe { self.stream.append(session, self.head.id(), cmd, args) };
     }
 
+    /// Room for a record of `length` bytes that the caller writes at once, and this command buffer's id; see
+    /// [`Stream::straight`].
+    #[inline(always)]
+    pub(crate) fn straight(&mut self, length: usize) -> Option<(*mut u8, u64)> {
+        Some((self.stream.straight(length)?, self.head.id()))
+    }
+
     /// Drops what was recorded and not handed over.
     pub(crate) fn reset(&mut self) {
         self.stream.reset();
@@ -149,7 +156,11 @@ pub(crate) unsafe extern "system" fn vkAllocateCommandBuffers(
     .as_raw()
 }
 
-fn place(session: &Arc<Session>, pool: &Arc<CommandPool>, primary: bool) -> Option<NonNull<CommandBuffer>> {
+pub(crate) fn place(
+    session: &Arc<Session>,
+    pool: &Arc<CommandPool>,
+    primary: bool,
+) -> Option<NonNull<CommandBuffer>> {
     let id = session.allocate_id(HandleType::CommandBuffer)?;
     let buffer = CommandBuffer {
         head: Head::new(id, Arc::clone(session)),

@@ -60,6 +60,10 @@ mod requirements;
 mod semaphore;
 mod sender;
 mod session;
+mod straight;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod straight_tests;
 mod stream;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]

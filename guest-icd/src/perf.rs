@@ -17,11 +17,18 @@ pub(crate) struct Perf {
     pub(crate) spin: bool,
     /// Descriptor sets that certainly fit are not waited for (`no_async_sets`).
     pub(crate) async_sets: bool,
+    /// The simplest commands are recorded without the tables (`no_straight`).
+    pub(crate) straight: bool,
 }
 
 impl Perf {
     /// Everything on.
-    const ALL: Self = Self { memo: true, arena: true, batch: true, spin: true, async_sets: true };
+    const ALL: Self =
+        Self { memo: true, arena: true, batch: true, spin: true, async_sets: true, straight: true };
+
+    /// Everything off.
+    const NONE: Self =
+        Self { memo: false, arena: false, batch: false, spin: false, async_sets: false, straight: false };
 
     /// From the environment.
     pub(crate) fn from_environment() -> Self {
@@ -37,9 +44,8 @@ impl Perf {
                 "no_batch" => perf.batch = false,
                 "no_spin" => perf.spin = false,
                 "no_async_sets" => perf.async_sets = false,
-                "none" => {
-                    perf = Self { memo: false, arena: false, batch: false, spin: false, async_sets: false };
-                }
+                "no_straight" => perf.straight = false,
+                "none" => perf = Self::NONE,
                 _ => log::warning!("VW_PERF: nothing is called `{word}`"),
             }
         }

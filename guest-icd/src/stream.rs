@@ -3,6 +3,8 @@
 //! Records go to a chunk of the command arena, or to a vector of the same size when no chunk is free. A full chunk
 //! is handed over while recording goes on.
 
+use std::ptr::NonNull;
+
 use vw_wire_protocol::codec::{EncodeError, Writer, encode_request};
 use vw_wire_protocol::record::{ALIGNMENT, HEADER_SIZE, Header, MAX_RECORD, op, record_length};
 use vw_wire_protocol::schema::Command;
@@ -10,6 +12,7 @@ use vw_wire_protocol::schema::Command;
 use crate::chunks::CHUNK_SIZE;
 use crate::failure::Failure;
 use crate::frame;
+use crate::log::{self, Level};
 use crate::sender::Sender;
 use crate::session::Session;
 
@@ -20,6 +23,10 @@ const WORTH_KEEPING: usize = 4 << 10;
 #[derive(Debug)]
 pub(crate) struct Space {
     memory: Memory,
+    /// First byte of the memory.
+    base: NonNull<u8>,
+    /// Where straight-line recording must stop: the chunk's end, or 0 where it is switched off.
+    straight_end: usize,
     /// First byte that has not been handed over; a multiple of 8.
     start: usize,
     /// First byte that has not been written; a multiple of 8.
@@ -36,22 +43,32 @@ enum Memory {
     Heap(Vec<u64>),
 }
 
+// SAFETY: the memory that `base` points to is this space's alone: its own vector, or a chunk of the arena, which is
+// mapped as long as the session.
+unsafe impl Send for Space {}
+
 impl Space {
     fn new(session: &Session) -> Self {
-        let memory =
-            session.take_chunk().map_or_else(|| Memory::Heap(vec![0; CHUNK_SIZE / 8]), Memory::Arena);
-        Self { memory, start: 0, end: 0, position: 0 }
+        let (memory, base) = match session.take_chunk() {
+            Some(offset) => {
+                // SAFETY: chunks lie in the arena.
+                let base = unsafe { session.region().arena().0.add(offset as usize) };
+                (Memory::Arena(offset), base)
+            }
+            None => {
+                let mut words = vec![0u64; CHUNK_SIZE / 8];
+                let base = NonNull::from(words.as_mut_slice()).cast();
+                (Memory::Heap(words), base)
+            }
+        };
+        let straight_end = if session.perf.straight && !log::enabled(Level::Trace) { CHUNK_SIZE } else { 0 };
+        Self { memory, base, straight_end, start: 0, end: 0, position: 0 }
     }
 
     /// The bytes from `end` on.
-    fn room(&mut self, session: &Session) -> (*mut u8, usize) {
-        let base = match &mut self.memory {
-            // SAFETY: chunks lie in the arena, which is mapped as long as the session.
-            Memory::Arena(offset) => unsafe { session.region().arena().0.as_ptr().add(*offset as usize) },
-            Memory::Heap(words) => words.as_mut_ptr().cast(),
-        };
+    fn room(&mut self) -> (*mut u8, usize) {
         // SAFETY: `end` is at most the chunk's size.
-        (unsafe { base.add(self.end) }, CHUNK_SIZE - self.end)
+        (unsafe { self.base.as_ptr().add(self.end) }, CHUNK_SIZE - self.end)
     }
 
     /// Gives the records written since the last time to the host, and returns how many bytes they are.
@@ -108,6 +125,21 @@ impl Stream {
         self.space.is_none()
     }
 
+    /// Room for a record of `length` bytes, a multiple of 8, that the caller writes at once; aligned to 8. None: append
+    /// it.
+    #[inline(always)]
+    pub(crate) fn straight(&mut self, length: usize) -> Option<*mut u8> {
+        let space = self.space.as_mut()?;
+        let end = space.end.checked_add(length)?;
+        if end > space.straight_end {
+            return None;
+        }
+        // SAFETY: the old end lies in the chunk.
+        let start = unsafe { space.base.as_ptr().add(space.end) };
+        space.end = end;
+        Some(start)
+    }
+
     /// Continues in the rest of another recording's chunk.
     pub(crate) fn set_space(&mut self, space: Space) {
         self.space = Some(space);
@@ -120,7 +152,7 @@ impl Stream {
     pub(crate) unsafe fn append(&mut self, session: &Session, buffer: u64, cmd: &Command, args: &[u64]) {
         let space = self.space.get_or_insert_with(|| Space::new(session));
         // SAFETY: the caller's promise.
-        match unsafe { write(space, session, cmd, args) } {
+        match unsafe { write(space, cmd, args) } {
             Ok(()) => {}
             Err(EncodeError::Overflow { needed }) => {
                 // SAFETY: the caller's promise.
@@ -161,7 +193,7 @@ impl Stream {
                 return send_large(session, buffer, cmd, args);
             }
             let space = self.space.insert(Space::new(session));
-            match write(space, session, cmd, args) {
+            match write(space, cmd, args) {
                 Ok(()) => Ok(()),
                 // What is needed was not known before. The fresh space is empty, so that the order is kept.
                 Err(EncodeError::Overflow { .. }) => send_large(session, buffer, cmd, args),
@@ -199,13 +231,8 @@ impl Stream {
 ///
 /// # Safety
 /// `args` must be valid arguments of `cmd`.
-unsafe fn write(
-    space: &mut Space,
-    session: &Session,
-    cmd: &Command,
-    args: &[u64],
-) -> Result<(), EncodeError> {
-    let (ptr, room) = space.room(session);
+unsafe fn write(space: &mut Space, cmd: &Command, args: &[u64]) -> Result<(), EncodeError> {
+    let (ptr, room) = space.room();
     // SAFETY: the room belongs to this stream alone: the host is not told of it before the hand-over. The arguments
     // are the caller's promise.
     space.end += unsafe { frame::write(ptr, room, cmd.opcode, 0, |w| encode_request(cmd, args, w))? };

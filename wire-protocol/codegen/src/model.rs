@@ -238,7 +238,7 @@ impl<'a> Model<'a> {
     /// Structures reachable from covered commands, and those that extend them.
     fn collect_structs(&mut self) -> Result<()> {
         let mut todo: Vec<String> = Vec::new();
-        for c in self.commands().filter(|c| !self.is_local(&c.name)) {
+        for c in self.wire_commands() {
             todo.extend(c.params.iter().filter(|p| !self.dropped(&c.name, p)).map(|p| p.ty.clone()));
         }
         // Answered from the bulk facts, which are made of these.
@@ -292,6 +292,11 @@ impl<'a> Model<'a> {
                 todo.extend(r.members.iter().map(|m| m.ty.clone()));
             }
         }
+    }
+
+    /// Commands that travel, in the registry's order.
+    pub fn wire_commands(&self) -> impl Iterator<Item = &CommandDecl> {
+        self.commands().filter(|c| !self.is_local(&c.name))
     }
 
     /// The guest answers it alone.

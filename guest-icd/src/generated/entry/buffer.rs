@@ -10,6 +10,7 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkBindBufferMemory(
     device: *mut c_void,
@@ -51,9 +52,20 @@ pub(crate) unsafe extern "system" fn vkCmdBindIndexBuffer(
     offset: u64,
     indexType: u32,
 ) {
-    let args = [commandBuffer as u64, buffer, offset, u64::from(indexType)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BIND_INDEX_BUFFER, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 83, 28) {
+            to.put(buffer);
+            to.put(offset);
+            to.put(indexType);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BIND_INDEX_BUFFER,
+            &[commandBuffer as u64, buffer, offset, u64::from(indexType)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBindVertexBuffers(
@@ -63,15 +75,33 @@ pub(crate) unsafe extern "system" fn vkCmdBindVertexBuffers(
     pBuffers: *const c_void,
     pOffsets: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(firstBinding),
-        u64::from(bindingCount),
-        pBuffers as u64,
-        pOffsets as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BIND_VERTEX_BUFFERS, &args) };
+    unsafe {
+        let p_buffers_length = straight::length(pBuffers, bindingCount as usize, 8);
+        let p_offsets_length = straight::length(pOffsets, bindingCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            84,
+            18usize.saturating_add(p_buffers_length).saturating_add(p_offsets_length),
+        ) {
+            to.put(firstBinding);
+            to.put(bindingCount);
+            to.array(pBuffers, p_buffers_length);
+            to.array(pOffsets, p_offsets_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BIND_VERTEX_BUFFERS,
+            &[
+                commandBuffer as u64,
+                u64::from(firstBinding),
+                u64::from(bindingCount),
+                pBuffers as u64,
+                pOffsets as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdUpdateBuffer(
@@ -81,9 +111,22 @@ pub(crate) unsafe extern "system" fn vkCmdUpdateBuffer(
     dataSize: u64,
     pData: *const c_void,
 ) {
-    let args = [commandBuffer as u64, dstBuffer, dstOffset, dataSize, pData as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_UPDATE_BUFFER, &args) };
+    unsafe {
+        let p_data_length = straight::length(pData, dataSize as usize, 1);
+        if let Some(mut to) = straight::begin(commandBuffer, 104, 33usize.saturating_add(p_data_length)) {
+            to.put(dstBuffer);
+            to.put(dstOffset);
+            to.put(dataSize);
+            to.array(pData, p_data_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_UPDATE_BUFFER,
+            &[commandBuffer as u64, dstBuffer, dstOffset, dataSize, pData as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdFillBuffer(
@@ -93,9 +136,21 @@ pub(crate) unsafe extern "system" fn vkCmdFillBuffer(
     size: u64,
     data: u32,
 ) {
-    let args = [commandBuffer as u64, dstBuffer, dstOffset, size, u64::from(data)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_FILL_BUFFER, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 105, 36) {
+            to.put(dstBuffer);
+            to.put(dstOffset);
+            to.put(size);
+            to.put(data);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_FILL_BUFFER,
+            &[commandBuffer as u64, dstBuffer, dstOffset, size, u64::from(data)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkGetDeviceBufferMemoryRequirements(
@@ -115,9 +170,21 @@ pub(crate) unsafe extern "system" fn vkCmdWriteBufferMarkerAMD(
     dstOffset: u64,
     marker: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(pipelineStage), dstBuffer, dstOffset, u64::from(marker)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_WRITE_BUFFER_MARKER_AMD, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 168, 32) {
+            to.put(pipelineStage);
+            to.put(dstBuffer);
+            to.put(dstOffset);
+            to.put(marker);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_WRITE_BUFFER_MARKER_AMD,
+            &[commandBuffer as u64, u64::from(pipelineStage), dstBuffer, dstOffset, u64::from(marker)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBindTransformFeedbackBuffersEXT(
@@ -128,16 +195,39 @@ pub(crate) unsafe extern "system" fn vkCmdBindTransformFeedbackBuffersEXT(
     pOffsets: *const c_void,
     pSizes: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(firstBinding),
-        u64::from(bindingCount),
-        pBuffers as u64,
-        pOffsets as u64,
-        pSizes as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BIND_TRANSFORM_FEEDBACK_BUFFERS_EXT, &args) };
+    unsafe {
+        let p_buffers_length = straight::length(pBuffers, bindingCount as usize, 8);
+        let p_offsets_length = straight::length(pOffsets, bindingCount as usize, 8);
+        let p_sizes_length = straight::length(pSizes, bindingCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            178,
+            19usize
+                .saturating_add(p_buffers_length)
+                .saturating_add(p_offsets_length)
+                .saturating_add(p_sizes_length),
+        ) {
+            to.put(firstBinding);
+            to.put(bindingCount);
+            to.array(pBuffers, p_buffers_length);
+            to.array(pOffsets, p_offsets_length);
+            to.array(pSizes, p_sizes_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BIND_TRANSFORM_FEEDBACK_BUFFERS_EXT,
+            &[
+                commandBuffer as u64,
+                u64::from(firstBinding),
+                u64::from(bindingCount),
+                pBuffers as u64,
+                pOffsets as u64,
+                pSizes as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkGetBufferOpaqueCaptureAddress(
@@ -165,9 +255,21 @@ pub(crate) unsafe extern "system" fn vkCmdBindIndexBuffer2(
     size: u64,
     indexType: u32,
 ) {
-    let args = [commandBuffer as u64, buffer, offset, size, u64::from(indexType)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BIND_INDEX_BUFFER_2, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 255, 36) {
+            to.put(buffer);
+            to.put(offset);
+            to.put(size);
+            to.put(indexType);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BIND_INDEX_BUFFER_2,
+            &[commandBuffer as u64, buffer, offset, size, u64::from(indexType)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBindVertexBuffers2(
@@ -179,17 +281,43 @@ pub(crate) unsafe extern "system" fn vkCmdBindVertexBuffers2(
     pSizes: *const c_void,
     pStrides: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(firstBinding),
-        u64::from(bindingCount),
-        pBuffers as u64,
-        pOffsets as u64,
-        pSizes as u64,
-        pStrides as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BIND_VERTEX_BUFFERS_2, &args) };
+    unsafe {
+        let p_buffers_length = straight::length(pBuffers, bindingCount as usize, 8);
+        let p_offsets_length = straight::length(pOffsets, bindingCount as usize, 8);
+        let p_sizes_length = straight::length(pSizes, bindingCount as usize, 8);
+        let p_strides_length = straight::length(pStrides, bindingCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            256,
+            20usize
+                .saturating_add(p_buffers_length)
+                .saturating_add(p_offsets_length)
+                .saturating_add(p_sizes_length)
+                .saturating_add(p_strides_length),
+        ) {
+            to.put(firstBinding);
+            to.put(bindingCount);
+            to.array(pBuffers, p_buffers_length);
+            to.array(pOffsets, p_offsets_length);
+            to.array(pSizes, p_sizes_length);
+            to.array(pStrides, p_strides_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BIND_VERTEX_BUFFERS_2,
+            &[
+                commandBuffer as u64,
+                u64::from(firstBinding),
+                u64::from(bindingCount),
+                pBuffers as u64,
+                pOffsets as u64,
+                pSizes as u64,
+                pStrides as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdWriteBufferMarker2AMD(
@@ -199,7 +327,19 @@ pub(crate) unsafe extern "system" fn vkCmdWriteBufferMarker2AMD(
     dstOffset: u64,
     marker: u32,
 ) {
-    let args = [commandBuffer as u64, stage, dstBuffer, dstOffset, u64::from(marker)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_WRITE_BUFFER_MARKER_2_AMD, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 317, 36) {
+            to.put(stage);
+            to.put(dstBuffer);
+            to.put(dstOffset);
+            to.put(marker);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_WRITE_BUFFER_MARKER_2_AMD,
+            &[commandBuffer as u64, stage, dstBuffer, dstOffset, u64::from(marker)],
+        );
+    }
 }

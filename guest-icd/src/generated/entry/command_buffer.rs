@@ -9,6 +9,7 @@ use core::ffi::c_void;
 use vw_wire_protocol::generated::commands;
 
 use crate::forward;
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkCmdWriteTimestamp(
     commandBuffer: *mut c_void,
@@ -16,9 +17,20 @@ pub(crate) unsafe extern "system" fn vkCmdWriteTimestamp(
     queryPool: u64,
     query: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(pipelineStage), queryPool, u64::from(query)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_WRITE_TIMESTAMP, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 119, 24) {
+            to.put(pipelineStage);
+            to.put(queryPool);
+            to.put(query);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_WRITE_TIMESTAMP,
+            &[commandBuffer as u64, u64::from(pipelineStage), queryPool, u64::from(query)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdPushConstants(
@@ -29,16 +41,30 @@ pub(crate) unsafe extern "system" fn vkCmdPushConstants(
     size: u32,
     pValues: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        layout,
-        u64::from(stageFlags),
-        u64::from(offset),
-        u64::from(size),
-        pValues as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_PUSH_CONSTANTS, &args) };
+    unsafe {
+        let p_values_length = straight::length(pValues, size as usize, 1);
+        if let Some(mut to) = straight::begin(commandBuffer, 121, 29usize.saturating_add(p_values_length)) {
+            to.put(layout);
+            to.put(stageFlags);
+            to.put(offset);
+            to.put(size);
+            to.array(pValues, p_values_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_PUSH_CONSTANTS,
+            &[
+                commandBuffer as u64,
+                layout,
+                u64::from(stageFlags),
+                u64::from(offset),
+                u64::from(size),
+                pValues as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdExecuteCommands(
@@ -46,9 +72,22 @@ pub(crate) unsafe extern "system" fn vkCmdExecuteCommands(
     commandBufferCount: u32,
     pCommandBuffers: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(commandBufferCount), pCommandBuffers as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_EXECUTE_COMMANDS, &args) };
+    unsafe {
+        let p_command_buffers_length = straight::length(pCommandBuffers, commandBufferCount as usize, 8);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 125, 13usize.saturating_add(p_command_buffers_length))
+        {
+            to.put(commandBufferCount);
+            to.array(pCommandBuffers, p_command_buffers_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_EXECUTE_COMMANDS,
+            &[commandBuffer as u64, u64::from(commandBufferCount), pCommandBuffers as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBeginTransformFeedbackEXT(
@@ -58,15 +97,34 @@ pub(crate) unsafe extern "system" fn vkCmdBeginTransformFeedbackEXT(
     pCounterBuffers: *const c_void,
     pCounterBufferOffsets: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(firstCounterBuffer),
-        u64::from(counterBufferCount),
-        pCounterBuffers as u64,
-        pCounterBufferOffsets as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BEGIN_TRANSFORM_FEEDBACK_EXT, &args) };
+    unsafe {
+        let p_counter_buffers_length = straight::length(pCounterBuffers, counterBufferCount as usize, 8);
+        let p_counter_buffer_offsets_length =
+            straight::length(pCounterBufferOffsets, counterBufferCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            179,
+            18usize.saturating_add(p_counter_buffers_length).saturating_add(p_counter_buffer_offsets_length),
+        ) {
+            to.put(firstCounterBuffer);
+            to.put(counterBufferCount);
+            to.array(pCounterBuffers, p_counter_buffers_length);
+            to.array(pCounterBufferOffsets, p_counter_buffer_offsets_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BEGIN_TRANSFORM_FEEDBACK_EXT,
+            &[
+                commandBuffer as u64,
+                u64::from(firstCounterBuffer),
+                u64::from(counterBufferCount),
+                pCounterBuffers as u64,
+                pCounterBufferOffsets as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdEndTransformFeedbackEXT(
@@ -76,15 +134,34 @@ pub(crate) unsafe extern "system" fn vkCmdEndTransformFeedbackEXT(
     pCounterBuffers: *const c_void,
     pCounterBufferOffsets: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(firstCounterBuffer),
-        u64::from(counterBufferCount),
-        pCounterBuffers as u64,
-        pCounterBufferOffsets as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_END_TRANSFORM_FEEDBACK_EXT, &args) };
+    unsafe {
+        let p_counter_buffers_length = straight::length(pCounterBuffers, counterBufferCount as usize, 8);
+        let p_counter_buffer_offsets_length =
+            straight::length(pCounterBufferOffsets, counterBufferCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            180,
+            18usize.saturating_add(p_counter_buffers_length).saturating_add(p_counter_buffer_offsets_length),
+        ) {
+            to.put(firstCounterBuffer);
+            to.put(counterBufferCount);
+            to.array(pCounterBuffers, p_counter_buffers_length);
+            to.array(pCounterBufferOffsets, p_counter_buffer_offsets_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_END_TRANSFORM_FEEDBACK_EXT,
+            &[
+                commandBuffer as u64,
+                u64::from(firstCounterBuffer),
+                u64::from(counterBufferCount),
+                pCounterBuffers as u64,
+                pCounterBufferOffsets as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBindInvocationMaskHUAWEI(
@@ -92,9 +169,19 @@ pub(crate) unsafe extern "system" fn vkCmdBindInvocationMaskHUAWEI(
     imageView: u64,
     imageLayout: u32,
 ) {
-    let args = [commandBuffer as u64, imageView, u64::from(imageLayout)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BIND_INVOCATION_MASK_HUAWEI, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 197, 20) {
+            to.put(imageView);
+            to.put(imageLayout);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BIND_INVOCATION_MASK_HUAWEI,
+            &[commandBuffer as u64, imageView, u64::from(imageLayout)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdWriteTimestamp2(
@@ -103,9 +190,20 @@ pub(crate) unsafe extern "system" fn vkCmdWriteTimestamp2(
     queryPool: u64,
     query: u32,
 ) {
-    let args = [commandBuffer as u64, stage, queryPool, u64::from(query)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_WRITE_TIMESTAMP_2, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 316, 28) {
+            to.put(stage);
+            to.put(queryPool);
+            to.put(query);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_WRITE_TIMESTAMP_2,
+            &[commandBuffer as u64, stage, queryPool, u64::from(query)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdOpticalFlowExecuteNV(

@@ -10,6 +10,7 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkCreatePipelineLayout(
     device: *mut c_void,
@@ -52,18 +53,39 @@ pub(crate) unsafe extern "system" fn vkCmdBindDescriptorSets(
     dynamicOffsetCount: u32,
     pDynamicOffsets: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(pipelineBindPoint),
-        layout,
-        u64::from(firstSet),
-        u64::from(descriptorSetCount),
-        pDescriptorSets as u64,
-        u64::from(dynamicOffsetCount),
-        pDynamicOffsets as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BIND_DESCRIPTOR_SETS, &args) };
+    unsafe {
+        let p_descriptor_sets_length = straight::length(pDescriptorSets, descriptorSetCount as usize, 8);
+        let p_dynamic_offsets_length = straight::length(pDynamicOffsets, dynamicOffsetCount as usize, 4);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            82,
+            34usize.saturating_add(p_descriptor_sets_length).saturating_add(p_dynamic_offsets_length),
+        ) {
+            to.put(pipelineBindPoint);
+            to.put(layout);
+            to.put(firstSet);
+            to.put(descriptorSetCount);
+            to.put(dynamicOffsetCount);
+            to.array(pDescriptorSets, p_descriptor_sets_length);
+            to.array(pDynamicOffsets, p_dynamic_offsets_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BIND_DESCRIPTOR_SETS,
+            &[
+                commandBuffer as u64,
+                u64::from(pipelineBindPoint),
+                layout,
+                u64::from(firstSet),
+                u64::from(descriptorSetCount),
+                pDescriptorSets as u64,
+                u64::from(dynamicOffsetCount),
+                pDynamicOffsets as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdPushDescriptorSet(
@@ -147,17 +169,37 @@ pub(crate) unsafe extern "system" fn vkCmdSetDescriptorBufferOffsetsEXT(
     pBufferIndices: *const c_void,
     pOffsets: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(pipelineBindPoint),
-        layout,
-        u64::from(firstSet),
-        u64::from(setCount),
-        pBufferIndices as u64,
-        pOffsets as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_EXT, &args) };
+    unsafe {
+        let p_buffer_indices_length = straight::length(pBufferIndices, setCount as usize, 4);
+        let p_offsets_length = straight::length(pOffsets, setCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            327,
+            30usize.saturating_add(p_buffer_indices_length).saturating_add(p_offsets_length),
+        ) {
+            to.put(pipelineBindPoint);
+            to.put(layout);
+            to.put(firstSet);
+            to.put(setCount);
+            to.array(pBufferIndices, p_buffer_indices_length);
+            to.array(pOffsets, p_offsets_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_EXT,
+            &[
+                commandBuffer as u64,
+                u64::from(pipelineBindPoint),
+                layout,
+                u64::from(firstSet),
+                u64::from(setCount),
+                pBufferIndices as u64,
+                pOffsets as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBindDescriptorBufferEmbeddedSamplersEXT(
@@ -166,11 +208,20 @@ pub(crate) unsafe extern "system" fn vkCmdBindDescriptorBufferEmbeddedSamplersEX
     layout: u64,
     set: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(pipelineBindPoint), layout, u64::from(set)];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::record(commandBuffer, &commands::VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_EXT, &args)
-    };
+        if let Some(mut to) = straight::begin(commandBuffer, 328, 24) {
+            to.put(pipelineBindPoint);
+            to.put(layout);
+            to.put(set);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_EXT,
+            &[commandBuffer as u64, u64::from(pipelineBindPoint), layout, u64::from(set)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBindDescriptorSets2(

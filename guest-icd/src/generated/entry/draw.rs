@@ -9,6 +9,7 @@ use core::ffi::c_void;
 use vw_wire_protocol::generated::commands;
 
 use crate::forward;
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkCmdDraw(
     commandBuffer: *mut c_void,
@@ -17,15 +18,27 @@ pub(crate) unsafe extern "system" fn vkCmdDraw(
     firstVertex: u32,
     firstInstance: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(vertexCount),
-        u64::from(instanceCount),
-        u64::from(firstVertex),
-        u64::from(firstInstance),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 85, 24) {
+            to.put(vertexCount);
+            to.put(instanceCount);
+            to.put(firstVertex);
+            to.put(firstInstance);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW,
+            &[
+                commandBuffer as u64,
+                u64::from(vertexCount),
+                u64::from(instanceCount),
+                u64::from(firstVertex),
+                u64::from(firstInstance),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDrawIndexed(
@@ -36,16 +49,29 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndexed(
     vertexOffset: i32,
     firstInstance: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(indexCount),
-        u64::from(instanceCount),
-        u64::from(firstIndex),
-        u64::from(vertexOffset as u32),
-        u64::from(firstInstance),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_INDEXED, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 86, 28) {
+            to.put(indexCount);
+            to.put(instanceCount);
+            to.put(firstIndex);
+            to.put(vertexOffset);
+            to.put(firstInstance);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW_INDEXED,
+            &[
+                commandBuffer as u64,
+                u64::from(indexCount),
+                u64::from(instanceCount),
+                u64::from(firstIndex),
+                u64::from(vertexOffset as u32),
+                u64::from(firstInstance),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDrawMultiEXT(
@@ -96,9 +122,20 @@ pub(crate) unsafe extern "system" fn vkCmdDispatch(
     groupCountY: u32,
     groupCountZ: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(groupCountX), u64::from(groupCountY), u64::from(groupCountZ)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DISPATCH, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 91, 20) {
+            to.put(groupCountX);
+            to.put(groupCountY);
+            to.put(groupCountZ);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DISPATCH,
+            &[commandBuffer as u64, u64::from(groupCountX), u64::from(groupCountY), u64::from(groupCountZ)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDrawClusterHUAWEI(
@@ -107,9 +144,20 @@ pub(crate) unsafe extern "system" fn vkCmdDrawClusterHUAWEI(
     groupCountY: u32,
     groupCountZ: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(groupCountX), u64::from(groupCountY), u64::from(groupCountZ)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_CLUSTER_HUAWEI, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 94, 20) {
+            to.put(groupCountX);
+            to.put(groupCountY);
+            to.put(groupCountZ);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW_CLUSTER_HUAWEI,
+            &[commandBuffer as u64, u64::from(groupCountX), u64::from(groupCountY), u64::from(groupCountZ)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDispatchBase(
@@ -121,17 +169,31 @@ pub(crate) unsafe extern "system" fn vkCmdDispatchBase(
     groupCountY: u32,
     groupCountZ: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(baseGroupX),
-        u64::from(baseGroupY),
-        u64::from(baseGroupZ),
-        u64::from(groupCountX),
-        u64::from(groupCountY),
-        u64::from(groupCountZ),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DISPATCH_BASE, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 149, 32) {
+            to.put(baseGroupX);
+            to.put(baseGroupY);
+            to.put(baseGroupZ);
+            to.put(groupCountX);
+            to.put(groupCountY);
+            to.put(groupCountZ);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DISPATCH_BASE,
+            &[
+                commandBuffer as u64,
+                u64::from(baseGroupX),
+                u64::from(baseGroupY),
+                u64::from(baseGroupZ),
+                u64::from(groupCountX),
+                u64::from(groupCountY),
+                u64::from(groupCountZ),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksNV(
@@ -139,9 +201,19 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksNV(
     taskCount: u32,
     firstTask: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(taskCount), u64::from(firstTask)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_MESH_TASKS_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 189, 16) {
+            to.put(taskCount);
+            to.put(firstTask);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW_MESH_TASKS_NV,
+            &[commandBuffer as u64, u64::from(taskCount), u64::from(firstTask)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksEXT(
@@ -150,7 +222,18 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksEXT(
     groupCountY: u32,
     groupCountZ: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(groupCountX), u64::from(groupCountY), u64::from(groupCountZ)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_MESH_TASKS_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 192, 20) {
+            to.put(groupCountX);
+            to.put(groupCountY);
+            to.put(groupCountZ);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW_MESH_TASKS_EXT,
+            &[commandBuffer as u64, u64::from(groupCountX), u64::from(groupCountY), u64::from(groupCountZ)],
+        );
+    }
 }

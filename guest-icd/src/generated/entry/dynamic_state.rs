@@ -9,6 +9,7 @@ use core::ffi::c_void;
 use vw_wire_protocol::generated::commands;
 
 use crate::forward;
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkCmdSetViewport(
     commandBuffer: *mut c_void,
@@ -16,9 +17,21 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewport(
     viewportCount: u32,
     pViewports: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(firstViewport), u64::from(viewportCount), pViewports as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_VIEWPORT, &args) };
+    unsafe {
+        let p_viewports_length = straight::length(pViewports, viewportCount as usize, 24);
+        if let Some(mut to) = straight::begin(commandBuffer, 73, 17usize.saturating_add(p_viewports_length)) {
+            to.put(firstViewport);
+            to.put(viewportCount);
+            to.array(pViewports, p_viewports_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_VIEWPORT,
+            &[commandBuffer as u64, u64::from(firstViewport), u64::from(viewportCount), pViewports as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetScissor(
@@ -27,15 +40,36 @@ pub(crate) unsafe extern "system" fn vkCmdSetScissor(
     scissorCount: u32,
     pScissors: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(firstScissor), u64::from(scissorCount), pScissors as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_SCISSOR, &args) };
+    unsafe {
+        let p_scissors_length = straight::length(pScissors, scissorCount as usize, 16);
+        if let Some(mut to) = straight::begin(commandBuffer, 74, 17usize.saturating_add(p_scissors_length)) {
+            to.put(firstScissor);
+            to.put(scissorCount);
+            to.array(pScissors, p_scissors_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_SCISSOR,
+            &[commandBuffer as u64, u64::from(firstScissor), u64::from(scissorCount), pScissors as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetLineWidth(commandBuffer: *mut c_void, lineWidth: f32) {
-    let args = [commandBuffer as u64, u64::from(lineWidth.to_bits())];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_LINE_WIDTH, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 75, 12) {
+            to.put(lineWidth);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_LINE_WIDTH,
+            &[commandBuffer as u64, u64::from(lineWidth.to_bits())],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDepthBias(
@@ -44,23 +78,46 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBias(
     depthBiasClamp: f32,
     depthBiasSlopeFactor: f32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(depthBiasConstantFactor.to_bits()),
-        u64::from(depthBiasClamp.to_bits()),
-        u64::from(depthBiasSlopeFactor.to_bits()),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DEPTH_BIAS, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 76, 20) {
+            to.put(depthBiasConstantFactor);
+            to.put(depthBiasClamp);
+            to.put(depthBiasSlopeFactor);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DEPTH_BIAS,
+            &[
+                commandBuffer as u64,
+                u64::from(depthBiasConstantFactor.to_bits()),
+                u64::from(depthBiasClamp.to_bits()),
+                u64::from(depthBiasSlopeFactor.to_bits()),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetBlendConstants(
     commandBuffer: *mut c_void,
     blendConstants: *const c_void,
 ) {
-    let args = [commandBuffer as u64, blendConstants as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_BLEND_CONSTANTS, &args) };
+    unsafe {
+        let blend_constants_length = straight::length(blendConstants, 4, 4);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 77, 9usize.saturating_add(blend_constants_length))
+        {
+            to.array(blendConstants, blend_constants_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_BLEND_CONSTANTS,
+            &[commandBuffer as u64, blendConstants as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDepthBounds(
@@ -68,10 +125,19 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBounds(
     minDepthBounds: f32,
     maxDepthBounds: f32,
 ) {
-    let args =
-        [commandBuffer as u64, u64::from(minDepthBounds.to_bits()), u64::from(maxDepthBounds.to_bits())];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DEPTH_BOUNDS, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 78, 16) {
+            to.put(minDepthBounds);
+            to.put(maxDepthBounds);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DEPTH_BOUNDS,
+            &[commandBuffer as u64, u64::from(minDepthBounds.to_bits()), u64::from(maxDepthBounds.to_bits())],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetStencilCompareMask(
@@ -79,9 +145,19 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilCompareMask(
     faceMask: u32,
     compareMask: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(faceMask), u64::from(compareMask)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_STENCIL_COMPARE_MASK, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 79, 16) {
+            to.put(faceMask);
+            to.put(compareMask);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_STENCIL_COMPARE_MASK,
+            &[commandBuffer as u64, u64::from(faceMask), u64::from(compareMask)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetStencilWriteMask(
@@ -89,9 +165,19 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilWriteMask(
     faceMask: u32,
     writeMask: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(faceMask), u64::from(writeMask)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_STENCIL_WRITE_MASK, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 80, 16) {
+            to.put(faceMask);
+            to.put(writeMask);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_STENCIL_WRITE_MASK,
+            &[commandBuffer as u64, u64::from(faceMask), u64::from(writeMask)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetStencilReference(
@@ -99,21 +185,50 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilReference(
     faceMask: u32,
     reference: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(faceMask), u64::from(reference)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_STENCIL_REFERENCE, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 81, 16) {
+            to.put(faceMask);
+            to.put(reference);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_STENCIL_REFERENCE,
+            &[commandBuffer as u64, u64::from(faceMask), u64::from(reference)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetEvent(commandBuffer: *mut c_void, event: u64, stageMask: u32) {
-    let args = [commandBuffer as u64, event, u64::from(stageMask)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_EVENT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 110, 20) {
+            to.put(event);
+            to.put(stageMask);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_EVENT,
+            &[commandBuffer as u64, event, u64::from(stageMask)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDeviceMask(commandBuffer: *mut c_void, deviceMask: u32) {
-    let args = [commandBuffer as u64, u64::from(deviceMask)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DEVICE_MASK, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 148, 12) {
+            to.put(deviceMask);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DEVICE_MASK,
+            &[commandBuffer as u64, u64::from(deviceMask)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetViewportWScalingNV(
@@ -122,10 +237,28 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportWScalingNV(
     viewportCount: u32,
     pViewportWScalings: *const c_void,
 ) {
-    let args =
-        [commandBuffer as u64, u64::from(firstViewport), u64::from(viewportCount), pViewportWScalings as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_VIEWPORT_W_SCALING_NV, &args) };
+    unsafe {
+        let p_viewport_w_scalings_length = straight::length(pViewportWScalings, viewportCount as usize, 8);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 150, 17usize.saturating_add(p_viewport_w_scalings_length))
+        {
+            to.put(firstViewport);
+            to.put(viewportCount);
+            to.array(pViewportWScalings, p_viewport_w_scalings_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_VIEWPORT_W_SCALING_NV,
+            &[
+                commandBuffer as u64,
+                u64::from(firstViewport),
+                u64::from(viewportCount),
+                pViewportWScalings as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDiscardRectangleEXT(
@@ -134,32 +267,65 @@ pub(crate) unsafe extern "system" fn vkCmdSetDiscardRectangleEXT(
     discardRectangleCount: u32,
     pDiscardRectangles: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(firstDiscardRectangle),
-        u64::from(discardRectangleCount),
-        pDiscardRectangles as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DISCARD_RECTANGLE_EXT, &args) };
+    unsafe {
+        let p_discard_rectangles_length =
+            straight::length(pDiscardRectangles, discardRectangleCount as usize, 16);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 151, 17usize.saturating_add(p_discard_rectangles_length))
+        {
+            to.put(firstDiscardRectangle);
+            to.put(discardRectangleCount);
+            to.array(pDiscardRectangles, p_discard_rectangles_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DISCARD_RECTANGLE_EXT,
+            &[
+                commandBuffer as u64,
+                u64::from(firstDiscardRectangle),
+                u64::from(discardRectangleCount),
+                pDiscardRectangles as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDiscardRectangleEnableEXT(
     commandBuffer: *mut c_void,
     discardRectangleEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(discardRectangleEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DISCARD_RECTANGLE_ENABLE_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 152, 12) {
+            to.put(discardRectangleEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DISCARD_RECTANGLE_ENABLE_EXT,
+            &[commandBuffer as u64, u64::from(discardRectangleEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDiscardRectangleModeEXT(
     commandBuffer: *mut c_void,
     discardRectangleMode: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(discardRectangleMode)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DISCARD_RECTANGLE_MODE_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 153, 12) {
+            to.put(discardRectangleMode);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DISCARD_RECTANGLE_MODE_EXT,
+            &[commandBuffer as u64, u64::from(discardRectangleMode)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetSampleLocationsEXT(
@@ -175,9 +341,18 @@ pub(crate) unsafe extern "system" fn vkCmdSetCheckpointNV(
     commandBuffer: *mut c_void,
     pCheckpointMarker: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pCheckpointMarker as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_CHECKPOINT_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 176, 16) {
+            to.put(pCheckpointMarker);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_CHECKPOINT_NV,
+            &[commandBuffer as u64, pCheckpointMarker as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetExclusiveScissorNV(
@@ -186,14 +361,29 @@ pub(crate) unsafe extern "system" fn vkCmdSetExclusiveScissorNV(
     exclusiveScissorCount: u32,
     pExclusiveScissors: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(firstExclusiveScissor),
-        u64::from(exclusiveScissorCount),
-        pExclusiveScissors as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_EXCLUSIVE_SCISSOR_NV, &args) };
+    unsafe {
+        let p_exclusive_scissors_length =
+            straight::length(pExclusiveScissors, exclusiveScissorCount as usize, 16);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 184, 17usize.saturating_add(p_exclusive_scissors_length))
+        {
+            to.put(firstExclusiveScissor);
+            to.put(exclusiveScissorCount);
+            to.array(pExclusiveScissors, p_exclusive_scissors_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_EXCLUSIVE_SCISSOR_NV,
+            &[
+                commandBuffer as u64,
+                u64::from(firstExclusiveScissor),
+                u64::from(exclusiveScissorCount),
+                pExclusiveScissors as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetExclusiveScissorEnableNV(
@@ -202,14 +392,29 @@ pub(crate) unsafe extern "system" fn vkCmdSetExclusiveScissorEnableNV(
     exclusiveScissorCount: u32,
     pExclusiveScissorEnables: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(firstExclusiveScissor),
-        u64::from(exclusiveScissorCount),
-        pExclusiveScissorEnables as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_EXCLUSIVE_SCISSOR_ENABLE_NV, &args) };
+    unsafe {
+        let p_exclusive_scissor_enables_length =
+            straight::length(pExclusiveScissorEnables, exclusiveScissorCount as usize, 4);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 185, 17usize.saturating_add(p_exclusive_scissor_enables_length))
+        {
+            to.put(firstExclusiveScissor);
+            to.put(exclusiveScissorCount);
+            to.array(pExclusiveScissorEnables, p_exclusive_scissor_enables_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_EXCLUSIVE_SCISSOR_ENABLE_NV,
+            &[
+                commandBuffer as u64,
+                u64::from(firstExclusiveScissor),
+                u64::from(exclusiveScissorCount),
+                pExclusiveScissorEnables as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetViewportShadingRatePaletteNV(
@@ -249,30 +454,67 @@ pub(crate) unsafe extern "system" fn vkCmdSetLineStipple(
     lineStippleFactor: u32,
     lineStipplePattern: u16,
 ) {
-    let args = [commandBuffer as u64, u64::from(lineStippleFactor), u64::from(lineStipplePattern)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_LINE_STIPPLE, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 238, 14) {
+            to.put(lineStippleFactor);
+            to.put(lineStipplePattern);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_LINE_STIPPLE,
+            &[commandBuffer as u64, u64::from(lineStippleFactor), u64::from(lineStipplePattern)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetCullMode(commandBuffer: *mut c_void, cullMode: u32) {
-    let args = [commandBuffer as u64, u64::from(cullMode)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_CULL_MODE, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 250, 12) {
+            to.put(cullMode);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_CULL_MODE,
+            &[commandBuffer as u64, u64::from(cullMode)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetFrontFace(commandBuffer: *mut c_void, frontFace: u32) {
-    let args = [commandBuffer as u64, u64::from(frontFace)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_FRONT_FACE, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 251, 12) {
+            to.put(frontFace);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_FRONT_FACE,
+            &[commandBuffer as u64, u64::from(frontFace)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetPrimitiveTopology(
     commandBuffer: *mut c_void,
     primitiveTopology: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(primitiveTopology)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_PRIMITIVE_TOPOLOGY, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 252, 12) {
+            to.put(primitiveTopology);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_PRIMITIVE_TOPOLOGY,
+            &[commandBuffer as u64, u64::from(primitiveTopology)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetViewportWithCount(
@@ -280,9 +522,21 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportWithCount(
     viewportCount: u32,
     pViewports: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(viewportCount), pViewports as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_VIEWPORT_WITH_COUNT, &args) };
+    unsafe {
+        let p_viewports_length = straight::length(pViewports, viewportCount as usize, 24);
+        if let Some(mut to) = straight::begin(commandBuffer, 253, 13usize.saturating_add(p_viewports_length))
+        {
+            to.put(viewportCount);
+            to.array(pViewports, p_viewports_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_VIEWPORT_WITH_COUNT,
+            &[commandBuffer as u64, u64::from(viewportCount), pViewports as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetScissorWithCount(
@@ -290,51 +544,107 @@ pub(crate) unsafe extern "system" fn vkCmdSetScissorWithCount(
     scissorCount: u32,
     pScissors: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(scissorCount), pScissors as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_SCISSOR_WITH_COUNT, &args) };
+    unsafe {
+        let p_scissors_length = straight::length(pScissors, scissorCount as usize, 16);
+        if let Some(mut to) = straight::begin(commandBuffer, 254, 13usize.saturating_add(p_scissors_length)) {
+            to.put(scissorCount);
+            to.array(pScissors, p_scissors_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_SCISSOR_WITH_COUNT,
+            &[commandBuffer as u64, u64::from(scissorCount), pScissors as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDepthTestEnable(
     commandBuffer: *mut c_void,
     depthTestEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(depthTestEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DEPTH_TEST_ENABLE, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 257, 12) {
+            to.put(depthTestEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DEPTH_TEST_ENABLE,
+            &[commandBuffer as u64, u64::from(depthTestEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDepthWriteEnable(
     commandBuffer: *mut c_void,
     depthWriteEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(depthWriteEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DEPTH_WRITE_ENABLE, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 258, 12) {
+            to.put(depthWriteEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DEPTH_WRITE_ENABLE,
+            &[commandBuffer as u64, u64::from(depthWriteEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDepthCompareOp(commandBuffer: *mut c_void, depthCompareOp: u32) {
-    let args = [commandBuffer as u64, u64::from(depthCompareOp)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DEPTH_COMPARE_OP, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 259, 12) {
+            to.put(depthCompareOp);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DEPTH_COMPARE_OP,
+            &[commandBuffer as u64, u64::from(depthCompareOp)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDepthBoundsTestEnable(
     commandBuffer: *mut c_void,
     depthBoundsTestEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(depthBoundsTestEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DEPTH_BOUNDS_TEST_ENABLE, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 260, 12) {
+            to.put(depthBoundsTestEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DEPTH_BOUNDS_TEST_ENABLE,
+            &[commandBuffer as u64, u64::from(depthBoundsTestEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetStencilTestEnable(
     commandBuffer: *mut c_void,
     stencilTestEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(stencilTestEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_STENCIL_TEST_ENABLE, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 261, 12) {
+            to.put(stencilTestEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_STENCIL_TEST_ENABLE,
+            &[commandBuffer as u64, u64::from(stencilTestEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetStencilOp(
@@ -345,91 +655,185 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilOp(
     depthFailOp: u32,
     compareOp: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(faceMask),
-        u64::from(failOp),
-        u64::from(passOp),
-        u64::from(depthFailOp),
-        u64::from(compareOp),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_STENCIL_OP, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 262, 28) {
+            to.put(faceMask);
+            to.put(failOp);
+            to.put(passOp);
+            to.put(depthFailOp);
+            to.put(compareOp);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_STENCIL_OP,
+            &[
+                commandBuffer as u64,
+                u64::from(faceMask),
+                u64::from(failOp),
+                u64::from(passOp),
+                u64::from(depthFailOp),
+                u64::from(compareOp),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetPatchControlPointsEXT(
     commandBuffer: *mut c_void,
     patchControlPoints: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(patchControlPoints)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_PATCH_CONTROL_POINTS_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 263, 12) {
+            to.put(patchControlPoints);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_PATCH_CONTROL_POINTS_EXT,
+            &[commandBuffer as u64, u64::from(patchControlPoints)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetRasterizerDiscardEnable(
     commandBuffer: *mut c_void,
     rasterizerDiscardEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(rasterizerDiscardEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_RASTERIZER_DISCARD_ENABLE, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 264, 12) {
+            to.put(rasterizerDiscardEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_RASTERIZER_DISCARD_ENABLE,
+            &[commandBuffer as u64, u64::from(rasterizerDiscardEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDepthBiasEnable(
     commandBuffer: *mut c_void,
     depthBiasEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(depthBiasEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DEPTH_BIAS_ENABLE, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 265, 12) {
+            to.put(depthBiasEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DEPTH_BIAS_ENABLE,
+            &[commandBuffer as u64, u64::from(depthBiasEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetLogicOpEXT(commandBuffer: *mut c_void, logicOp: u32) {
-    let args = [commandBuffer as u64, u64::from(logicOp)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_LOGIC_OP_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 266, 12) {
+            to.put(logicOp);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_LOGIC_OP_EXT,
+            &[commandBuffer as u64, u64::from(logicOp)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetPrimitiveRestartEnable(
     commandBuffer: *mut c_void,
     primitiveRestartEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(primitiveRestartEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_PRIMITIVE_RESTART_ENABLE, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 267, 12) {
+            to.put(primitiveRestartEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_PRIMITIVE_RESTART_ENABLE,
+            &[commandBuffer as u64, u64::from(primitiveRestartEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetTessellationDomainOriginEXT(
     commandBuffer: *mut c_void,
     domainOrigin: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(domainOrigin)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_TESSELLATION_DOMAIN_ORIGIN_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 268, 12) {
+            to.put(domainOrigin);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_TESSELLATION_DOMAIN_ORIGIN_EXT,
+            &[commandBuffer as u64, u64::from(domainOrigin)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDepthClampEnableEXT(
     commandBuffer: *mut c_void,
     depthClampEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(depthClampEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DEPTH_CLAMP_ENABLE_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 269, 12) {
+            to.put(depthClampEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DEPTH_CLAMP_ENABLE_EXT,
+            &[commandBuffer as u64, u64::from(depthClampEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetPolygonModeEXT(commandBuffer: *mut c_void, polygonMode: u32) {
-    let args = [commandBuffer as u64, u64::from(polygonMode)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_POLYGON_MODE_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 270, 12) {
+            to.put(polygonMode);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_POLYGON_MODE_EXT,
+            &[commandBuffer as u64, u64::from(polygonMode)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetRasterizationSamplesEXT(
     commandBuffer: *mut c_void,
     rasterizationSamples: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(rasterizationSamples)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_RASTERIZATION_SAMPLES_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 271, 12) {
+            to.put(rasterizationSamples);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_RASTERIZATION_SAMPLES_EXT,
+            &[commandBuffer as u64, u64::from(rasterizationSamples)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetSampleMaskEXT(
@@ -446,27 +850,54 @@ pub(crate) unsafe extern "system" fn vkCmdSetAlphaToCoverageEnableEXT(
     commandBuffer: *mut c_void,
     alphaToCoverageEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(alphaToCoverageEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_ALPHA_TO_COVERAGE_ENABLE_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 273, 12) {
+            to.put(alphaToCoverageEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_ALPHA_TO_COVERAGE_ENABLE_EXT,
+            &[commandBuffer as u64, u64::from(alphaToCoverageEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetAlphaToOneEnableEXT(
     commandBuffer: *mut c_void,
     alphaToOneEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(alphaToOneEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_ALPHA_TO_ONE_ENABLE_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 274, 12) {
+            to.put(alphaToOneEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_ALPHA_TO_ONE_ENABLE_EXT,
+            &[commandBuffer as u64, u64::from(alphaToOneEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetLogicOpEnableEXT(
     commandBuffer: *mut c_void,
     logicOpEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(logicOpEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_LOGIC_OP_ENABLE_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 275, 12) {
+            to.put(logicOpEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_LOGIC_OP_ENABLE_EXT,
+            &[commandBuffer as u64, u64::from(logicOpEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetColorBlendEnableEXT(
@@ -475,14 +906,28 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorBlendEnableEXT(
     attachmentCount: u32,
     pColorBlendEnables: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(firstAttachment),
-        u64::from(attachmentCount),
-        pColorBlendEnables as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_COLOR_BLEND_ENABLE_EXT, &args) };
+    unsafe {
+        let p_color_blend_enables_length = straight::length(pColorBlendEnables, attachmentCount as usize, 4);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 276, 17usize.saturating_add(p_color_blend_enables_length))
+        {
+            to.put(firstAttachment);
+            to.put(attachmentCount);
+            to.array(pColorBlendEnables, p_color_blend_enables_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_COLOR_BLEND_ENABLE_EXT,
+            &[
+                commandBuffer as u64,
+                u64::from(firstAttachment),
+                u64::from(attachmentCount),
+                pColorBlendEnables as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetColorBlendEquationEXT(
@@ -491,14 +936,29 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorBlendEquationEXT(
     attachmentCount: u32,
     pColorBlendEquations: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(firstAttachment),
-        u64::from(attachmentCount),
-        pColorBlendEquations as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_COLOR_BLEND_EQUATION_EXT, &args) };
+    unsafe {
+        let p_color_blend_equations_length =
+            straight::length(pColorBlendEquations, attachmentCount as usize, 24);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 277, 17usize.saturating_add(p_color_blend_equations_length))
+        {
+            to.put(firstAttachment);
+            to.put(attachmentCount);
+            to.array(pColorBlendEquations, p_color_blend_equations_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_COLOR_BLEND_EQUATION_EXT,
+            &[
+                commandBuffer as u64,
+                u64::from(firstAttachment),
+                u64::from(attachmentCount),
+                pColorBlendEquations as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetColorWriteMaskEXT(
@@ -507,63 +967,118 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorWriteMaskEXT(
     attachmentCount: u32,
     pColorWriteMasks: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(firstAttachment),
-        u64::from(attachmentCount),
-        pColorWriteMasks as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_COLOR_WRITE_MASK_EXT, &args) };
+    unsafe {
+        let p_color_write_masks_length = straight::length(pColorWriteMasks, attachmentCount as usize, 4);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 278, 17usize.saturating_add(p_color_write_masks_length))
+        {
+            to.put(firstAttachment);
+            to.put(attachmentCount);
+            to.array(pColorWriteMasks, p_color_write_masks_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_COLOR_WRITE_MASK_EXT,
+            &[
+                commandBuffer as u64,
+                u64::from(firstAttachment),
+                u64::from(attachmentCount),
+                pColorWriteMasks as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetRasterizationStreamEXT(
     commandBuffer: *mut c_void,
     rasterizationStream: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(rasterizationStream)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_RASTERIZATION_STREAM_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 279, 12) {
+            to.put(rasterizationStream);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_RASTERIZATION_STREAM_EXT,
+            &[commandBuffer as u64, u64::from(rasterizationStream)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetConservativeRasterizationModeEXT(
     commandBuffer: *mut c_void,
     conservativeRasterizationMode: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(conservativeRasterizationMode)];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::record(commandBuffer, &commands::VK_CMD_SET_CONSERVATIVE_RASTERIZATION_MODE_EXT, &args)
-    };
+        if let Some(mut to) = straight::begin(commandBuffer, 280, 12) {
+            to.put(conservativeRasterizationMode);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_CONSERVATIVE_RASTERIZATION_MODE_EXT,
+            &[commandBuffer as u64, u64::from(conservativeRasterizationMode)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetExtraPrimitiveOverestimationSizeEXT(
     commandBuffer: *mut c_void,
     extraPrimitiveOverestimationSize: f32,
 ) {
-    let args = [commandBuffer as u64, u64::from(extraPrimitiveOverestimationSize.to_bits())];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::record(commandBuffer, &commands::VK_CMD_SET_EXTRA_PRIMITIVE_OVERESTIMATION_SIZE_EXT, &args)
-    };
+        if let Some(mut to) = straight::begin(commandBuffer, 281, 12) {
+            to.put(extraPrimitiveOverestimationSize);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_EXTRA_PRIMITIVE_OVERESTIMATION_SIZE_EXT,
+            &[commandBuffer as u64, u64::from(extraPrimitiveOverestimationSize.to_bits())],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDepthClipEnableEXT(
     commandBuffer: *mut c_void,
     depthClipEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(depthClipEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DEPTH_CLIP_ENABLE_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 282, 12) {
+            to.put(depthClipEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DEPTH_CLIP_ENABLE_EXT,
+            &[commandBuffer as u64, u64::from(depthClipEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetSampleLocationsEnableEXT(
     commandBuffer: *mut c_void,
     sampleLocationsEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(sampleLocationsEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_SAMPLE_LOCATIONS_ENABLE_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 283, 12) {
+            to.put(sampleLocationsEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_SAMPLE_LOCATIONS_ENABLE_EXT,
+            &[commandBuffer as u64, u64::from(sampleLocationsEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetColorBlendAdvancedEXT(
@@ -572,61 +1087,119 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorBlendAdvancedEXT(
     attachmentCount: u32,
     pColorBlendAdvanced: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(firstAttachment),
-        u64::from(attachmentCount),
-        pColorBlendAdvanced as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_COLOR_BLEND_ADVANCED_EXT, &args) };
+    unsafe {
+        let p_color_blend_advanced_length =
+            straight::length(pColorBlendAdvanced, attachmentCount as usize, 20);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 284, 17usize.saturating_add(p_color_blend_advanced_length))
+        {
+            to.put(firstAttachment);
+            to.put(attachmentCount);
+            to.array(pColorBlendAdvanced, p_color_blend_advanced_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_COLOR_BLEND_ADVANCED_EXT,
+            &[
+                commandBuffer as u64,
+                u64::from(firstAttachment),
+                u64::from(attachmentCount),
+                pColorBlendAdvanced as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetProvokingVertexModeEXT(
     commandBuffer: *mut c_void,
     provokingVertexMode: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(provokingVertexMode)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_PROVOKING_VERTEX_MODE_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 285, 12) {
+            to.put(provokingVertexMode);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_PROVOKING_VERTEX_MODE_EXT,
+            &[commandBuffer as u64, u64::from(provokingVertexMode)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetLineRasterizationModeEXT(
     commandBuffer: *mut c_void,
     lineRasterizationMode: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(lineRasterizationMode)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_LINE_RASTERIZATION_MODE_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 286, 12) {
+            to.put(lineRasterizationMode);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_LINE_RASTERIZATION_MODE_EXT,
+            &[commandBuffer as u64, u64::from(lineRasterizationMode)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetLineStippleEnableEXT(
     commandBuffer: *mut c_void,
     stippledLineEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(stippledLineEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_LINE_STIPPLE_ENABLE_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 287, 12) {
+            to.put(stippledLineEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_LINE_STIPPLE_ENABLE_EXT,
+            &[commandBuffer as u64, u64::from(stippledLineEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDepthClipNegativeOneToOneEXT(
     commandBuffer: *mut c_void,
     negativeOneToOne: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(negativeOneToOne)];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::record(commandBuffer, &commands::VK_CMD_SET_DEPTH_CLIP_NEGATIVE_ONE_TO_ONE_EXT, &args)
-    };
+        if let Some(mut to) = straight::begin(commandBuffer, 288, 12) {
+            to.put(negativeOneToOne);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DEPTH_CLIP_NEGATIVE_ONE_TO_ONE_EXT,
+            &[commandBuffer as u64, u64::from(negativeOneToOne)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetViewportWScalingEnableNV(
     commandBuffer: *mut c_void,
     viewportWScalingEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(viewportWScalingEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_VIEWPORT_W_SCALING_ENABLE_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 289, 12) {
+            to.put(viewportWScalingEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_VIEWPORT_W_SCALING_ENABLE_NV,
+            &[commandBuffer as u64, u64::from(viewportWScalingEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetViewportSwizzleNV(
@@ -635,48 +1208,100 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportSwizzleNV(
     viewportCount: u32,
     pViewportSwizzles: *const c_void,
 ) {
-    let args =
-        [commandBuffer as u64, u64::from(firstViewport), u64::from(viewportCount), pViewportSwizzles as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_VIEWPORT_SWIZZLE_NV, &args) };
+    unsafe {
+        let p_viewport_swizzles_length = straight::length(pViewportSwizzles, viewportCount as usize, 16);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 290, 17usize.saturating_add(p_viewport_swizzles_length))
+        {
+            to.put(firstViewport);
+            to.put(viewportCount);
+            to.array(pViewportSwizzles, p_viewport_swizzles_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_VIEWPORT_SWIZZLE_NV,
+            &[
+                commandBuffer as u64,
+                u64::from(firstViewport),
+                u64::from(viewportCount),
+                pViewportSwizzles as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetCoverageToColorEnableNV(
     commandBuffer: *mut c_void,
     coverageToColorEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(coverageToColorEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_COVERAGE_TO_COLOR_ENABLE_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 291, 12) {
+            to.put(coverageToColorEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_COVERAGE_TO_COLOR_ENABLE_NV,
+            &[commandBuffer as u64, u64::from(coverageToColorEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetCoverageToColorLocationNV(
     commandBuffer: *mut c_void,
     coverageToColorLocation: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(coverageToColorLocation)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_COVERAGE_TO_COLOR_LOCATION_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 292, 12) {
+            to.put(coverageToColorLocation);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_COVERAGE_TO_COLOR_LOCATION_NV,
+            &[commandBuffer as u64, u64::from(coverageToColorLocation)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetCoverageModulationModeNV(
     commandBuffer: *mut c_void,
     coverageModulationMode: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(coverageModulationMode)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_COVERAGE_MODULATION_MODE_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 293, 12) {
+            to.put(coverageModulationMode);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_COVERAGE_MODULATION_MODE_NV,
+            &[commandBuffer as u64, u64::from(coverageModulationMode)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetCoverageModulationTableEnableNV(
     commandBuffer: *mut c_void,
     coverageModulationTableEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(coverageModulationTableEnable)];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::record(commandBuffer, &commands::VK_CMD_SET_COVERAGE_MODULATION_TABLE_ENABLE_NV, &args)
-    };
+        if let Some(mut to) = straight::begin(commandBuffer, 294, 12) {
+            to.put(coverageModulationTableEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_COVERAGE_MODULATION_TABLE_ENABLE_NV,
+            &[commandBuffer as u64, u64::from(coverageModulationTableEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetCoverageModulationTableNV(
@@ -684,39 +1309,77 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageModulationTableNV(
     coverageModulationTableCount: u32,
     pCoverageModulationTable: *const c_void,
 ) {
-    let args =
-        [commandBuffer as u64, u64::from(coverageModulationTableCount), pCoverageModulationTable as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_COVERAGE_MODULATION_TABLE_NV, &args) };
+    unsafe {
+        let p_coverage_modulation_table_length =
+            straight::length(pCoverageModulationTable, coverageModulationTableCount as usize, 4);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 295, 13usize.saturating_add(p_coverage_modulation_table_length))
+        {
+            to.put(coverageModulationTableCount);
+            to.array(pCoverageModulationTable, p_coverage_modulation_table_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_COVERAGE_MODULATION_TABLE_NV,
+            &[commandBuffer as u64, u64::from(coverageModulationTableCount), pCoverageModulationTable as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetShadingRateImageEnableNV(
     commandBuffer: *mut c_void,
     shadingRateImageEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(shadingRateImageEnable)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_SHADING_RATE_IMAGE_ENABLE_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 296, 12) {
+            to.put(shadingRateImageEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_SHADING_RATE_IMAGE_ENABLE_NV,
+            &[commandBuffer as u64, u64::from(shadingRateImageEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetCoverageReductionModeNV(
     commandBuffer: *mut c_void,
     coverageReductionMode: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(coverageReductionMode)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_COVERAGE_REDUCTION_MODE_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 297, 12) {
+            to.put(coverageReductionMode);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_COVERAGE_REDUCTION_MODE_NV,
+            &[commandBuffer as u64, u64::from(coverageReductionMode)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetRepresentativeFragmentTestEnableNV(
     commandBuffer: *mut c_void,
     representativeFragmentTestEnable: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(representativeFragmentTestEnable)];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::record(commandBuffer, &commands::VK_CMD_SET_REPRESENTATIVE_FRAGMENT_TEST_ENABLE_NV, &args)
-    };
+        if let Some(mut to) = straight::begin(commandBuffer, 298, 12) {
+            to.put(representativeFragmentTestEnable);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_REPRESENTATIVE_FRAGMENT_TEST_ENABLE_NV,
+            &[commandBuffer as u64, u64::from(representativeFragmentTestEnable)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetFragmentShadingRateKHR(
@@ -724,9 +1387,25 @@ pub(crate) unsafe extern "system" fn vkCmdSetFragmentShadingRateKHR(
     pFragmentSize: *const c_void,
     combinerOps: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pFragmentSize as u64, combinerOps as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_FRAGMENT_SHADING_RATE_KHR, &args) };
+    unsafe {
+        let p_fragment_size_length = straight::length(pFragmentSize, 1, 8);
+        let combiner_ops_length = straight::length(combinerOps, 2, 4);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            305,
+            10usize.saturating_add(p_fragment_size_length).saturating_add(combiner_ops_length),
+        ) {
+            to.array(pFragmentSize, p_fragment_size_length);
+            to.array(combinerOps, combiner_ops_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_FRAGMENT_SHADING_RATE_KHR,
+            &[commandBuffer as u64, pFragmentSize as u64, combinerOps as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetFragmentShadingRateEnumNV(
@@ -734,9 +1413,21 @@ pub(crate) unsafe extern "system" fn vkCmdSetFragmentShadingRateEnumNV(
     shadingRate: u32,
     combinerOps: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(shadingRate), combinerOps as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_FRAGMENT_SHADING_RATE_ENUM_NV, &args) };
+    unsafe {
+        let combiner_ops_length = straight::length(combinerOps, 2, 4);
+        if let Some(mut to) = straight::begin(commandBuffer, 307, 13usize.saturating_add(combiner_ops_length))
+        {
+            to.put(shadingRate);
+            to.array(combinerOps, combiner_ops_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_FRAGMENT_SHADING_RATE_ENUM_NV,
+            &[commandBuffer as u64, u64::from(shadingRate), combinerOps as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetVertexInputEXT(
@@ -762,9 +1453,22 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorWriteEnableEXT(
     attachmentCount: u32,
     pColorWriteEnables: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(attachmentCount), pColorWriteEnables as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_COLOR_WRITE_ENABLE_EXT, &args) };
+    unsafe {
+        let p_color_write_enables_length = straight::length(pColorWriteEnables, attachmentCount as usize, 4);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 310, 13usize.saturating_add(p_color_write_enables_length))
+        {
+            to.put(attachmentCount);
+            to.array(pColorWriteEnables, p_color_write_enables_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_COLOR_WRITE_ENABLE_EXT,
+            &[commandBuffer as u64, u64::from(attachmentCount), pColorWriteEnables as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetEvent2(
@@ -791,7 +1495,20 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClampRangeEXT(
     depthClampMode: u32,
     pDepthClampRange: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(depthClampMode), pDepthClampRange as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DEPTH_CLAMP_RANGE_EXT, &args) };
+    unsafe {
+        let p_depth_clamp_range_length = straight::length(pDepthClampRange, 1, 8);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 365, 13usize.saturating_add(p_depth_clamp_range_length))
+        {
+            to.put(depthClampMode);
+            to.array(pDepthClampRange, p_depth_clamp_range_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DEPTH_CLAMP_RANGE_EXT,
+            &[commandBuffer as u64, u64::from(depthClampMode), pDepthClampRange as u64],
+        );
+    }
 }

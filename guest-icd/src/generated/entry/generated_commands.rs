@@ -10,6 +10,7 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkCmdDrawIndirect(
     commandBuffer: *mut c_void,
@@ -18,9 +19,21 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndirect(
     drawCount: u32,
     stride: u32,
 ) {
-    let args = [commandBuffer as u64, buffer, offset, u64::from(drawCount), u64::from(stride)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_INDIRECT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 89, 32) {
+            to.put(buffer);
+            to.put(offset);
+            to.put(drawCount);
+            to.put(stride);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW_INDIRECT,
+            &[commandBuffer as u64, buffer, offset, u64::from(drawCount), u64::from(stride)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDrawIndexedIndirect(
@@ -30,9 +43,21 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndexedIndirect(
     drawCount: u32,
     stride: u32,
 ) {
-    let args = [commandBuffer as u64, buffer, offset, u64::from(drawCount), u64::from(stride)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_INDEXED_INDIRECT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 90, 32) {
+            to.put(buffer);
+            to.put(offset);
+            to.put(drawCount);
+            to.put(stride);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW_INDEXED_INDIRECT,
+            &[commandBuffer as u64, buffer, offset, u64::from(drawCount), u64::from(stride)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDispatchIndirect(
@@ -40,9 +65,19 @@ pub(crate) unsafe extern "system" fn vkCmdDispatchIndirect(
     buffer: u64,
     offset: u64,
 ) {
-    let args = [commandBuffer as u64, buffer, offset];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DISPATCH_INDIRECT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 92, 24) {
+            to.put(buffer);
+            to.put(offset);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DISPATCH_INDIRECT,
+            &[commandBuffer as u64, buffer, offset],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDrawClusterIndirectHUAWEI(
@@ -50,9 +85,19 @@ pub(crate) unsafe extern "system" fn vkCmdDrawClusterIndirectHUAWEI(
     buffer: u64,
     offset: u64,
 ) {
-    let args = [commandBuffer as u64, buffer, offset];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_CLUSTER_INDIRECT_HUAWEI, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 95, 24) {
+            to.put(buffer);
+            to.put(offset);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW_CLUSTER_INDIRECT_HUAWEI,
+            &[commandBuffer as u64, buffer, offset],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdUpdatePipelineIndirectBufferNV(
@@ -60,9 +105,19 @@ pub(crate) unsafe extern "system" fn vkCmdUpdatePipelineIndirectBufferNV(
     pipelineBindPoint: u32,
     pipeline: u64,
 ) {
-    let args = [commandBuffer as u64, u64::from(pipelineBindPoint), pipeline];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_UPDATE_PIPELINE_INDIRECT_BUFFER_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 96, 20) {
+            to.put(pipelineBindPoint);
+            to.put(pipeline);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_UPDATE_PIPELINE_INDIRECT_BUFFER_NV,
+            &[commandBuffer as u64, u64::from(pipelineBindPoint), pipeline],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyMemoryIndirectNV(
@@ -71,9 +126,20 @@ pub(crate) unsafe extern "system" fn vkCmdCopyMemoryIndirectNV(
     copyCount: u32,
     stride: u32,
 ) {
-    let args = [commandBuffer as u64, copyBufferAddress, u64::from(copyCount), u64::from(stride)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_MEMORY_INDIRECT_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 102, 24) {
+            to.put(copyBufferAddress);
+            to.put(copyCount);
+            to.put(stride);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_MEMORY_INDIRECT_NV,
+            &[commandBuffer as u64, copyBufferAddress, u64::from(copyCount), u64::from(stride)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyMemoryToImageIndirectNV(
@@ -85,17 +151,34 @@ pub(crate) unsafe extern "system" fn vkCmdCopyMemoryToImageIndirectNV(
     dstImageLayout: u32,
     pImageSubresources: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        copyBufferAddress,
-        u64::from(copyCount),
-        u64::from(stride),
-        dstImage,
-        u64::from(dstImageLayout),
-        pImageSubresources as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_MEMORY_TO_IMAGE_INDIRECT_NV, &args) };
+    unsafe {
+        let p_image_subresources_length = straight::length(pImageSubresources, copyCount as usize, 16);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 103, 37usize.saturating_add(p_image_subresources_length))
+        {
+            to.put(copyBufferAddress);
+            to.put(copyCount);
+            to.put(stride);
+            to.put(dstImage);
+            to.put(dstImageLayout);
+            to.array(pImageSubresources, p_image_subresources_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_MEMORY_TO_IMAGE_INDIRECT_NV,
+            &[
+                commandBuffer as u64,
+                copyBufferAddress,
+                u64::from(copyCount),
+                u64::from(stride),
+                dstImage,
+                u64::from(dstImageLayout),
+                pImageSubresources as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdExecuteGeneratedCommandsNV(
@@ -298,17 +381,31 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndirectCount(
     maxDrawCount: u32,
     stride: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        buffer,
-        offset,
-        countBuffer,
-        countBufferOffset,
-        u64::from(maxDrawCount),
-        u64::from(stride),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_INDIRECT_COUNT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 174, 48) {
+            to.put(buffer);
+            to.put(offset);
+            to.put(countBuffer);
+            to.put(countBufferOffset);
+            to.put(maxDrawCount);
+            to.put(stride);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW_INDIRECT_COUNT,
+            &[
+                commandBuffer as u64,
+                buffer,
+                offset,
+                countBuffer,
+                countBufferOffset,
+                u64::from(maxDrawCount),
+                u64::from(stride),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDrawIndexedIndirectCount(
@@ -320,17 +417,31 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndexedIndirectCount(
     maxDrawCount: u32,
     stride: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        buffer,
-        offset,
-        countBuffer,
-        countBufferOffset,
-        u64::from(maxDrawCount),
-        u64::from(stride),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_INDEXED_INDIRECT_COUNT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 175, 48) {
+            to.put(buffer);
+            to.put(offset);
+            to.put(countBuffer);
+            to.put(countBufferOffset);
+            to.put(maxDrawCount);
+            to.put(stride);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW_INDEXED_INDIRECT_COUNT,
+            &[
+                commandBuffer as u64,
+                buffer,
+                offset,
+                countBuffer,
+                countBufferOffset,
+                u64::from(maxDrawCount),
+                u64::from(stride),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDrawIndirectByteCountEXT(
@@ -342,17 +453,31 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndirectByteCountEXT(
     counterOffset: u32,
     vertexStride: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(instanceCount),
-        u64::from(firstInstance),
-        counterBuffer,
-        counterBufferOffset,
-        u64::from(counterOffset),
-        u64::from(vertexStride),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_INDIRECT_BYTE_COUNT_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 183, 40) {
+            to.put(instanceCount);
+            to.put(firstInstance);
+            to.put(counterBuffer);
+            to.put(counterBufferOffset);
+            to.put(counterOffset);
+            to.put(vertexStride);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW_INDIRECT_BYTE_COUNT_EXT,
+            &[
+                commandBuffer as u64,
+                u64::from(instanceCount),
+                u64::from(firstInstance),
+                counterBuffer,
+                counterBufferOffset,
+                u64::from(counterOffset),
+                u64::from(vertexStride),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectNV(
@@ -362,9 +487,21 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectNV(
     drawCount: u32,
     stride: u32,
 ) {
-    let args = [commandBuffer as u64, buffer, offset, u64::from(drawCount), u64::from(stride)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_MESH_TASKS_INDIRECT_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 190, 32) {
+            to.put(buffer);
+            to.put(offset);
+            to.put(drawCount);
+            to.put(stride);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW_MESH_TASKS_INDIRECT_NV,
+            &[commandBuffer as u64, buffer, offset, u64::from(drawCount), u64::from(stride)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectCountNV(
@@ -376,17 +513,31 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectCountNV(
     maxDrawCount: u32,
     stride: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        buffer,
-        offset,
-        countBuffer,
-        countBufferOffset,
-        u64::from(maxDrawCount),
-        u64::from(stride),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 191, 48) {
+            to.put(buffer);
+            to.put(offset);
+            to.put(countBuffer);
+            to.put(countBufferOffset);
+            to.put(maxDrawCount);
+            to.put(stride);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_NV,
+            &[
+                commandBuffer as u64,
+                buffer,
+                offset,
+                countBuffer,
+                countBufferOffset,
+                u64::from(maxDrawCount),
+                u64::from(stride),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectEXT(
@@ -396,9 +547,21 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectEXT(
     drawCount: u32,
     stride: u32,
 ) {
-    let args = [commandBuffer as u64, buffer, offset, u64::from(drawCount), u64::from(stride)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_MESH_TASKS_INDIRECT_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 193, 32) {
+            to.put(buffer);
+            to.put(offset);
+            to.put(drawCount);
+            to.put(stride);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW_MESH_TASKS_INDIRECT_EXT,
+            &[commandBuffer as u64, buffer, offset, u64::from(drawCount), u64::from(stride)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectCountEXT(
@@ -410,17 +573,31 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectCountEXT(
     maxDrawCount: u32,
     stride: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        buffer,
-        offset,
-        countBuffer,
-        countBufferOffset,
-        u64::from(maxDrawCount),
-        u64::from(stride),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 194, 48) {
+            to.put(buffer);
+            to.put(offset);
+            to.put(countBuffer);
+            to.put(countBufferOffset);
+            to.put(maxDrawCount);
+            to.put(stride);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_EXT,
+            &[
+                commandBuffer as u64,
+                buffer,
+                offset,
+                countBuffer,
+                countBufferOffset,
+                u64::from(maxDrawCount),
+                u64::from(stride),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdTraceRaysIndirectKHR(
@@ -431,25 +608,59 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysIndirectKHR(
     pCallableShaderBindingTable: *const c_void,
     indirectDeviceAddress: u64,
 ) {
-    let args = [
-        commandBuffer as u64,
-        pRaygenShaderBindingTable as u64,
-        pMissShaderBindingTable as u64,
-        pHitShaderBindingTable as u64,
-        pCallableShaderBindingTable as u64,
-        indirectDeviceAddress,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_TRACE_RAYS_INDIRECT_KHR, &args) };
+    unsafe {
+        let p_raygen_shader_binding_table_length = straight::length(pRaygenShaderBindingTable, 1, 24);
+        let p_miss_shader_binding_table_length = straight::length(pMissShaderBindingTable, 1, 24);
+        let p_hit_shader_binding_table_length = straight::length(pHitShaderBindingTable, 1, 24);
+        let p_callable_shader_binding_table_length = straight::length(pCallableShaderBindingTable, 1, 24);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            217,
+            20usize
+                .saturating_add(p_raygen_shader_binding_table_length)
+                .saturating_add(p_miss_shader_binding_table_length)
+                .saturating_add(p_hit_shader_binding_table_length)
+                .saturating_add(p_callable_shader_binding_table_length),
+        ) {
+            to.put(indirectDeviceAddress);
+            to.array(pRaygenShaderBindingTable, p_raygen_shader_binding_table_length);
+            to.array(pMissShaderBindingTable, p_miss_shader_binding_table_length);
+            to.array(pHitShaderBindingTable, p_hit_shader_binding_table_length);
+            to.array(pCallableShaderBindingTable, p_callable_shader_binding_table_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_TRACE_RAYS_INDIRECT_KHR,
+            &[
+                commandBuffer as u64,
+                pRaygenShaderBindingTable as u64,
+                pMissShaderBindingTable as u64,
+                pHitShaderBindingTable as u64,
+                pCallableShaderBindingTable as u64,
+                indirectDeviceAddress,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdTraceRaysIndirect2KHR(
     commandBuffer: *mut c_void,
     indirectDeviceAddress: u64,
 ) {
-    let args = [commandBuffer as u64, indirectDeviceAddress];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_TRACE_RAYS_INDIRECT_2_KHR, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 218, 16) {
+            to.put(indirectDeviceAddress);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_TRACE_RAYS_INDIRECT_2_KHR,
+            &[commandBuffer as u64, indirectDeviceAddress],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBuildClusterAccelerationStructureIndirectNV(
@@ -514,8 +725,18 @@ pub(crate) unsafe extern "system" fn vkCmdDecompressMemoryIndirectCountNV(
     indirectCommandsCountAddress: u64,
     stride: u32,
 ) {
-    let args =
-        [commandBuffer as u64, indirectCommandsAddress, indirectCommandsCountAddress, u64::from(stride)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DECOMPRESS_MEMORY_INDIRECT_COUNT_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 320, 28) {
+            to.put(indirectCommandsAddress);
+            to.put(indirectCommandsCountAddress);
+            to.put(stride);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DECOMPRESS_MEMORY_INDIRECT_COUNT_NV,
+            &[commandBuffer as u64, indirectCommandsAddress, indirectCommandsCountAddress, u64::from(stride)],
+        );
+    }
 }

@@ -10,6 +10,7 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkBindImageMemory(
     device: *mut c_void,
@@ -163,9 +164,19 @@ pub(crate) unsafe extern "system" fn vkCmdBindShadingRateImageNV(
     imageView: u64,
     imageLayout: u32,
 ) {
-    let args = [commandBuffer as u64, imageView, u64::from(imageLayout)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BIND_SHADING_RATE_IMAGE_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 186, 20) {
+            to.put(imageView);
+            to.put(imageLayout);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BIND_SHADING_RATE_IMAGE_NV,
+            &[commandBuffer as u64, imageView, u64::from(imageLayout)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkGetImageViewHandleNVX(

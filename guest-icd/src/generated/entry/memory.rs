@@ -9,6 +9,7 @@ use core::ffi::c_void;
 use vw_wire_protocol::generated::commands;
 
 use crate::forward;
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkGetDeviceMemoryCommitment(
     device: *mut c_void,
@@ -52,9 +53,23 @@ pub(crate) unsafe extern "system" fn vkCmdDecompressMemoryNV(
     decompressRegionCount: u32,
     pDecompressMemoryRegions: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(decompressRegionCount), pDecompressMemoryRegions as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_DECOMPRESS_MEMORY_NV, &args) };
+    unsafe {
+        let p_decompress_memory_regions_length =
+            straight::length(pDecompressMemoryRegions, decompressRegionCount as usize, 40);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 319, 13usize.saturating_add(p_decompress_memory_regions_length))
+        {
+            to.put(decompressRegionCount);
+            to.array(pDecompressMemoryRegions, p_decompress_memory_regions_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_DECOMPRESS_MEMORY_NV,
+            &[commandBuffer as u64, u64::from(decompressRegionCount), pDecompressMemoryRegions as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkSetDeviceMemoryPriorityEXT(

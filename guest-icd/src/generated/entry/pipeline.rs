@@ -10,6 +10,7 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkCreateShaderModule(
     device: *mut c_void,
@@ -108,9 +109,19 @@ pub(crate) unsafe extern "system" fn vkCmdBindPipeline(
     pipelineBindPoint: u32,
     pipeline: u64,
 ) {
-    let args = [commandBuffer as u64, u64::from(pipelineBindPoint), pipeline];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BIND_PIPELINE, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 71, 20) {
+            to.put(pipelineBindPoint);
+            to.put(pipeline);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BIND_PIPELINE,
+            &[commandBuffer as u64, u64::from(pipelineBindPoint), pipeline],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdPipelineBarrier(
@@ -147,9 +158,20 @@ pub(crate) unsafe extern "system" fn vkCmdBindPipelineShaderGroupNV(
     pipeline: u64,
     groupIndex: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(pipelineBindPoint), pipeline, u64::from(groupIndex)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BIND_PIPELINE_SHADER_GROUP_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 128, 24) {
+            to.put(pipelineBindPoint);
+            to.put(pipeline);
+            to.put(groupIndex);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BIND_PIPELINE_SHADER_GROUP_NV,
+            &[commandBuffer as u64, u64::from(pipelineBindPoint), pipeline, u64::from(groupIndex)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkGetShaderInfoAMD(
@@ -284,7 +306,24 @@ pub(crate) unsafe extern "system" fn vkCmdBindShadersEXT(
     pStages: *const c_void,
     pShaders: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(stageCount), pStages as u64, pShaders as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BIND_SHADERS_EXT, &args) };
+    unsafe {
+        let p_stages_length = straight::length(pStages, stageCount as usize, 4);
+        let p_shaders_length = straight::length(pShaders, stageCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            356,
+            14usize.saturating_add(p_stages_length).saturating_add(p_shaders_length),
+        ) {
+            to.put(stageCount);
+            to.array(pStages, p_stages_length);
+            to.array(pShaders, p_shaders_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BIND_SHADERS_EXT,
+            &[commandBuffer as u64, u64::from(stageCount), pStages as u64, pShaders as u64],
+        );
+    }
 }

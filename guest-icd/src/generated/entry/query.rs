@@ -10,6 +10,7 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkCreateQueryPool(
     device: *mut c_void,
@@ -51,15 +52,36 @@ pub(crate) unsafe extern "system" fn vkCmdBeginQuery(
     query: u32,
     flags: u32,
 ) {
-    let args = [commandBuffer as u64, queryPool, u64::from(query), u64::from(flags)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BEGIN_QUERY, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 114, 24) {
+            to.put(queryPool);
+            to.put(query);
+            to.put(flags);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BEGIN_QUERY,
+            &[commandBuffer as u64, queryPool, u64::from(query), u64::from(flags)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdEndQuery(commandBuffer: *mut c_void, queryPool: u64, query: u32) {
-    let args = [commandBuffer as u64, queryPool, u64::from(query)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_END_QUERY, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 115, 20) {
+            to.put(queryPool);
+            to.put(query);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_END_QUERY,
+            &[commandBuffer as u64, queryPool, u64::from(query)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdResetQueryPool(
@@ -68,9 +90,20 @@ pub(crate) unsafe extern "system" fn vkCmdResetQueryPool(
     firstQuery: u32,
     queryCount: u32,
 ) {
-    let args = [commandBuffer as u64, queryPool, u64::from(firstQuery), u64::from(queryCount)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_RESET_QUERY_POOL, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 118, 24) {
+            to.put(queryPool);
+            to.put(firstQuery);
+            to.put(queryCount);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_RESET_QUERY_POOL,
+            &[commandBuffer as u64, queryPool, u64::from(firstQuery), u64::from(queryCount)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyQueryPoolResults(
@@ -83,18 +116,33 @@ pub(crate) unsafe extern "system" fn vkCmdCopyQueryPoolResults(
     stride: u64,
     flags: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        queryPool,
-        u64::from(firstQuery),
-        u64::from(queryCount),
-        dstBuffer,
-        dstOffset,
-        stride,
-        u64::from(flags),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_QUERY_POOL_RESULTS, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 120, 52) {
+            to.put(queryPool);
+            to.put(firstQuery);
+            to.put(queryCount);
+            to.put(dstBuffer);
+            to.put(dstOffset);
+            to.put(stride);
+            to.put(flags);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_QUERY_POOL_RESULTS,
+            &[
+                commandBuffer as u64,
+                queryPool,
+                u64::from(firstQuery),
+                u64::from(queryCount),
+                dstBuffer,
+                dstOffset,
+                stride,
+                u64::from(flags),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBeginQueryIndexedEXT(
@@ -104,9 +152,21 @@ pub(crate) unsafe extern "system" fn vkCmdBeginQueryIndexedEXT(
     flags: u32,
     index: u32,
 ) {
-    let args = [commandBuffer as u64, queryPool, u64::from(query), u64::from(flags), u64::from(index)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BEGIN_QUERY_INDEXED_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 181, 28) {
+            to.put(queryPool);
+            to.put(query);
+            to.put(flags);
+            to.put(index);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BEGIN_QUERY_INDEXED_EXT,
+            &[commandBuffer as u64, queryPool, u64::from(query), u64::from(flags), u64::from(index)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdEndQueryIndexedEXT(
@@ -115,7 +175,18 @@ pub(crate) unsafe extern "system" fn vkCmdEndQueryIndexedEXT(
     query: u32,
     index: u32,
 ) {
-    let args = [commandBuffer as u64, queryPool, u64::from(query), u64::from(index)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_END_QUERY_INDEXED_EXT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 182, 24) {
+            to.put(queryPool);
+            to.put(query);
+            to.put(index);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_END_QUERY_INDEXED_EXT,
+            &[commandBuffer as u64, queryPool, u64::from(query), u64::from(index)],
+        );
+    }
 }

@@ -10,6 +10,7 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkCreateAccelerationStructureNV(
     device: *mut c_void,
@@ -91,9 +92,20 @@ pub(crate) unsafe extern "system" fn vkCmdCopyAccelerationStructureNV(
     src: u64,
     mode: u32,
 ) {
-    let args = [commandBuffer as u64, dst, src, u64::from(mode)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_ACCELERATION_STRUCTURE_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 202, 28) {
+            to.put(dst);
+            to.put(src);
+            to.put(mode);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_ACCELERATION_STRUCTURE_NV,
+            &[commandBuffer as u64, dst, src, u64::from(mode)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyAccelerationStructureKHR(
@@ -135,18 +147,33 @@ pub(crate) unsafe extern "system" fn vkCmdWriteAccelerationStructuresPropertiesK
     queryPool: u64,
     firstQuery: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(accelerationStructureCount),
-        pAccelerationStructures as u64,
-        u64::from(queryType),
-        queryPool,
-        u64::from(firstQuery),
-    ];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::record(commandBuffer, &commands::VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_KHR, &args)
-    };
+        let p_acceleration_structures_length =
+            straight::length(pAccelerationStructures, accelerationStructureCount as usize, 8);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 206, 29usize.saturating_add(p_acceleration_structures_length))
+        {
+            to.put(accelerationStructureCount);
+            to.put(queryType);
+            to.put(queryPool);
+            to.put(firstQuery);
+            to.array(pAccelerationStructures, p_acceleration_structures_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_KHR,
+            &[
+                commandBuffer as u64,
+                u64::from(accelerationStructureCount),
+                pAccelerationStructures as u64,
+                u64::from(queryType),
+                queryPool,
+                u64::from(firstQuery),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdWriteAccelerationStructuresPropertiesNV(
@@ -157,18 +184,33 @@ pub(crate) unsafe extern "system" fn vkCmdWriteAccelerationStructuresPropertiesN
     queryPool: u64,
     firstQuery: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(accelerationStructureCount),
-        pAccelerationStructures as u64,
-        u64::from(queryType),
-        queryPool,
-        u64::from(firstQuery),
-    ];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::record(commandBuffer, &commands::VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_NV, &args)
-    };
+        let p_acceleration_structures_length =
+            straight::length(pAccelerationStructures, accelerationStructureCount as usize, 8);
+        if let Some(mut to) =
+            straight::begin(commandBuffer, 207, 29usize.saturating_add(p_acceleration_structures_length))
+        {
+            to.put(accelerationStructureCount);
+            to.put(queryType);
+            to.put(queryPool);
+            to.put(firstQuery);
+            to.array(pAccelerationStructures, p_acceleration_structures_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_NV,
+            &[
+                commandBuffer as u64,
+                u64::from(accelerationStructureCount),
+                pAccelerationStructures as u64,
+                u64::from(queryType),
+                queryPool,
+                u64::from(firstQuery),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBuildAccelerationStructureNV(
@@ -207,18 +249,45 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysKHR(
     height: u32,
     depth: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        pRaygenShaderBindingTable as u64,
-        pMissShaderBindingTable as u64,
-        pHitShaderBindingTable as u64,
-        pCallableShaderBindingTable as u64,
-        u64::from(width),
-        u64::from(height),
-        u64::from(depth),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_TRACE_RAYS_KHR, &args) };
+    unsafe {
+        let p_raygen_shader_binding_table_length = straight::length(pRaygenShaderBindingTable, 1, 24);
+        let p_miss_shader_binding_table_length = straight::length(pMissShaderBindingTable, 1, 24);
+        let p_hit_shader_binding_table_length = straight::length(pHitShaderBindingTable, 1, 24);
+        let p_callable_shader_binding_table_length = straight::length(pCallableShaderBindingTable, 1, 24);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            209,
+            24usize
+                .saturating_add(p_raygen_shader_binding_table_length)
+                .saturating_add(p_miss_shader_binding_table_length)
+                .saturating_add(p_hit_shader_binding_table_length)
+                .saturating_add(p_callable_shader_binding_table_length),
+        ) {
+            to.put(width);
+            to.put(height);
+            to.put(depth);
+            to.array(pRaygenShaderBindingTable, p_raygen_shader_binding_table_length);
+            to.array(pMissShaderBindingTable, p_miss_shader_binding_table_length);
+            to.array(pHitShaderBindingTable, p_hit_shader_binding_table_length);
+            to.array(pCallableShaderBindingTable, p_callable_shader_binding_table_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_TRACE_RAYS_KHR,
+            &[
+                commandBuffer as u64,
+                pRaygenShaderBindingTable as u64,
+                pMissShaderBindingTable as u64,
+                pHitShaderBindingTable as u64,
+                pCallableShaderBindingTable as u64,
+                u64::from(width),
+                u64::from(height),
+                u64::from(depth),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdTraceRaysNV(
@@ -238,25 +307,47 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysNV(
     height: u32,
     depth: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        raygenShaderBindingTableBuffer,
-        raygenShaderBindingOffset,
-        missShaderBindingTableBuffer,
-        missShaderBindingOffset,
-        missShaderBindingStride,
-        hitShaderBindingTableBuffer,
-        hitShaderBindingOffset,
-        hitShaderBindingStride,
-        callableShaderBindingTableBuffer,
-        callableShaderBindingOffset,
-        callableShaderBindingStride,
-        u64::from(width),
-        u64::from(height),
-        u64::from(depth),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_TRACE_RAYS_NV, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 210, 108) {
+            to.put(raygenShaderBindingTableBuffer);
+            to.put(raygenShaderBindingOffset);
+            to.put(missShaderBindingTableBuffer);
+            to.put(missShaderBindingOffset);
+            to.put(missShaderBindingStride);
+            to.put(hitShaderBindingTableBuffer);
+            to.put(hitShaderBindingOffset);
+            to.put(hitShaderBindingStride);
+            to.put(callableShaderBindingTableBuffer);
+            to.put(callableShaderBindingOffset);
+            to.put(callableShaderBindingStride);
+            to.put(width);
+            to.put(height);
+            to.put(depth);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_TRACE_RAYS_NV,
+            &[
+                commandBuffer as u64,
+                raygenShaderBindingTableBuffer,
+                raygenShaderBindingOffset,
+                missShaderBindingTableBuffer,
+                missShaderBindingOffset,
+                missShaderBindingStride,
+                hitShaderBindingTableBuffer,
+                hitShaderBindingOffset,
+                hitShaderBindingStride,
+                callableShaderBindingTableBuffer,
+                callableShaderBindingOffset,
+                callableShaderBindingStride,
+                u64::from(width),
+                u64::from(height),
+                u64::from(depth),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkGetRayTracingShaderGroupHandlesKHR(
@@ -338,11 +429,18 @@ pub(crate) unsafe extern "system" fn vkCmdSetRayTracingPipelineStackSizeKHR(
     commandBuffer: *mut c_void,
     pipelineStackSize: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(pipelineStackSize)];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::record(commandBuffer, &commands::VK_CMD_SET_RAY_TRACING_PIPELINE_STACK_SIZE_KHR, &args)
-    };
+        if let Some(mut to) = straight::begin(commandBuffer, 223, 12) {
+            to.put(pipelineStackSize);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_RAY_TRACING_PIPELINE_STACK_SIZE_KHR,
+            &[commandBuffer as u64, u64::from(pipelineStackSize)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCreateAccelerationStructureKHR(
@@ -489,16 +587,31 @@ pub(crate) unsafe extern "system" fn vkCmdWriteMicromapsPropertiesEXT(
     queryPool: u64,
     firstQuery: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(micromapCount),
-        pMicromaps as u64,
-        u64::from(queryType),
-        queryPool,
-        u64::from(firstQuery),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_WRITE_MICROMAPS_PROPERTIES_EXT, &args) };
+    unsafe {
+        let p_micromaps_length = straight::length(pMicromaps, micromapCount as usize, 8);
+        if let Some(mut to) = straight::begin(commandBuffer, 338, 29usize.saturating_add(p_micromaps_length))
+        {
+            to.put(micromapCount);
+            to.put(queryType);
+            to.put(queryPool);
+            to.put(firstQuery);
+            to.array(pMicromaps, p_micromaps_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_WRITE_MICROMAPS_PROPERTIES_EXT,
+            &[
+                commandBuffer as u64,
+                u64::from(micromapCount),
+                pMicromaps as u64,
+                u64::from(queryType),
+                queryPool,
+                u64::from(firstQuery),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkGetDeviceMicromapCompatibilityEXT(

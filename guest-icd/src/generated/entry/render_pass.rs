@@ -10,6 +10,7 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkGetDeviceSubpassShadingMaxWorkgroupSizeHUAWEI(
     device: *mut c_void,
@@ -90,17 +91,28 @@ pub(crate) unsafe extern "system" fn vkCmdSetAttachmentFeedbackLoopEnableEXT(
     commandBuffer: *mut c_void,
     aspectMask: u32,
 ) {
-    let args = [commandBuffer as u64, u64::from(aspectMask)];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::record(commandBuffer, &commands::VK_CMD_SET_ATTACHMENT_FEEDBACK_LOOP_ENABLE_EXT, &args)
-    };
+        if let Some(mut to) = straight::begin(commandBuffer, 72, 12) {
+            to.put(aspectMask);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_ATTACHMENT_FEEDBACK_LOOP_ENABLE_EXT,
+            &[commandBuffer as u64, u64::from(aspectMask)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSubpassShadingHUAWEI(commandBuffer: *mut c_void) {
-    let args = [commandBuffer as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SUBPASS_SHADING_HUAWEI, &args) };
+    unsafe {
+        if straight::begin(commandBuffer, 93, 8).is_some() {
+            return;
+        }
+        forward::record(commandBuffer, &commands::VK_CMD_SUBPASS_SHADING_HUAWEI, &[commandBuffer as u64]);
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdClearAttachments(
@@ -110,15 +122,33 @@ pub(crate) unsafe extern "system" fn vkCmdClearAttachments(
     rectCount: u32,
     pRects: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(attachmentCount),
-        pAttachments as u64,
-        u64::from(rectCount),
-        pRects as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_CLEAR_ATTACHMENTS, &args) };
+    unsafe {
+        let p_attachments_length = straight::length(pAttachments, attachmentCount as usize, 24);
+        let p_rects_length = straight::length(pRects, rectCount as usize, 24);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            108,
+            18usize.saturating_add(p_attachments_length).saturating_add(p_rects_length),
+        ) {
+            to.put(attachmentCount);
+            to.put(rectCount);
+            to.array(pAttachments, p_attachments_length);
+            to.array(pRects, p_rects_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_CLEAR_ATTACHMENTS,
+            &[
+                commandBuffer as u64,
+                u64::from(attachmentCount),
+                pAttachments as u64,
+                u64::from(rectCount),
+                pRects as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBeginConditionalRenderingEXT(
@@ -131,9 +161,17 @@ pub(crate) unsafe extern "system" fn vkCmdBeginConditionalRenderingEXT(
 }
 
 pub(crate) unsafe extern "system" fn vkCmdEndConditionalRenderingEXT(commandBuffer: *mut c_void) {
-    let args = [commandBuffer as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_END_CONDITIONAL_RENDERING_EXT, &args) };
+    unsafe {
+        if straight::begin(commandBuffer, 117, 8).is_some() {
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_END_CONDITIONAL_RENDERING_EXT,
+            &[commandBuffer as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBeginRenderPass(
@@ -147,15 +185,28 @@ pub(crate) unsafe extern "system" fn vkCmdBeginRenderPass(
 }
 
 pub(crate) unsafe extern "system" fn vkCmdNextSubpass(commandBuffer: *mut c_void, contents: u32) {
-    let args = [commandBuffer as u64, u64::from(contents)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_NEXT_SUBPASS, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 123, 12) {
+            to.put(contents);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_NEXT_SUBPASS,
+            &[commandBuffer as u64, u64::from(contents)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdEndRenderPass(commandBuffer: *mut c_void) {
-    let args = [commandBuffer as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_END_RENDER_PASS, &args) };
+    unsafe {
+        if straight::begin(commandBuffer, 124, 8).is_some() {
+            return;
+        }
+        forward::record(commandBuffer, &commands::VK_CMD_END_RENDER_PASS, &[commandBuffer as u64]);
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCreateRenderPass2(
@@ -208,9 +259,13 @@ pub(crate) unsafe extern "system" fn vkCmdBeginRendering(
 }
 
 pub(crate) unsafe extern "system" fn vkCmdEndRendering(commandBuffer: *mut c_void) {
-    let args = [commandBuffer as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_END_RENDERING, &args) };
+    unsafe {
+        if straight::begin(commandBuffer, 331, 8).is_some() {
+            return;
+        }
+        forward::record(commandBuffer, &commands::VK_CMD_END_RENDERING, &[commandBuffer as u64]);
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkGetFramebufferTilePropertiesQCOM(

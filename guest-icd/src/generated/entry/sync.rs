@@ -10,6 +10,7 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkCreateEvent(
     device: *mut c_void,
@@ -51,9 +52,19 @@ pub(crate) unsafe extern "system" fn vkResetEvent(device: *mut c_void, event: u6
 }
 
 pub(crate) unsafe extern "system" fn vkCmdResetEvent(commandBuffer: *mut c_void, event: u64, stageMask: u32) {
-    let args = [commandBuffer as u64, event, u64::from(stageMask)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_RESET_EVENT, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 111, 20) {
+            to.put(event);
+            to.put(stageMask);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_RESET_EVENT,
+            &[commandBuffer as u64, event, u64::from(stageMask)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdWaitEvents(
@@ -91,9 +102,19 @@ pub(crate) unsafe extern "system" fn vkCmdResetEvent2(
     event: u64,
     stageMask: u64,
 ) {
-    let args = [commandBuffer as u64, event, stageMask];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_RESET_EVENT_2, &args) };
+    unsafe {
+        if let Some(mut to) = straight::begin(commandBuffer, 312, 24) {
+            to.put(event);
+            to.put(stageMask);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_RESET_EVENT_2,
+            &[commandBuffer as u64, event, stageMask],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdWaitEvents2(

@@ -9,6 +9,7 @@ use core::ffi::c_void;
 use vw_wire_protocol::generated::commands;
 
 use crate::forward;
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkCmdCopyBuffer(
     commandBuffer: *mut c_void,
@@ -17,9 +18,22 @@ pub(crate) unsafe extern "system" fn vkCmdCopyBuffer(
     regionCount: u32,
     pRegions: *const c_void,
 ) {
-    let args = [commandBuffer as u64, srcBuffer, dstBuffer, u64::from(regionCount), pRegions as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_BUFFER, &args) };
+    unsafe {
+        let p_regions_length = straight::length(pRegions, regionCount as usize, 24);
+        if let Some(mut to) = straight::begin(commandBuffer, 97, 29usize.saturating_add(p_regions_length)) {
+            to.put(srcBuffer);
+            to.put(dstBuffer);
+            to.put(regionCount);
+            to.array(pRegions, p_regions_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_BUFFER,
+            &[commandBuffer as u64, srcBuffer, dstBuffer, u64::from(regionCount), pRegions as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyImage(
@@ -31,17 +45,32 @@ pub(crate) unsafe extern "system" fn vkCmdCopyImage(
     regionCount: u32,
     pRegions: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        srcImage,
-        u64::from(srcImageLayout),
-        dstImage,
-        u64::from(dstImageLayout),
-        u64::from(regionCount),
-        pRegions as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_IMAGE, &args) };
+    unsafe {
+        let p_regions_length = straight::length(pRegions, regionCount as usize, 68);
+        if let Some(mut to) = straight::begin(commandBuffer, 98, 37usize.saturating_add(p_regions_length)) {
+            to.put(srcImage);
+            to.put(srcImageLayout);
+            to.put(dstImage);
+            to.put(dstImageLayout);
+            to.put(regionCount);
+            to.array(pRegions, p_regions_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_IMAGE,
+            &[
+                commandBuffer as u64,
+                srcImage,
+                u64::from(srcImageLayout),
+                dstImage,
+                u64::from(dstImageLayout),
+                u64::from(regionCount),
+                pRegions as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBlitImage(
@@ -54,18 +83,34 @@ pub(crate) unsafe extern "system" fn vkCmdBlitImage(
     pRegions: *const c_void,
     filter: u32,
 ) {
-    let args = [
-        commandBuffer as u64,
-        srcImage,
-        u64::from(srcImageLayout),
-        dstImage,
-        u64::from(dstImageLayout),
-        u64::from(regionCount),
-        pRegions as u64,
-        u64::from(filter),
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BLIT_IMAGE, &args) };
+    unsafe {
+        let p_regions_length = straight::length(pRegions, regionCount as usize, 80);
+        if let Some(mut to) = straight::begin(commandBuffer, 99, 41usize.saturating_add(p_regions_length)) {
+            to.put(srcImage);
+            to.put(srcImageLayout);
+            to.put(dstImage);
+            to.put(dstImageLayout);
+            to.put(regionCount);
+            to.put(filter);
+            to.array(pRegions, p_regions_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BLIT_IMAGE,
+            &[
+                commandBuffer as u64,
+                srcImage,
+                u64::from(srcImageLayout),
+                dstImage,
+                u64::from(dstImageLayout),
+                u64::from(regionCount),
+                pRegions as u64,
+                u64::from(filter),
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyBufferToImage(
@@ -76,16 +121,30 @@ pub(crate) unsafe extern "system" fn vkCmdCopyBufferToImage(
     regionCount: u32,
     pRegions: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        srcBuffer,
-        dstImage,
-        u64::from(dstImageLayout),
-        u64::from(regionCount),
-        pRegions as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_BUFFER_TO_IMAGE, &args) };
+    unsafe {
+        let p_regions_length = straight::length(pRegions, regionCount as usize, 56);
+        if let Some(mut to) = straight::begin(commandBuffer, 100, 33usize.saturating_add(p_regions_length)) {
+            to.put(srcBuffer);
+            to.put(dstImage);
+            to.put(dstImageLayout);
+            to.put(regionCount);
+            to.array(pRegions, p_regions_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_BUFFER_TO_IMAGE,
+            &[
+                commandBuffer as u64,
+                srcBuffer,
+                dstImage,
+                u64::from(dstImageLayout),
+                u64::from(regionCount),
+                pRegions as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyImageToBuffer(
@@ -96,16 +155,30 @@ pub(crate) unsafe extern "system" fn vkCmdCopyImageToBuffer(
     regionCount: u32,
     pRegions: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        srcImage,
-        u64::from(srcImageLayout),
-        dstBuffer,
-        u64::from(regionCount),
-        pRegions as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_IMAGE_TO_BUFFER, &args) };
+    unsafe {
+        let p_regions_length = straight::length(pRegions, regionCount as usize, 56);
+        if let Some(mut to) = straight::begin(commandBuffer, 101, 33usize.saturating_add(p_regions_length)) {
+            to.put(srcImage);
+            to.put(srcImageLayout);
+            to.put(dstBuffer);
+            to.put(regionCount);
+            to.array(pRegions, p_regions_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_IMAGE_TO_BUFFER,
+            &[
+                commandBuffer as u64,
+                srcImage,
+                u64::from(srcImageLayout),
+                dstBuffer,
+                u64::from(regionCount),
+                pRegions as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdClearColorImage(
@@ -116,16 +189,35 @@ pub(crate) unsafe extern "system" fn vkCmdClearColorImage(
     rangeCount: u32,
     pRanges: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        image,
-        u64::from(imageLayout),
-        pColor as u64,
-        u64::from(rangeCount),
-        pRanges as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_CLEAR_COLOR_IMAGE, &args) };
+    unsafe {
+        let p_color_length = straight::length(pColor, 1, 16);
+        let p_ranges_length = straight::length(pRanges, rangeCount as usize, 20);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            106,
+            26usize.saturating_add(p_color_length).saturating_add(p_ranges_length),
+        ) {
+            to.put(image);
+            to.put(imageLayout);
+            to.put(rangeCount);
+            to.array(pColor, p_color_length);
+            to.array(pRanges, p_ranges_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_CLEAR_COLOR_IMAGE,
+            &[
+                commandBuffer as u64,
+                image,
+                u64::from(imageLayout),
+                pColor as u64,
+                u64::from(rangeCount),
+                pRanges as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdClearDepthStencilImage(
@@ -136,16 +228,35 @@ pub(crate) unsafe extern "system" fn vkCmdClearDepthStencilImage(
     rangeCount: u32,
     pRanges: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        image,
-        u64::from(imageLayout),
-        pDepthStencil as u64,
-        u64::from(rangeCount),
-        pRanges as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_CLEAR_DEPTH_STENCIL_IMAGE, &args) };
+    unsafe {
+        let p_depth_stencil_length = straight::length(pDepthStencil, 1, 8);
+        let p_ranges_length = straight::length(pRanges, rangeCount as usize, 20);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            107,
+            26usize.saturating_add(p_depth_stencil_length).saturating_add(p_ranges_length),
+        ) {
+            to.put(image);
+            to.put(imageLayout);
+            to.put(rangeCount);
+            to.array(pDepthStencil, p_depth_stencil_length);
+            to.array(pRanges, p_ranges_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_CLEAR_DEPTH_STENCIL_IMAGE,
+            &[
+                commandBuffer as u64,
+                image,
+                u64::from(imageLayout),
+                pDepthStencil as u64,
+                u64::from(rangeCount),
+                pRanges as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdResolveImage(
@@ -157,17 +268,32 @@ pub(crate) unsafe extern "system" fn vkCmdResolveImage(
     regionCount: u32,
     pRegions: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        srcImage,
-        u64::from(srcImageLayout),
-        dstImage,
-        u64::from(dstImageLayout),
-        u64::from(regionCount),
-        pRegions as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_RESOLVE_IMAGE, &args) };
+    unsafe {
+        let p_regions_length = straight::length(pRegions, regionCount as usize, 68);
+        if let Some(mut to) = straight::begin(commandBuffer, 109, 37usize.saturating_add(p_regions_length)) {
+            to.put(srcImage);
+            to.put(srcImageLayout);
+            to.put(dstImage);
+            to.put(dstImageLayout);
+            to.put(regionCount);
+            to.array(pRegions, p_regions_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_RESOLVE_IMAGE,
+            &[
+                commandBuffer as u64,
+                srcImage,
+                u64::from(srcImageLayout),
+                dstImage,
+                u64::from(dstImageLayout),
+                u64::from(regionCount),
+                pRegions as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyBuffer2(

@@ -13,7 +13,7 @@ use crate::registry::{CommandDecl, TypeDecl};
 
 const DIR: &str = "wire-protocol/src/generated/commands";
 
-/// Commands that travel. Opcodes are positions in the registry's order, from 1.
+/// Commands that travel. Opcodes are positions in [`Model::wire_commands`], from 1.
 ///
 /// # Errors
 /// Parameters that the overlay must explain, all of them in one message.
@@ -22,7 +22,7 @@ pub fn emit(model: &Model) -> Result<Files> {
     let mut signatures = BTreeSet::new();
     let mut all = Vec::new();
     let mut problems = Vec::new();
-    for c in model.commands().filter(|c| !model.is_local(&c.name)) {
+    for c in model.wire_commands() {
         let steps = match lower_command(model, c) {
             Ok(steps) => steps,
             Err(e) => {

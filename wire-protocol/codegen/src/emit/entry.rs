@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Files, banner, providers, static_name};
+use super::{Files, banner, providers, raw, static_name, straight};
 use crate::class::{class, created, family};
 use crate::lower::{handle_name, lower_command};
 use crate::model::{Model, Provider};
@@ -20,9 +20,9 @@ const DIR: &str = "guest-icd/src/generated";
 pub fn emit(model: &Model) -> Result<Files> {
     let mut families: BTreeMap<&str, String> = BTreeMap::new();
     let hand = &model.overlay.commands.hand;
-    for c in model.commands().filter(|c| !model.is_local(&c.name) && !hand.contains(&c.name)) {
+    for (c, opcode) in model.wire_commands().zip(1..).filter(|(c, _)| !hand.contains(&c.name)) {
         let text = families.entry(family(&c.name)).or_default();
-        text.push_str(&stub(model, c)?);
+        text.push_str(&stub(model, c, opcode)?);
     }
     let mut files = Files::new();
     let mut root = banner("Entry points that need no hand-written code, by object family.");
@@ -46,7 +46,11 @@ pub fn emit(model: &Model) -> Result<Files> {
         if text.contains("HandleType::") {
             head.push_str("use vw_wire_protocol::generated::handles::HandleType;\n");
         }
-        head.push_str("\nuse crate::forward;\n\n");
+        head.push_str("\nuse crate::forward;\n");
+        if text.contains("straight::") {
+            head.push_str("use crate::straight;\n");
+        }
+        head.push('\n');
         files.insert(format!("{DIR}/entry/{f}.rs"), head + &text);
     }
     files.insert(format!("{DIR}/procs.rs"), procs(model)?);
@@ -69,7 +73,7 @@ fn rust_type(model: &Model, p: &Decl) -> Result<(&'static str, bool)> {
     })
 }
 
-fn stub(model: &Model, c: &CommandDecl) -> Result<String> {
+fn stub(model: &Model, c: &CommandDecl, opcode: usize) -> Result<String> {
     let steps = lower_command(model, c)?;
     let class = class(model, c, &steps);
     let (mut params, mut slots) = (Vec::new(), Vec::new());
@@ -115,6 +119,16 @@ fn stub(model: &Model, c: &CommandDecl) -> Result<String> {
         },
         (other, class) => bail!("{}: class {class} cannot return {other}", c.name),
     };
+    if class == "Record"
+        && let Some(straight) = straight::body(c, &steps, opcode)
+    {
+        return Ok(format!(
+            "pub(crate) unsafe extern \"system\" fn {}({}) {{\n    // SAFETY: the application's valid usage of this command.\n    unsafe {{\n{straight}forward::record({first}, {table}, &[{}]);\n    }}\n}}\n\n",
+            c.name,
+            params.join(", "),
+            slots.join(", "),
+        ));
+    }
     Ok(format!(
         "pub(crate) unsafe extern \"system\" fn {}({}){arrow} {{\n    let args = [{}];\n    // SAFETY: the application's valid usage of this command.\n    {}\n}}\n\n",
         c.name,
@@ -122,10 +136,6 @@ fn stub(model: &Model, c: &CommandDecl) -> Result<String> {
         slots.join(", "),
         tail.replace("CALL", &call),
     ))
-}
-
-fn raw(name: &str) -> String {
-    if matches!(name, "type" | "ref" | "move" | "fn") { format!("r#{name}") } else { name.to_owned() }
 }
 
 fn procs(model: &Model) -> Result<String> {

@@ -6,6 +6,7 @@ pub mod extensions;
 pub mod formats;
 pub mod handles;
 pub mod layout_test;
+mod straight;
 pub mod structs;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,11 @@ pub fn static_name(c_name: &str) -> String {
         return name;
     }
     format!("{}_{}{vendor}", &stem[..revision], &stem[revision..])
+}
+
+/// A parameter's name as an identifier of Rust.
+fn raw(name: &str) -> String {
+    if matches!(name, "type" | "ref" | "move" | "fn") { format!("r#{name}") } else { name.to_owned() }
 }
 
 /// `&[Provider::Core(..), ..]`.

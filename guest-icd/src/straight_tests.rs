@@ -1,0 +1,130 @@
+//! Straight-line recording writes what the tables write.
+
+use std::ffi::c_void;
+use std::ptr::null;
+use std::sync::Arc;
+
+use vw_transport::Limits;
+use vw_wire_protocol::codec::{Writer, encode_request};
+use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::record::{HEADER_SIZE, Header};
+use vw_wire_protocol::rules::Rule;
+use vw_wire_protocol::schema::{Class, Command, Count, Dir, Elem, Op, Pointer};
+
+use crate::chunks::CHUNK_SIZE;
+use crate::command_buffer::{self, CommandBuffer};
+use crate::command_pool::CommandPool;
+use crate::generated::procs::PROCS;
+use crate::session::Session;
+use crate::straight;
+
+/// What the application's arrays hold.
+static DATA: [u64; 512] = {
+    let mut words = [0; 512];
+    let mut i = 0;
+    while i < words.len() {
+        words[i] = (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        i += 1;
+    }
+    words
+};
+
+fn flat(op: &Op) -> bool {
+    match op {
+        Op::Bytes { .. } => true,
+        Op::Handle { off, ty, .. } => *off == 0 || !ty.dispatchable(),
+        Op::Pointer(Pointer { elem, count, dir, rule, .. }) => {
+            let elem = match elem {
+                Elem::Bytes { .. } => true,
+                Elem::Handle { ty, .. } => !ty.dispatchable(),
+                _ => false,
+            };
+            let count = matches!(count, Count::One | Count::Const(_) | Count::Field { .. });
+            elem && count && *dir == Dir::In && matches!(rule, Rule::Always)
+        }
+        _ => false,
+    }
+}
+
+/// Arguments of a flat command: arrays of `count` elements, or null ones.
+fn arguments(cmd: &Command, buffer: *mut CommandBuffer, count: u64, arrays: bool) -> Vec<u64> {
+    let mut args: Vec<u64> =
+        (0..u64::from(cmd.param_count)).map(|i| 0x0123_4567_89AB_CDEF ^ (i << 20)).collect();
+    args[0] = buffer as u64;
+    for op in cmd.params {
+        if let Op::Pointer(p) = op {
+            args[usize::from(p.off) / 8] = if arrays { DATA.as_ptr() as u64 } else { 0 };
+            if let Count::Field { off, .. } = p.count {
+                args[usize::from(off) / 8] = count;
+            }
+        }
+    }
+    args
+}
+
+/// The record that the tables make.
+fn expected(cmd: &Command, args: &[u64]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    let mut writer = Writer::growing(&mut payload, CHUNK_SIZE);
+    // SAFETY: arguments made for this command.
+    unsafe { encode_request(cmd, args, &mut writer) };
+    writer.pad_to(8);
+    let length = HEADER_SIZE + writer.finish().unwrap();
+    let header = Header { opcode: cmd.opcode, flags: 0, length: length as u32 };
+    [&header.to_word().to_le_bytes()[..], &payload].concat()
+}
+
+#[test]
+fn record_when_written_straight_is_that_of_the_tables() {
+    let limits = Limits {
+        ring_size: 1 << 20,
+        reply_size: 4096,
+        arena_size: CHUNK_SIZE as u64,
+        window_size: 4096,
+        page_size: 4096,
+    };
+    let (guest, _host) = vw_transport::in_process::pair(&limits).unwrap();
+    let session = Arc::new(Session::new(guest));
+    let chunk = session.region().arena().0.as_ptr().cast_const();
+    let pool = Arc::new(CommandPool::default());
+    let mut compared = 0;
+    for cmd in commands::ALL {
+        if cmd.class != Class::Record || !cmd.params.iter().all(flat) {
+            continue;
+        }
+        let proc = PROCS.iter().find(|p| p.name == cmd.name).unwrap();
+        for (count, arrays) in [(0, true), (1, true), (3, true), (5, true), (0, false)] {
+            let mut buffer = command_buffer::place(&session, &pool, true).unwrap();
+            let args = arguments(cmd, buffer.as_ptr(), count, arrays);
+            let expected = expected(cmd, &args);
+            // SAFETY: a live command buffer; arguments made for the command, whose entry point the table names. The
+            // chunk is mapped, and nothing else reads or writes it.
+            let records = unsafe {
+                assert!(straight::begin(buffer.as_ptr().cast(), 1, 8).is_none(), "no room yet");
+                // The first record finds no chunk, and goes the common way.
+                (cmd.invoke)(proc.ptr, &args);
+                (cmd.invoke)(proc.ptr, &args);
+                let records = std::slice::from_raw_parts(chunk, 2 * expected.len()).to_vec();
+                assert!(straight::begin(buffer.as_ptr().cast(), 1, 8).is_some());
+                buffer.as_mut().reset();
+                command_buffer::remove(&session, &pool, buffer);
+                if let Some(space) = pool.take_spare() {
+                    space.release(&session);
+                }
+                records
+            };
+            assert_eq!(records[..expected.len()], expected, "{}, the common way", cmd.name);
+            assert_eq!(records[expected.len()..], expected, "{}, {count} elements, straight", cmd.name);
+            compared += 1;
+        }
+    }
+    assert!(compared > 5 * 100, "{compared}");
+}
+
+#[test]
+fn length_when_the_array_is_null_is_nothing_and_never_wraps() {
+    let some: *const c_void = DATA.as_ptr().cast();
+    assert_eq!(straight::length(null(), 7, 8), 0);
+    assert_eq!(straight::length(some, 7, 8), 56);
+    assert_eq!(straight::length(some, usize::MAX, 8), usize::MAX);
+}
