@@ -1,6 +1,8 @@
 //! A renderer of one's own, on a private socket.
 
 use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -91,9 +93,14 @@ impl Renderer {
         self.child.id()
     }
 
-    /// Process ids of its sessions.
+    /// Process ids of its sessions, as it says itself: those that wait for a guest are none.
     pub fn sessions(&self) -> Vec<u32> {
-        procfs::children(self.pid())
+        let mut text = String::new();
+        if let Ok(mut control) = UnixStream::connect(self.folder.join("vw.sock.ctl")) {
+            // What cannot be read is no session.
+            let _ = control.read_to_string(&mut text);
+        }
+        text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect()
     }
 
     /// What it and its sessions wrote so far.
@@ -103,7 +110,7 @@ impl Renderer {
 
     /// Kills the broker and all of its sessions, with no chance to say goodbye.
     pub fn kill(&mut self) {
-        let sessions = self.sessions();
+        let sessions = procfs::children(self.pid());
         // Killed or gone, both are what was asked for.
         let _ = self.child.kill();
         for session in sessions {

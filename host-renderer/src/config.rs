@@ -23,6 +23,8 @@ pub struct Config {
     pub log: String,
     /// Most sessions at a time; further guests are refused with the reason.
     pub max_sessions: usize,
+    /// Session processes that have the host's device ready and wait for a guest.
+    pub warm: usize,
     /// What each session may use.
     pub limits: Limits,
 }
@@ -35,6 +37,7 @@ impl Default for Config {
             null: false,
             log: "info".to_owned(),
             max_sessions: 64,
+            warm: 1,
             limits: Limits::default(),
         }
     }

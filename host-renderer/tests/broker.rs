@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::{Folder, Guest, Renderer, wait_for};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use vw_host_renderer::session::greet::VERSIONS;
 use vw_transport::Hello;
 use vw_transport::handshake::Message;
@@ -74,6 +74,46 @@ fn guest_when_the_renderer_is_full_is_refused_with_the_reason() {
     assert!(refusal.contains("max_sessions"), "{refusal}");
     drop(first);
     assert!(wait_for(|| Guest::connect(&renderer.socket()).is_ok()), "{}", renderer.log());
+}
+
+#[test]
+fn guest_when_a_process_waits_is_served_by_it_and_another_one_waits() {
+    let renderer = Renderer::start(&["--warm", "1"]);
+    assert!(wait_for(|| renderer.children().len() == 1), "{}", renderer.log());
+    let waiting = renderer.children();
+    let mut guest = renderer.connect();
+    assert!(guest.call(op::FACTS, &[]).is_ok());
+    assert!(renderer.children().contains(&waiting[0]));
+    assert!(wait_for(|| renderer.children().len() == 2), "{}", renderer.log());
+    drop(guest);
+    assert!(wait_for(|| !renderer.children().contains(&waiting[0])));
+    assert_eq!(renderer.children().len(), 1);
+}
+
+#[test]
+fn guest_when_the_waiting_process_has_died_is_served_all_the_same() {
+    let renderer = Renderer::start(&["--warm", "2"]);
+    assert!(wait_for(|| renderer.children().len() == 2), "{}", renderer.log());
+    for pid in renderer.children() {
+        kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    }
+    assert!(wait_for(|| renderer.children().is_empty()), "{}", renderer.log());
+    let mut guest = renderer.connect();
+    assert!(guest.call(op::FACTS, &[]).is_ok(), "{}", renderer.log());
+    // Not over and over without a guest, but with the next one.
+    assert!(wait_for(|| renderer.children().len() == 3), "{}", renderer.log());
+}
+
+#[test]
+fn processes_that_wait_when_the_broker_ends_end_with_it() {
+    let mut renderer = Renderer::start(&["--warm", "3"]);
+    assert!(wait_for(|| renderer.children().len() == 3), "{}", renderer.log());
+    let waiting = renderer.children();
+    renderer.signal(Signal::TERM);
+    assert!(renderer.wait().expect("the broker ends").success(), "{}", renderer.log());
+    assert!(waiting.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()));
+    // They are nobody's session.
+    assert!(!renderer.log().contains("session ended"), "{}", renderer.log());
 }
 
 #[test]

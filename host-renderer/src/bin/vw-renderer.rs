@@ -39,19 +39,20 @@ struct Options {
     /// Most sessions at a time [default: 64]
     #[arg(long, value_name = "COUNT")]
     max_sessions: Option<usize>,
+    /// Session processes that have the host's device ready and wait for a guest [default: 1]
+    #[arg(long, value_name = "COUNT")]
+    warm: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Role {
-    /// Serves one guest on standard input; started by the daemon.
+    /// Serves one guest, which comes by standard input; started by the daemon.
     #[command(hide = true)]
     Session(SessionArgs),
 }
 
 #[derive(Debug, Args)]
 struct SessionArgs {
-    #[arg(long)]
-    number: u64,
     #[arg(long)]
     broker: u32,
     #[arg(long)]
@@ -71,6 +72,7 @@ impl Options {
         config.null |= self.null;
         config.log = self.log.or_else(|| std::env::var("VW_LOG").ok()).unwrap_or(config.log);
         config.max_sessions = self.max_sessions.unwrap_or(config.max_sessions);
+        config.warm = self.warm.unwrap_or(config.warm);
         Ok(config)
     }
 }
@@ -81,7 +83,6 @@ fn main() -> ExitCode {
         Some(Role::Session(args)) => match Config::parse(&args.config_text, "the broker's configuration") {
             Ok(config) => {
                 start_log(&config.log);
-                let _span = tracing::info_span!("session", number = args.number).entered();
                 process::run(&config, args.broker)
             }
             Err(error) => fail(&error),

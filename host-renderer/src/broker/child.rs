@@ -10,6 +10,7 @@ use std::time::Instant;
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal};
 
+use super::handoff;
 use crate::control::SessionInfo;
 use crate::session::end::End;
 use crate::session::status::{Lines, Status};
@@ -20,8 +21,11 @@ const SELF: &str = "/proc/self/exe";
 /// One session process.
 #[derive(Debug)]
 pub(super) struct SessionProcess {
+    /// 0 as long as it has no guest.
     number: u64,
     child: Child,
+    /// Where it gets its guest from.
+    handoff: Option<UnixStream>,
     pipe: Option<ChildStdout>,
     lines: Lines,
     guest: Option<(u32, String)>,
@@ -32,17 +36,17 @@ pub(super) struct SessionProcess {
 }
 
 impl SessionProcess {
-    /// Starts a process for the guest on `stream`, which becomes its standard input.
+    /// Starts a process, which gets the host's device ready and waits for a guest.
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn start(number: u64, stream: UnixStream, config: &str) -> io::Result<Self> {
+    pub(super) fn start(config: &str) -> io::Result<Self> {
+        let (handoff, theirs) = UnixStream::pair()?;
         let mut child = Command::new(SELF)
             .arg0("vw-renderer")
-            .args(["session", "--number", &number.to_string()])
-            .args(["--broker", &std::process::id().to_string()])
+            .args(["session", "--broker", &std::process::id().to_string()])
             .args(["--config-text", config])
-            .stdin(Stdio::from(OwnedFd::from(stream)))
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .spawn()?;
         let pipe = child.stdout.take();
@@ -50,10 +54,11 @@ impl SessionProcess {
             let flags = rustix::fs::fcntl_getfl(pipe)?;
             rustix::fs::fcntl_setfl(pipe, flags | OFlags::NONBLOCK)?;
         }
-        tracing::debug!(session = number, pid = child.id(), "session process started");
+        tracing::debug!(pid = child.id(), "session process started");
         Ok(Self {
-            number,
+            number: 0,
             child,
+            handoff: Some(handoff),
             pipe,
             lines: Lines::default(),
             guest: None,
@@ -61,6 +66,19 @@ impl SessionProcess {
             held: (0, 0, 0),
             started: Instant::now(),
         })
+    }
+
+    /// Gives it its guest.
+    ///
+    /// # Errors
+    /// What the system says; the process may have ended.
+    pub(super) fn hand_over(&mut self, number: u64, guest: &UnixStream) -> io::Result<()> {
+        let Some(handoff) = self.handoff.take() else { return Err(io::ErrorKind::AlreadyExists.into()) };
+        handoff::send(handoff.as_fd(), number, guest.as_fd())?;
+        self.number = number;
+        self.started = Instant::now();
+        tracing::debug!(session = number, pid = self.child.id(), "session process has its guest");
+        Ok(())
     }
 
     /// What it tells; readable when there is something.
@@ -148,6 +166,10 @@ impl SessionProcess {
     }
 
     fn log_end(&self, status: ExitStatus) {
+        if self.number == 0 {
+            tracing::debug!(pid = self.child.id(), "a session process without a guest ended: {status}");
+            return;
+        }
         let (guest_pid, program) = self.guest.clone().unwrap_or((0, "unknown".to_owned()));
         let how = match (status.code(), status.signal()) {
             (Some(code), _) => match End::kind(code) {

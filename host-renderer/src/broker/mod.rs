@@ -4,6 +4,7 @@
 //! program, because drivers do not survive a fork, and dies with the broker.
 
 mod child;
+pub(crate) mod handoff;
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -30,6 +31,10 @@ const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// How long nothing is accepted after the system had no descriptors or processes left.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long after a guest has come the next session process is started to wait for another: the guest's program needs
+/// the processor first.
+const REPLENISH: Duration = Duration::from_millis(100);
 
 /// Why the broker cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +108,10 @@ pub struct Broker {
     /// The configuration as session processes read it.
     handed_on: String,
     sessions: Vec<SessionProcess>,
+    /// Processes that have the host's device ready and no guest yet.
+    warm: Vec<SessionProcess>,
+    /// When there may be more of these.
+    replenish_at: Option<Instant>,
     next: u64,
     paused_until: Option<Instant>,
 }
@@ -126,6 +135,8 @@ impl Broker {
             config,
             handed_on,
             sessions: Vec::new(),
+            warm: Vec::new(),
+            replenish_at: Some(Instant::now()),
             next: 1,
             paused_until: None,
         })
@@ -141,7 +152,9 @@ impl Broker {
             self.wait().map_err(|error| system("wait for guests")(error.into()))?;
             self.signals.clear();
             self.sessions.retain_mut(|session| !session.look());
+            self.warm.retain_mut(|process| !process.look());
             self.accept();
+            self.replenish();
             self.answer_control();
         }
         self.shut_down();
@@ -150,7 +163,8 @@ impl Broker {
 
     /// Sleeps until there is something to do.
     fn wait(&self) -> Result<(), Errno> {
-        let paused = self.paused_until.map(|until| until.saturating_duration_since(Instant::now()));
+        let paused = self.paused_until.is_some();
+        let next = self.paused_until.into_iter().chain(self.replenish_at).min();
         let mut fds = vec![PollFd::new(&self.signals.wake, PollFlags::IN)];
         fds.extend(
             self.sessions
@@ -159,11 +173,13 @@ impl Broker {
                 .map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)),
         );
         fds.push(PollFd::from_borrowed_fd(self.control.as_fd(), PollFlags::IN));
-        if paused.is_none() {
+        if !paused {
             fds.push(PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN));
         }
-        let timeout =
-            paused.map(|time| Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos().max(1_000_000)) });
+        let timeout = next.map(|at| {
+            let left = at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 })
+        });
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error),
@@ -194,9 +210,40 @@ impl Broker {
             }
             let number = self.next;
             self.next += 1;
-            match SessionProcess::start(number, stream, &self.handed_on) {
+            match self.serve(number, &stream) {
                 Ok(session) => self.sessions.push(session),
                 Err(error) => return self.pause("start a session process", &error),
+            }
+            self.replenish_at = Some(Instant::now() + REPLENISH);
+        }
+    }
+
+    /// A process for this guest: one that waits, or a new one.
+    fn serve(&mut self, number: u64, guest: &UnixStream) -> std::io::Result<SessionProcess> {
+        while let Some(mut process) = self.warm.pop() {
+            match process.hand_over(number, guest) {
+                Ok(()) => return Ok(process),
+                // It has ended, and nobody has looked yet.
+                Err(error) => tracing::debug!("a session process does not take a guest: {error}"),
+            }
+            process.kill();
+        }
+        let mut process = SessionProcess::start(&self.handed_on)?;
+        process.hand_over(number, guest)?;
+        Ok(process)
+    }
+
+    /// Starts a process that will wait for a guest, if there are too few and it is time. Those that end by themselves are
+    /// replaced when the next guest has come, so that a broken driver is not started over and over.
+    fn replenish(&mut self) {
+        if self.replenish_at.take_if(|at| Instant::now() >= *at).is_none() {
+            return;
+        }
+        let wanted = self.config.warm.min(self.config.max_sessions.saturating_sub(self.sessions.len()));
+        while self.warm.len() < wanted {
+            match SessionProcess::start(&self.handed_on) {
+                Ok(process) => self.warm.push(process),
+                Err(error) => return tracing::warn!("no session process that waits for a guest: {error}"),
             }
         }
     }
@@ -220,8 +267,9 @@ impl Broker {
     }
 
     fn shut_down(mut self) {
-        let Self { listener, sessions, .. } = &mut self;
+        let Self { listener, sessions, warm, .. } = &mut self;
         tracing::info!(sessions = sessions.len(), "shutting down");
+        sessions.append(warm);
         let path = listener.path().to_owned();
         for session in sessions.iter() {
             session.terminate();

@@ -1,6 +1,6 @@
 //! Whether, and for which memory types, the driver takes pages of the shared region as device memory.
 //!
-//! What drivers advertise is not what they do, so it is tried, on the session's own region, before a guest is let in.
+//! What drivers advertise is not what they do, so it is tried, on a region like the session's, before a guest is let in.
 
 use std::ffi::{CStr, c_void};
 use std::ptr::NonNull;

@@ -26,19 +26,59 @@ pub struct Greeted {
     pub import: Import,
 }
 
+/// What can be had before there is a guest: the driver loaded and tried.
+#[derive(Debug)]
+pub struct Ready {
+    /// Keeps the driver in memory; the guest gets an instance of its own, made for its program.
+    gpu: Gpu,
+    import: Import,
+}
+
+impl Ready {
+    /// Loads the driver and tries whether it takes pages of a region.
+    ///
+    /// # Errors
+    /// Why no guest can be served, in words for the guest.
+    pub fn new(config: &Config) -> Result<Self, String> {
+        let gpu = open(config, "vw")?;
+        let alignment = alignment(&gpu)?;
+        let page_size = system_page_size().max(alignment);
+        let trial = Sizes {
+            ring_size: page_size,
+            reply_size: page_size,
+            arena_size: 0,
+            window_size: page_size,
+            page_size,
+        };
+        let (region, _) = Region::create(&trial).map_err(|error| error.to_string())?;
+        let import = probe(&gpu, region.window(), alignment)?;
+        Ok(Self { gpu, import })
+    }
+}
+
+fn open(config: &Config, program: &str) -> Result<Gpu, String> {
+    Gpu::open(config.null, config.device.as_deref(), program).map_err(|error| error.to_string())
+}
+
 /// Shakes hands with the guest on `socket`, and opens the device that it gets.
 ///
 /// `heard` is called with the guest's hello before anything is decided.
 ///
 /// # Errors
 /// [`End`] says why there is no session; the guest was told wherever it can be.
-pub fn greet(socket: OwnedFd, config: &Config, heard: impl FnOnce(&Hello)) -> Result<Greeted, End> {
+pub fn greet(
+    socket: OwnedFd,
+    config: &Config,
+    ready: Result<Ready, String>,
+    heard: impl FnOnce(&Hello),
+) -> Result<Greeted, End> {
     let mut opened = None;
     let accepted = accept_handshake(socket, VERSIONS, |hello| {
         heard(hello);
-        let gpu = Gpu::open(config.null, config.device.as_deref(), &hello.program)
-            .map_err(|error| error.to_string())?;
-        let (import, offer) = offer(&gpu, config, hello)?;
+        let Ready { gpu: loaded, import } = ready?;
+        let gpu = open(config, &hello.program)?;
+        drop(loaded);
+        let offer = offer(&gpu, config, hello, import.alignment);
         tracing::info!(device = gpu.name, window = offer.limits.window_size, "session starts");
         opened = Some((gpu, import));
         Ok(offer)
@@ -52,23 +92,11 @@ pub fn greet(socket: OwnedFd, config: &Config, heard: impl FnOnce(&Hello)) -> Re
     }
 }
 
-/// What the guest is offered, or why nothing.
-fn offer(gpu: &Gpu, config: &Config, hello: &Hello) -> Result<(Import, Offer), String> {
-    let alignment = alignment(gpu)?;
+/// What the guest is offered.
+fn offer(gpu: &Gpu, config: &Config, hello: &Hello, alignment: u64) -> Offer {
     let page_size = system_page_size().max(hello.page_size).max(alignment);
     let limits = sizes(gpu, config, hello, page_size);
-    let trial = Sizes {
-        ring_size: page_size,
-        reply_size: page_size,
-        arena_size: 0,
-        window_size: page_size,
-        page_size,
-    };
-    // A region like the guest's, which does not exist yet: a refusal has to come before it.
-    let (region, _) = Region::create(&trial).map_err(|error| error.to_string())?;
-    let import = probe(gpu, region.window(), alignment)?;
-    let host = format!("vw-renderer {}", env!("CARGO_PKG_VERSION"));
-    Ok((import, Offer { limits, features: 0, host }))
+    Offer { limits, features: 0, host: format!("vw-renderer {}", env!("CARGO_PKG_VERSION")) }
 }
 
 /// The guest's wishes, within what the operator allows.

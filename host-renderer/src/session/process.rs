@@ -1,5 +1,5 @@
-//! The process that serves one guest: started by the broker with the guest's socket as its standard input and a pipe to
-//! the broker as its standard output.
+//! The process that serves one guest: started by the broker with a socket that the guest's connection will come by as its
+//! standard input, and a pipe to the broker as its standard output. It gets the host's device ready before it waits.
 
 use std::fs::File;
 use std::mem::ManuallyDrop;
@@ -15,40 +15,59 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::Session;
 use super::end::End;
-use super::greet::{Greeted, greet};
+use super::greet::{Greeted, Ready, greet};
 use super::stats::Stats;
 use super::status::{Reporter, Status};
 use super::warden::Warden;
+use crate::broker::handoff::receive;
 use crate::config::Config;
 
 /// Above this size an allocation gets its own mapping, and the heap keeps up to this much: lavapipe allocates and frees
 /// its frame data all the time, and with glibc's defaults faults every page of it in again.
 const MALLOC_KEEP: libc::c_int = 512 << 20;
 
-/// Serves the guest on standard input; returns when its session has ended.
+/// Waits for a guest and serves it; returns when its session has ended, or the broker wants no session any more.
 ///
 /// `broker` is the process that started this one.
 pub fn run(config: &Config, broker: u32) -> ExitCode {
-    let prepared = prepare(broker);
-    let end = match prepared {
-        Ok((socket, reporter)) => {
+    let end = match prepare(broker) {
+        Ok((handoff, reporter)) => {
+            let ready = guarded(|| Ready::new(config)).unwrap_or_else(|end| Err(end.to_string()));
+            let (number, guest) = match receive(handoff.as_fd()) {
+                Ok(Some(guest)) => guest,
+                Ok(None) => return ExitCode::SUCCESS,
+                Err(error) => {
+                    tracing::error!("no guest from the broker: {error}");
+                    return ExitCode::from(&End::Internal(String::new()));
+                }
+            };
+            drop(handoff);
+            let _span = tracing::info_span!("session", number).entered();
             let reporter = Arc::new(reporter);
-            let end = guarded(|| serve(config, socket, &reporter));
+            let end = guarded(|| serve(config, ready, guest, &reporter)).unwrap_or_else(|end| end);
             reporter.send(&Status::End(end.to_string()));
+            log_end(&end);
             end
         }
-        Err(reason) => End::Internal(reason),
+        Err(reason) => {
+            let end = End::Internal(reason);
+            log_end(&end);
+            end
+        }
     };
-    match &end {
-        End::Disconnected | End::Stopped => tracing::info!("session over: {end}"),
-        _ => tracing::warn!("session over: {end}"),
-    }
     ExitCode::from(&end)
 }
 
-/// A panic, which would be a mistake in vw, ends the session with its text.
-fn guarded(serve: impl FnOnce() -> End) -> End {
-    catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(|panic| {
+fn log_end(end: &End) {
+    match end {
+        End::Disconnected | End::Stopped => tracing::info!("session over: {end}"),
+        _ => tracing::warn!("session over: {end}"),
+    }
+}
+
+/// A panic, which would be a mistake in vw, becomes an end with its text.
+fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, End> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
         let text =
             panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         End::Internal(format!("panic: {}", text.unwrap_or("without a text")))
@@ -64,14 +83,14 @@ fn prepare(broker: u32) -> Result<(OwnedFd, Reporter), String> {
         return Err("the broker is gone".to_owned());
     }
     let failed = |error: std::io::Error| format!("standard descriptors: {error}");
-    let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
+    let handoff = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
     let pipe = std::io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
     // A driver or layer that prints must not reach the guest or the broker's pipe.
     let null = File::options().read(true).open("/dev/null").map_err(failed)?;
     rustix::stdio::dup2_stdin(&null).map_err(|error| failed(error.into()))?;
     rustix::stdio::dup2_stdout(std::io::stderr()).map_err(|error| failed(error.into()))?;
     prepare_libc();
-    Ok((socket, Reporter::new(Some(File::from(pipe)))))
+    Ok((handoff, Reporter::new(Some(File::from(pipe)))))
 }
 
 fn prepare_libc() {
@@ -89,7 +108,7 @@ fn prepare_libc() {
     }
 }
 
-fn serve(config: &Config, socket: OwnedFd, reporter: &Arc<Reporter>) -> End {
+fn serve(config: &Config, ready: Result<Ready, String>, socket: OwnedFd, reporter: &Arc<Reporter>) -> End {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
@@ -100,7 +119,7 @@ fn serve(config: &Config, socket: OwnedFd, reporter: &Arc<Reporter>) -> End {
         Ok(socket) => socket,
         Err(error) => return End::Internal(format!("the guest's socket: {error}")),
     };
-    let greeted = greet(socket, config, |hello| {
+    let greeted = greet(socket, config, ready, |hello| {
         tracing::info!(program = hello.program, guest_pid = hello.pid, "guest connected");
         reporter.send(&Status::Guest { pid: hello.pid, program: hello.program.clone() });
     });
@@ -122,7 +141,7 @@ fn serve(config: &Config, socket: OwnedFd, reporter: &Arc<Reporter>) -> End {
     };
     let session = Session::new(Arc::clone(&region), gpu, import, &config.limits, Arc::clone(&stats));
     let mut session = ManuallyDrop::new(session);
-    let mut end = guarded(|| session.serve(&connection, &stop));
+    let mut end = guarded(|| session.serve(&connection, &stop)).unwrap_or_else(|end| end);
     if end == End::Stopped && warden.guest_is_gone() {
         end = End::Disconnected;
     }

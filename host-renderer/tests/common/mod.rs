@@ -265,6 +265,8 @@ impl Renderer {
         let log = fs::OpenOptions::new().create(true).append(true).open(folder.file("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_vw-renderer"))
             .args(["--listen", &format!("unix:{}", folder.file("vw.sock").display())])
+            // Without processes that wait, unless a test is about them.
+            .args(if args.contains(&"--warm") { &[][..] } else { &["--warm", "0"] })
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
