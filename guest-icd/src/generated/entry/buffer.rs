@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
@@ -54,7 +54,7 @@ pub(crate) unsafe extern "system" fn vkCmdBindIndexBuffer(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 83, 28) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BIND_INDEX_BUFFER, 28) {
             to.put(buffer);
             to.put(offset);
             to.put(indexType);
@@ -81,7 +81,7 @@ pub(crate) unsafe extern "system" fn vkCmdBindVertexBuffers(
         let p_offsets_length = straight::length(pOffsets, bindingCount as usize, 8);
         if let Some(mut to) = straight::begin(
             commandBuffer,
-            84,
+            opcodes::VK_CMD_BIND_VERTEX_BUFFERS,
             18usize.saturating_add(p_buffers_length).saturating_add(p_offsets_length),
         ) {
             to.put(firstBinding);
@@ -114,7 +114,11 @@ pub(crate) unsafe extern "system" fn vkCmdUpdateBuffer(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_data_length = straight::length(pData, dataSize as usize, 1);
-        if let Some(mut to) = straight::begin(commandBuffer, 104, 33usize.saturating_add(p_data_length)) {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_UPDATE_BUFFER,
+            33usize.saturating_add(p_data_length),
+        ) {
             to.put(dstBuffer);
             to.put(dstOffset);
             to.put(dataSize);
@@ -138,7 +142,7 @@ pub(crate) unsafe extern "system" fn vkCmdFillBuffer(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 105, 36) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_FILL_BUFFER, 36) {
             to.put(dstBuffer);
             to.put(dstOffset);
             to.put(size);
@@ -172,7 +176,7 @@ pub(crate) unsafe extern "system" fn vkCmdWriteBufferMarkerAMD(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 168, 32) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_WRITE_BUFFER_MARKER_AMD, 32) {
             to.put(pipelineStage);
             to.put(dstBuffer);
             to.put(dstOffset);
@@ -202,7 +206,7 @@ pub(crate) unsafe extern "system" fn vkCmdBindTransformFeedbackBuffersEXT(
         let p_sizes_length = straight::length(pSizes, bindingCount as usize, 8);
         if let Some(mut to) = straight::begin(
             commandBuffer,
-            178,
+            opcodes::VK_CMD_BIND_TRANSFORM_FEEDBACK_BUFFERS_EXT,
             19usize
                 .saturating_add(p_buffers_length)
                 .saturating_add(p_offsets_length)
@@ -257,7 +261,7 @@ pub(crate) unsafe extern "system" fn vkCmdBindIndexBuffer2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 255, 36) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BIND_INDEX_BUFFER_2, 36) {
             to.put(buffer);
             to.put(offset);
             to.put(size);
@@ -289,7 +293,7 @@ pub(crate) unsafe extern "system" fn vkCmdBindVertexBuffers2(
         let p_strides_length = straight::length(pStrides, bindingCount as usize, 8);
         if let Some(mut to) = straight::begin(
             commandBuffer,
-            256,
+            opcodes::VK_CMD_BIND_VERTEX_BUFFERS_2,
             20usize
                 .saturating_add(p_buffers_length)
                 .saturating_add(p_offsets_length)
@@ -329,7 +333,7 @@ pub(crate) unsafe extern "system" fn vkCmdWriteBufferMarker2AMD(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 317, 36) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_WRITE_BUFFER_MARKER_2_AMD, 36) {
             to.put(stage);
             to.put(dstBuffer);
             to.put(dstOffset);

@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 
 use crate::forward;
 use crate::straight;
@@ -19,7 +19,7 @@ pub(crate) unsafe extern "system" fn vkCmdWriteTimestamp(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 119, 24) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_WRITE_TIMESTAMP, 24) {
             to.put(pipelineStage);
             to.put(queryPool);
             to.put(query);
@@ -44,7 +44,11 @@ pub(crate) unsafe extern "system" fn vkCmdPushConstants(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_values_length = straight::length(pValues, size as usize, 1);
-        if let Some(mut to) = straight::begin(commandBuffer, 121, 29usize.saturating_add(p_values_length)) {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_PUSH_CONSTANTS,
+            29usize.saturating_add(p_values_length),
+        ) {
             to.put(layout);
             to.put(stageFlags);
             to.put(offset);
@@ -75,9 +79,11 @@ pub(crate) unsafe extern "system" fn vkCmdExecuteCommands(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_command_buffers_length = straight::length(pCommandBuffers, commandBufferCount as usize, 8);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 125, 13usize.saturating_add(p_command_buffers_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_EXECUTE_COMMANDS,
+            13usize.saturating_add(p_command_buffers_length),
+        ) {
             to.put(commandBufferCount);
             to.array(pCommandBuffers, p_command_buffers_length);
             return;
@@ -104,7 +110,7 @@ pub(crate) unsafe extern "system" fn vkCmdBeginTransformFeedbackEXT(
             straight::length(pCounterBufferOffsets, counterBufferCount as usize, 8);
         if let Some(mut to) = straight::begin(
             commandBuffer,
-            179,
+            opcodes::VK_CMD_BEGIN_TRANSFORM_FEEDBACK_EXT,
             18usize.saturating_add(p_counter_buffers_length).saturating_add(p_counter_buffer_offsets_length),
         ) {
             to.put(firstCounterBuffer);
@@ -141,7 +147,7 @@ pub(crate) unsafe extern "system" fn vkCmdEndTransformFeedbackEXT(
             straight::length(pCounterBufferOffsets, counterBufferCount as usize, 8);
         if let Some(mut to) = straight::begin(
             commandBuffer,
-            180,
+            opcodes::VK_CMD_END_TRANSFORM_FEEDBACK_EXT,
             18usize.saturating_add(p_counter_buffers_length).saturating_add(p_counter_buffer_offsets_length),
         ) {
             to.put(firstCounterBuffer);
@@ -171,7 +177,8 @@ pub(crate) unsafe extern "system" fn vkCmdBindInvocationMaskHUAWEI(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 197, 20) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BIND_INVOCATION_MASK_HUAWEI, 20)
+        {
             to.put(imageView);
             to.put(imageLayout);
             return;
@@ -192,7 +199,7 @@ pub(crate) unsafe extern "system" fn vkCmdWriteTimestamp2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 316, 28) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_WRITE_TIMESTAMP_2, 28) {
             to.put(stage);
             to.put(queryPool);
             to.put(query);

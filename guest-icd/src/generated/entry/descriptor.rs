@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
@@ -59,7 +59,7 @@ pub(crate) unsafe extern "system" fn vkCmdBindDescriptorSets(
         let p_dynamic_offsets_length = straight::length(pDynamicOffsets, dynamicOffsetCount as usize, 4);
         if let Some(mut to) = straight::begin(
             commandBuffer,
-            82,
+            opcodes::VK_CMD_BIND_DESCRIPTOR_SETS,
             34usize.saturating_add(p_descriptor_sets_length).saturating_add(p_dynamic_offsets_length),
         ) {
             to.put(pipelineBindPoint);
@@ -175,7 +175,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetDescriptorBufferOffsetsEXT(
         let p_offsets_length = straight::length(pOffsets, setCount as usize, 8);
         if let Some(mut to) = straight::begin(
             commandBuffer,
-            327,
+            opcodes::VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_EXT,
             30usize.saturating_add(p_buffer_indices_length).saturating_add(p_offsets_length),
         ) {
             to.put(pipelineBindPoint);
@@ -210,7 +210,9 @@ pub(crate) unsafe extern "system" fn vkCmdBindDescriptorBufferEmbeddedSamplersEX
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 328, 24) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_EXT, 24)
+        {
             to.put(pipelineBindPoint);
             to.put(layout);
             to.put(set);

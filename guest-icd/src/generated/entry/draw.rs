@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 
 use crate::forward;
 use crate::straight;
@@ -20,7 +20,7 @@ pub(crate) unsafe extern "system" fn vkCmdDraw(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 85, 24) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW, 24) {
             to.put(vertexCount);
             to.put(instanceCount);
             to.put(firstVertex);
@@ -51,7 +51,7 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndexed(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 86, 28) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDEXED, 28) {
             to.put(indexCount);
             to.put(instanceCount);
             to.put(firstIndex);
@@ -124,7 +124,7 @@ pub(crate) unsafe extern "system" fn vkCmdDispatch(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 91, 20) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DISPATCH, 20) {
             to.put(groupCountX);
             to.put(groupCountY);
             to.put(groupCountZ);
@@ -146,7 +146,7 @@ pub(crate) unsafe extern "system" fn vkCmdDrawClusterHUAWEI(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 94, 20) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_CLUSTER_HUAWEI, 20) {
             to.put(groupCountX);
             to.put(groupCountY);
             to.put(groupCountZ);
@@ -171,7 +171,7 @@ pub(crate) unsafe extern "system" fn vkCmdDispatchBase(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 149, 32) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DISPATCH_BASE, 32) {
             to.put(baseGroupX);
             to.put(baseGroupY);
             to.put(baseGroupZ);
@@ -203,7 +203,7 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 189, 16) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_NV, 16) {
             to.put(taskCount);
             to.put(firstTask);
             return;
@@ -224,7 +224,7 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 192, 20) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_EXT, 20) {
             to.put(groupCountX);
             to.put(groupCountY);
             to.put(groupCountZ);

@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 
 use crate::forward;
 use crate::straight;
@@ -20,7 +20,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewport(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_viewports_length = straight::length(pViewports, viewportCount as usize, 24);
-        if let Some(mut to) = straight::begin(commandBuffer, 73, 17usize.saturating_add(p_viewports_length)) {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_VIEWPORT,
+            17usize.saturating_add(p_viewports_length),
+        ) {
             to.put(firstViewport);
             to.put(viewportCount);
             to.array(pViewports, p_viewports_length);
@@ -43,7 +47,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetScissor(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_scissors_length = straight::length(pScissors, scissorCount as usize, 16);
-        if let Some(mut to) = straight::begin(commandBuffer, 74, 17usize.saturating_add(p_scissors_length)) {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_SCISSOR,
+            17usize.saturating_add(p_scissors_length),
+        ) {
             to.put(firstScissor);
             to.put(scissorCount);
             to.array(pScissors, p_scissors_length);
@@ -60,7 +68,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetScissor(
 pub(crate) unsafe extern "system" fn vkCmdSetLineWidth(commandBuffer: *mut c_void, lineWidth: f32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 75, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LINE_WIDTH, 12) {
             to.put(lineWidth);
             return;
         }
@@ -80,7 +88,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBias(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 76, 20) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BIAS, 20) {
             to.put(depthBiasConstantFactor);
             to.put(depthBiasClamp);
             to.put(depthBiasSlopeFactor);
@@ -106,9 +114,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetBlendConstants(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let blend_constants_length = straight::length(blendConstants, 4, 4);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 77, 9usize.saturating_add(blend_constants_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_BLEND_CONSTANTS,
+            9usize.saturating_add(blend_constants_length),
+        ) {
             to.array(blendConstants, blend_constants_length);
             return;
         }
@@ -127,7 +137,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBounds(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 78, 16) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BOUNDS, 16) {
             to.put(minDepthBounds);
             to.put(maxDepthBounds);
             return;
@@ -147,7 +157,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilCompareMask(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 79, 16) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_COMPARE_MASK, 16) {
             to.put(faceMask);
             to.put(compareMask);
             return;
@@ -167,7 +177,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilWriteMask(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 80, 16) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_WRITE_MASK, 16) {
             to.put(faceMask);
             to.put(writeMask);
             return;
@@ -187,7 +197,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilReference(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 81, 16) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_REFERENCE, 16) {
             to.put(faceMask);
             to.put(reference);
             return;
@@ -203,7 +213,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilReference(
 pub(crate) unsafe extern "system" fn vkCmdSetEvent(commandBuffer: *mut c_void, event: u64, stageMask: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 110, 20) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_EVENT, 20) {
             to.put(event);
             to.put(stageMask);
             return;
@@ -219,7 +229,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetEvent(commandBuffer: *mut c_void, e
 pub(crate) unsafe extern "system" fn vkCmdSetDeviceMask(commandBuffer: *mut c_void, deviceMask: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 148, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEVICE_MASK, 12) {
             to.put(deviceMask);
             return;
         }
@@ -240,9 +250,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportWScalingNV(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_viewport_w_scalings_length = straight::length(pViewportWScalings, viewportCount as usize, 8);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 150, 17usize.saturating_add(p_viewport_w_scalings_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_VIEWPORT_W_SCALING_NV,
+            17usize.saturating_add(p_viewport_w_scalings_length),
+        ) {
             to.put(firstViewport);
             to.put(viewportCount);
             to.array(pViewportWScalings, p_viewport_w_scalings_length);
@@ -271,9 +283,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetDiscardRectangleEXT(
     unsafe {
         let p_discard_rectangles_length =
             straight::length(pDiscardRectangles, discardRectangleCount as usize, 16);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 151, 17usize.saturating_add(p_discard_rectangles_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_DISCARD_RECTANGLE_EXT,
+            17usize.saturating_add(p_discard_rectangles_length),
+        ) {
             to.put(firstDiscardRectangle);
             to.put(discardRectangleCount);
             to.array(pDiscardRectangles, p_discard_rectangles_length);
@@ -298,7 +312,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetDiscardRectangleEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 152, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_DISCARD_RECTANGLE_ENABLE_EXT, 12)
+        {
             to.put(discardRectangleEnable);
             return;
         }
@@ -316,7 +332,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetDiscardRectangleModeEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 153, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_DISCARD_RECTANGLE_MODE_EXT, 12)
+        {
             to.put(discardRectangleMode);
             return;
         }
@@ -343,7 +361,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetCheckpointNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 176, 16) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_CHECKPOINT_NV, 16) {
             to.put(pCheckpointMarker);
             return;
         }
@@ -365,9 +383,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetExclusiveScissorNV(
     unsafe {
         let p_exclusive_scissors_length =
             straight::length(pExclusiveScissors, exclusiveScissorCount as usize, 16);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 184, 17usize.saturating_add(p_exclusive_scissors_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_EXCLUSIVE_SCISSOR_NV,
+            17usize.saturating_add(p_exclusive_scissors_length),
+        ) {
             to.put(firstExclusiveScissor);
             to.put(exclusiveScissorCount);
             to.array(pExclusiveScissors, p_exclusive_scissors_length);
@@ -396,9 +416,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetExclusiveScissorEnableNV(
     unsafe {
         let p_exclusive_scissor_enables_length =
             straight::length(pExclusiveScissorEnables, exclusiveScissorCount as usize, 4);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 185, 17usize.saturating_add(p_exclusive_scissor_enables_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_EXCLUSIVE_SCISSOR_ENABLE_NV,
+            17usize.saturating_add(p_exclusive_scissor_enables_length),
+        ) {
             to.put(firstExclusiveScissor);
             to.put(exclusiveScissorCount);
             to.array(pExclusiveScissorEnables, p_exclusive_scissor_enables_length);
@@ -456,7 +478,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetLineStipple(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 238, 14) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LINE_STIPPLE, 14) {
             to.put(lineStippleFactor);
             to.put(lineStipplePattern);
             return;
@@ -472,7 +494,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetLineStipple(
 pub(crate) unsafe extern "system" fn vkCmdSetCullMode(commandBuffer: *mut c_void, cullMode: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 250, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_CULL_MODE, 12) {
             to.put(cullMode);
             return;
         }
@@ -487,7 +509,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetCullMode(commandBuffer: *mut c_void
 pub(crate) unsafe extern "system" fn vkCmdSetFrontFace(commandBuffer: *mut c_void, frontFace: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 251, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_FRONT_FACE, 12) {
             to.put(frontFace);
             return;
         }
@@ -505,7 +527,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetPrimitiveTopology(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 252, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_PRIMITIVE_TOPOLOGY, 12) {
             to.put(primitiveTopology);
             return;
         }
@@ -525,8 +547,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportWithCount(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_viewports_length = straight::length(pViewports, viewportCount as usize, 24);
-        if let Some(mut to) = straight::begin(commandBuffer, 253, 13usize.saturating_add(p_viewports_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_VIEWPORT_WITH_COUNT,
+            13usize.saturating_add(p_viewports_length),
+        ) {
             to.put(viewportCount);
             to.array(pViewports, p_viewports_length);
             return;
@@ -547,7 +572,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetScissorWithCount(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_scissors_length = straight::length(pScissors, scissorCount as usize, 16);
-        if let Some(mut to) = straight::begin(commandBuffer, 254, 13usize.saturating_add(p_scissors_length)) {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_SCISSOR_WITH_COUNT,
+            13usize.saturating_add(p_scissors_length),
+        ) {
             to.put(scissorCount);
             to.array(pScissors, p_scissors_length);
             return;
@@ -566,7 +595,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthTestEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 257, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_TEST_ENABLE, 12) {
             to.put(depthTestEnable);
             return;
         }
@@ -584,7 +613,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthWriteEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 258, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_WRITE_ENABLE, 12) {
             to.put(depthWriteEnable);
             return;
         }
@@ -599,7 +628,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthWriteEnable(
 pub(crate) unsafe extern "system" fn vkCmdSetDepthCompareOp(commandBuffer: *mut c_void, depthCompareOp: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 259, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_COMPARE_OP, 12) {
             to.put(depthCompareOp);
             return;
         }
@@ -617,7 +646,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBoundsTestEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 260, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BOUNDS_TEST_ENABLE, 12)
+        {
             to.put(depthBoundsTestEnable);
             return;
         }
@@ -635,7 +665,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilTestEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 261, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_TEST_ENABLE, 12) {
             to.put(stencilTestEnable);
             return;
         }
@@ -657,7 +687,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilOp(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 262, 28) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_OP, 28) {
             to.put(faceMask);
             to.put(failOp);
             to.put(passOp);
@@ -686,7 +716,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetPatchControlPointsEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 263, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_PATCH_CONTROL_POINTS_EXT, 12)
+        {
             to.put(patchControlPoints);
             return;
         }
@@ -704,7 +735,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetRasterizerDiscardEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 264, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_RASTERIZER_DISCARD_ENABLE, 12)
+        {
             to.put(rasterizerDiscardEnable);
             return;
         }
@@ -722,7 +755,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBiasEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 265, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BIAS_ENABLE, 12) {
             to.put(depthBiasEnable);
             return;
         }
@@ -737,7 +770,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBiasEnable(
 pub(crate) unsafe extern "system" fn vkCmdSetLogicOpEXT(commandBuffer: *mut c_void, logicOp: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 266, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LOGIC_OP_EXT, 12) {
             to.put(logicOp);
             return;
         }
@@ -755,7 +788,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetPrimitiveRestartEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 267, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_PRIMITIVE_RESTART_ENABLE, 12)
+        {
             to.put(primitiveRestartEnable);
             return;
         }
@@ -773,7 +807,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetTessellationDomainOriginEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 268, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_TESSELLATION_DOMAIN_ORIGIN_EXT, 12)
+        {
             to.put(domainOrigin);
             return;
         }
@@ -791,7 +827,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClampEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 269, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLAMP_ENABLE_EXT, 12) {
             to.put(depthClampEnable);
             return;
         }
@@ -806,7 +842,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClampEnableEXT(
 pub(crate) unsafe extern "system" fn vkCmdSetPolygonModeEXT(commandBuffer: *mut c_void, polygonMode: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 270, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_POLYGON_MODE_EXT, 12) {
             to.put(polygonMode);
             return;
         }
@@ -824,7 +860,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetRasterizationSamplesEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 271, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_RASTERIZATION_SAMPLES_EXT, 12)
+        {
             to.put(rasterizationSamples);
             return;
         }
@@ -852,7 +890,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetAlphaToCoverageEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 273, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_ALPHA_TO_COVERAGE_ENABLE_EXT, 12)
+        {
             to.put(alphaToCoverageEnable);
             return;
         }
@@ -870,7 +910,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetAlphaToOneEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 274, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_ALPHA_TO_ONE_ENABLE_EXT, 12)
+        {
             to.put(alphaToOneEnable);
             return;
         }
@@ -888,7 +929,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetLogicOpEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 275, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LOGIC_OP_ENABLE_EXT, 12) {
             to.put(logicOpEnable);
             return;
         }
@@ -909,9 +950,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorBlendEnableEXT(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_color_blend_enables_length = straight::length(pColorBlendEnables, attachmentCount as usize, 4);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 276, 17usize.saturating_add(p_color_blend_enables_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_COLOR_BLEND_ENABLE_EXT,
+            17usize.saturating_add(p_color_blend_enables_length),
+        ) {
             to.put(firstAttachment);
             to.put(attachmentCount);
             to.array(pColorBlendEnables, p_color_blend_enables_length);
@@ -940,9 +983,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorBlendEquationEXT(
     unsafe {
         let p_color_blend_equations_length =
             straight::length(pColorBlendEquations, attachmentCount as usize, 24);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 277, 17usize.saturating_add(p_color_blend_equations_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_COLOR_BLEND_EQUATION_EXT,
+            17usize.saturating_add(p_color_blend_equations_length),
+        ) {
             to.put(firstAttachment);
             to.put(attachmentCount);
             to.array(pColorBlendEquations, p_color_blend_equations_length);
@@ -970,9 +1015,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorWriteMaskEXT(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_color_write_masks_length = straight::length(pColorWriteMasks, attachmentCount as usize, 4);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 278, 17usize.saturating_add(p_color_write_masks_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_COLOR_WRITE_MASK_EXT,
+            17usize.saturating_add(p_color_write_masks_length),
+        ) {
             to.put(firstAttachment);
             to.put(attachmentCount);
             to.array(pColorWriteMasks, p_color_write_masks_length);
@@ -997,7 +1044,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetRasterizationStreamEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 279, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_RASTERIZATION_STREAM_EXT, 12)
+        {
             to.put(rasterizationStream);
             return;
         }
@@ -1015,7 +1063,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetConservativeRasterizationModeEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 280, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_CONSERVATIVE_RASTERIZATION_MODE_EXT, 12)
+        {
             to.put(conservativeRasterizationMode);
             return;
         }
@@ -1033,7 +1083,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetExtraPrimitiveOverestimationSizeEXT
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 281, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_EXTRA_PRIMITIVE_OVERESTIMATION_SIZE_EXT, 12)
+        {
             to.put(extraPrimitiveOverestimationSize);
             return;
         }
@@ -1051,7 +1103,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClipEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 282, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLIP_ENABLE_EXT, 12) {
             to.put(depthClipEnable);
             return;
         }
@@ -1069,7 +1121,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetSampleLocationsEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 283, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_SAMPLE_LOCATIONS_ENABLE_EXT, 12)
+        {
             to.put(sampleLocationsEnable);
             return;
         }
@@ -1091,9 +1145,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorBlendAdvancedEXT(
     unsafe {
         let p_color_blend_advanced_length =
             straight::length(pColorBlendAdvanced, attachmentCount as usize, 20);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 284, 17usize.saturating_add(p_color_blend_advanced_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_COLOR_BLEND_ADVANCED_EXT,
+            17usize.saturating_add(p_color_blend_advanced_length),
+        ) {
             to.put(firstAttachment);
             to.put(attachmentCount);
             to.array(pColorBlendAdvanced, p_color_blend_advanced_length);
@@ -1118,7 +1174,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetProvokingVertexModeEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 285, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_PROVOKING_VERTEX_MODE_EXT, 12)
+        {
             to.put(provokingVertexMode);
             return;
         }
@@ -1136,7 +1194,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetLineRasterizationModeEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 286, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_LINE_RASTERIZATION_MODE_EXT, 12)
+        {
             to.put(lineRasterizationMode);
             return;
         }
@@ -1154,7 +1214,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetLineStippleEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 287, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LINE_STIPPLE_ENABLE_EXT, 12)
+        {
             to.put(stippledLineEnable);
             return;
         }
@@ -1172,7 +1233,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClipNegativeOneToOneEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 288, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLIP_NEGATIVE_ONE_TO_ONE_EXT, 12)
+        {
             to.put(negativeOneToOne);
             return;
         }
@@ -1190,7 +1253,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportWScalingEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 289, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_VIEWPORT_W_SCALING_ENABLE_NV, 12)
+        {
             to.put(viewportWScalingEnable);
             return;
         }
@@ -1211,9 +1276,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportSwizzleNV(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_viewport_swizzles_length = straight::length(pViewportSwizzles, viewportCount as usize, 16);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 290, 17usize.saturating_add(p_viewport_swizzles_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_VIEWPORT_SWIZZLE_NV,
+            17usize.saturating_add(p_viewport_swizzles_length),
+        ) {
             to.put(firstViewport);
             to.put(viewportCount);
             to.array(pViewportSwizzles, p_viewport_swizzles_length);
@@ -1238,7 +1305,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageToColorEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 291, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_TO_COLOR_ENABLE_NV, 12)
+        {
             to.put(coverageToColorEnable);
             return;
         }
@@ -1256,7 +1325,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageToColorLocationNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 292, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_TO_COLOR_LOCATION_NV, 12)
+        {
             to.put(coverageToColorLocation);
             return;
         }
@@ -1274,7 +1345,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageModulationModeNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 293, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_MODULATION_MODE_NV, 12)
+        {
             to.put(coverageModulationMode);
             return;
         }
@@ -1292,7 +1365,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageModulationTableEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 294, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_MODULATION_TABLE_ENABLE_NV, 12)
+        {
             to.put(coverageModulationTableEnable);
             return;
         }
@@ -1313,9 +1388,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageModulationTableNV(
     unsafe {
         let p_coverage_modulation_table_length =
             straight::length(pCoverageModulationTable, coverageModulationTableCount as usize, 4);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 295, 13usize.saturating_add(p_coverage_modulation_table_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_COVERAGE_MODULATION_TABLE_NV,
+            13usize.saturating_add(p_coverage_modulation_table_length),
+        ) {
             to.put(coverageModulationTableCount);
             to.array(pCoverageModulationTable, p_coverage_modulation_table_length);
             return;
@@ -1334,7 +1411,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetShadingRateImageEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 296, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_SHADING_RATE_IMAGE_ENABLE_NV, 12)
+        {
             to.put(shadingRateImageEnable);
             return;
         }
@@ -1352,7 +1431,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageReductionModeNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 297, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_REDUCTION_MODE_NV, 12)
+        {
             to.put(coverageReductionMode);
             return;
         }
@@ -1370,7 +1451,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetRepresentativeFragmentTestEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 298, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_REPRESENTATIVE_FRAGMENT_TEST_ENABLE_NV, 12)
+        {
             to.put(representativeFragmentTestEnable);
             return;
         }
@@ -1393,7 +1476,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetFragmentShadingRateKHR(
         let combiner_ops_length = straight::length(combinerOps, 2, 4);
         if let Some(mut to) = straight::begin(
             commandBuffer,
-            305,
+            opcodes::VK_CMD_SET_FRAGMENT_SHADING_RATE_KHR,
             10usize.saturating_add(p_fragment_size_length).saturating_add(combiner_ops_length),
         ) {
             to.array(pFragmentSize, p_fragment_size_length);
@@ -1416,8 +1499,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetFragmentShadingRateEnumNV(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let combiner_ops_length = straight::length(combinerOps, 2, 4);
-        if let Some(mut to) = straight::begin(commandBuffer, 307, 13usize.saturating_add(combiner_ops_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_FRAGMENT_SHADING_RATE_ENUM_NV,
+            13usize.saturating_add(combiner_ops_length),
+        ) {
             to.put(shadingRate);
             to.array(combinerOps, combiner_ops_length);
             return;
@@ -1456,9 +1542,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorWriteEnableEXT(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_color_write_enables_length = straight::length(pColorWriteEnables, attachmentCount as usize, 4);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 310, 13usize.saturating_add(p_color_write_enables_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_COLOR_WRITE_ENABLE_EXT,
+            13usize.saturating_add(p_color_write_enables_length),
+        ) {
             to.put(attachmentCount);
             to.array(pColorWriteEnables, p_color_write_enables_length);
             return;
@@ -1498,9 +1586,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClampRangeEXT(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_depth_clamp_range_length = straight::length(pDepthClampRange, 1, 8);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 365, 13usize.saturating_add(p_depth_clamp_range_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_DEPTH_CLAMP_RANGE_EXT,
+            13usize.saturating_add(p_depth_clamp_range_length),
+        ) {
             to.put(depthClampMode);
             to.array(pDepthClampRange, p_depth_clamp_range_length);
             return;

@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
@@ -21,7 +21,7 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndirect(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 89, 32) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT, 32) {
             to.put(buffer);
             to.put(offset);
             to.put(drawCount);
@@ -45,7 +45,7 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndexedIndirect(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 90, 32) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDEXED_INDIRECT, 32) {
             to.put(buffer);
             to.put(offset);
             to.put(drawCount);
@@ -67,7 +67,7 @@ pub(crate) unsafe extern "system" fn vkCmdDispatchIndirect(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 92, 24) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DISPATCH_INDIRECT, 24) {
             to.put(buffer);
             to.put(offset);
             return;
@@ -87,7 +87,8 @@ pub(crate) unsafe extern "system" fn vkCmdDrawClusterIndirectHUAWEI(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 95, 24) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_CLUSTER_INDIRECT_HUAWEI, 24)
+        {
             to.put(buffer);
             to.put(offset);
             return;
@@ -107,7 +108,9 @@ pub(crate) unsafe extern "system" fn vkCmdUpdatePipelineIndirectBufferNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 96, 20) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_UPDATE_PIPELINE_INDIRECT_BUFFER_NV, 20)
+        {
             to.put(pipelineBindPoint);
             to.put(pipeline);
             return;
@@ -128,7 +131,7 @@ pub(crate) unsafe extern "system" fn vkCmdCopyMemoryIndirectNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 102, 24) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_COPY_MEMORY_INDIRECT_NV, 24) {
             to.put(copyBufferAddress);
             to.put(copyCount);
             to.put(stride);
@@ -154,9 +157,11 @@ pub(crate) unsafe extern "system" fn vkCmdCopyMemoryToImageIndirectNV(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_image_subresources_length = straight::length(pImageSubresources, copyCount as usize, 16);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 103, 37usize.saturating_add(p_image_subresources_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_COPY_MEMORY_TO_IMAGE_INDIRECT_NV,
+            37usize.saturating_add(p_image_subresources_length),
+        ) {
             to.put(copyBufferAddress);
             to.put(copyCount);
             to.put(stride);
@@ -383,7 +388,7 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndirectCount(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 174, 48) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT_COUNT, 48) {
             to.put(buffer);
             to.put(offset);
             to.put(countBuffer);
@@ -419,7 +424,8 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndexedIndirectCount(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 175, 48) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDEXED_INDIRECT_COUNT, 48)
+        {
             to.put(buffer);
             to.put(offset);
             to.put(countBuffer);
@@ -455,7 +461,8 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndirectByteCountEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 183, 40) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT_BYTE_COUNT_EXT, 40)
+        {
             to.put(instanceCount);
             to.put(firstInstance);
             to.put(counterBuffer);
@@ -489,7 +496,8 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 190, 32) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_NV, 32)
+        {
             to.put(buffer);
             to.put(offset);
             to.put(drawCount);
@@ -515,7 +523,9 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectCountNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 191, 48) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_NV, 48)
+        {
             to.put(buffer);
             to.put(offset);
             to.put(countBuffer);
@@ -549,7 +559,8 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 193, 32) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_EXT, 32)
+        {
             to.put(buffer);
             to.put(offset);
             to.put(drawCount);
@@ -575,7 +586,9 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectCountEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 194, 48) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_EXT, 48)
+        {
             to.put(buffer);
             to.put(offset);
             to.put(countBuffer);
@@ -616,7 +629,7 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysIndirectKHR(
         let p_callable_shader_binding_table_length = straight::length(pCallableShaderBindingTable, 1, 24);
         if let Some(mut to) = straight::begin(
             commandBuffer,
-            217,
+            opcodes::VK_CMD_TRACE_RAYS_INDIRECT_KHR,
             20usize
                 .saturating_add(p_raygen_shader_binding_table_length)
                 .saturating_add(p_miss_shader_binding_table_length)
@@ -651,7 +664,7 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysIndirect2KHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 218, 16) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_TRACE_RAYS_INDIRECT_2_KHR, 16) {
             to.put(indirectDeviceAddress);
             return;
         }
@@ -727,7 +740,9 @@ pub(crate) unsafe extern "system" fn vkCmdDecompressMemoryIndirectCountNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 320, 28) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_DECOMPRESS_MEMORY_INDIRECT_COUNT_NV, 28)
+        {
             to.put(indirectCommandsAddress);
             to.put(indirectCommandsCountAddress);
             to.put(stride);

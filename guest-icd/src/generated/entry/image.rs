@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
@@ -166,7 +166,7 @@ pub(crate) unsafe extern "system" fn vkCmdBindShadingRateImageNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 186, 20) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BIND_SHADING_RATE_IMAGE_NV, 20) {
             to.put(imageView);
             to.put(imageLayout);
             return;

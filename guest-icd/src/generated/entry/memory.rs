@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 
 use crate::forward;
 use crate::straight;
@@ -57,9 +57,11 @@ pub(crate) unsafe extern "system" fn vkCmdDecompressMemoryNV(
     unsafe {
         let p_decompress_memory_regions_length =
             straight::length(pDecompressMemoryRegions, decompressRegionCount as usize, 40);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 319, 13usize.saturating_add(p_decompress_memory_regions_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_DECOMPRESS_MEMORY_NV,
+            13usize.saturating_add(p_decompress_memory_regions_length),
+        ) {
             to.put(decompressRegionCount);
             to.array(pDecompressMemoryRegions, p_decompress_memory_regions_length);
             return;

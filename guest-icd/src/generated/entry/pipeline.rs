@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
@@ -111,7 +111,7 @@ pub(crate) unsafe extern "system" fn vkCmdBindPipeline(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 71, 20) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BIND_PIPELINE, 20) {
             to.put(pipelineBindPoint);
             to.put(pipeline);
             return;
@@ -160,7 +160,9 @@ pub(crate) unsafe extern "system" fn vkCmdBindPipelineShaderGroupNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 128, 24) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_BIND_PIPELINE_SHADER_GROUP_NV, 24)
+        {
             to.put(pipelineBindPoint);
             to.put(pipeline);
             to.put(groupIndex);
@@ -312,7 +314,7 @@ pub(crate) unsafe extern "system" fn vkCmdBindShadersEXT(
         let p_shaders_length = straight::length(pShaders, stageCount as usize, 8);
         if let Some(mut to) = straight::begin(
             commandBuffer,
-            356,
+            opcodes::VK_CMD_BIND_SHADERS_EXT,
             14usize.saturating_add(p_stages_length).saturating_add(p_shaders_length),
         ) {
             to.put(stageCount);

@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
@@ -54,7 +54,7 @@ pub(crate) unsafe extern "system" fn vkCmdBeginQuery(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 114, 24) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BEGIN_QUERY, 24) {
             to.put(queryPool);
             to.put(query);
             to.put(flags);
@@ -71,7 +71,7 @@ pub(crate) unsafe extern "system" fn vkCmdBeginQuery(
 pub(crate) unsafe extern "system" fn vkCmdEndQuery(commandBuffer: *mut c_void, queryPool: u64, query: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 115, 20) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_END_QUERY, 20) {
             to.put(queryPool);
             to.put(query);
             return;
@@ -92,7 +92,7 @@ pub(crate) unsafe extern "system" fn vkCmdResetQueryPool(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 118, 24) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_RESET_QUERY_POOL, 24) {
             to.put(queryPool);
             to.put(firstQuery);
             to.put(queryCount);
@@ -118,7 +118,7 @@ pub(crate) unsafe extern "system" fn vkCmdCopyQueryPoolResults(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 120, 52) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_COPY_QUERY_POOL_RESULTS, 52) {
             to.put(queryPool);
             to.put(firstQuery);
             to.put(queryCount);
@@ -154,7 +154,7 @@ pub(crate) unsafe extern "system" fn vkCmdBeginQueryIndexedEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 181, 28) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BEGIN_QUERY_INDEXED_EXT, 28) {
             to.put(queryPool);
             to.put(query);
             to.put(flags);
@@ -177,7 +177,7 @@ pub(crate) unsafe extern "system" fn vkCmdEndQueryIndexedEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 182, 24) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_END_QUERY_INDEXED_EXT, 24) {
             to.put(queryPool);
             to.put(query);
             to.put(index);

@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
@@ -94,7 +94,9 @@ pub(crate) unsafe extern "system" fn vkCmdCopyAccelerationStructureNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 202, 28) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_COPY_ACCELERATION_STRUCTURE_NV, 28)
+        {
             to.put(dst);
             to.put(src);
             to.put(mode);
@@ -151,9 +153,11 @@ pub(crate) unsafe extern "system" fn vkCmdWriteAccelerationStructuresPropertiesK
     unsafe {
         let p_acceleration_structures_length =
             straight::length(pAccelerationStructures, accelerationStructureCount as usize, 8);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 206, 29usize.saturating_add(p_acceleration_structures_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_KHR,
+            29usize.saturating_add(p_acceleration_structures_length),
+        ) {
             to.put(accelerationStructureCount);
             to.put(queryType);
             to.put(queryPool);
@@ -188,9 +192,11 @@ pub(crate) unsafe extern "system" fn vkCmdWriteAccelerationStructuresPropertiesN
     unsafe {
         let p_acceleration_structures_length =
             straight::length(pAccelerationStructures, accelerationStructureCount as usize, 8);
-        if let Some(mut to) =
-            straight::begin(commandBuffer, 207, 29usize.saturating_add(p_acceleration_structures_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_NV,
+            29usize.saturating_add(p_acceleration_structures_length),
+        ) {
             to.put(accelerationStructureCount);
             to.put(queryType);
             to.put(queryPool);
@@ -257,7 +263,7 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysKHR(
         let p_callable_shader_binding_table_length = straight::length(pCallableShaderBindingTable, 1, 24);
         if let Some(mut to) = straight::begin(
             commandBuffer,
-            209,
+            opcodes::VK_CMD_TRACE_RAYS_KHR,
             24usize
                 .saturating_add(p_raygen_shader_binding_table_length)
                 .saturating_add(p_miss_shader_binding_table_length)
@@ -309,7 +315,7 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 210, 108) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_TRACE_RAYS_NV, 108) {
             to.put(raygenShaderBindingTableBuffer);
             to.put(raygenShaderBindingOffset);
             to.put(missShaderBindingTableBuffer);
@@ -431,7 +437,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetRayTracingPipelineStackSizeKHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 223, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_RAY_TRACING_PIPELINE_STACK_SIZE_KHR, 12)
+        {
             to.put(pipelineStackSize);
             return;
         }
@@ -590,8 +598,11 @@ pub(crate) unsafe extern "system" fn vkCmdWriteMicromapsPropertiesEXT(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_micromaps_length = straight::length(pMicromaps, micromapCount as usize, 8);
-        if let Some(mut to) = straight::begin(commandBuffer, 338, 29usize.saturating_add(p_micromaps_length))
-        {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_WRITE_MICROMAPS_PROPERTIES_EXT,
+            29usize.saturating_add(p_micromaps_length),
+        ) {
             to.put(micromapCount);
             to.put(queryType);
             to.put(queryPool);

@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
@@ -93,7 +93,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetAttachmentFeedbackLoopEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 72, 12) {
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_ATTACHMENT_FEEDBACK_LOOP_ENABLE_EXT, 12)
+        {
             to.put(aspectMask);
             return;
         }
@@ -108,7 +110,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetAttachmentFeedbackLoopEnableEXT(
 pub(crate) unsafe extern "system" fn vkCmdSubpassShadingHUAWEI(commandBuffer: *mut c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if straight::begin(commandBuffer, 93, 8).is_some() {
+        if straight::begin(commandBuffer, opcodes::VK_CMD_SUBPASS_SHADING_HUAWEI, 8).is_some() {
             return;
         }
         forward::record(commandBuffer, &commands::VK_CMD_SUBPASS_SHADING_HUAWEI, &[commandBuffer as u64]);
@@ -128,7 +130,7 @@ pub(crate) unsafe extern "system" fn vkCmdClearAttachments(
         let p_rects_length = straight::length(pRects, rectCount as usize, 24);
         if let Some(mut to) = straight::begin(
             commandBuffer,
-            108,
+            opcodes::VK_CMD_CLEAR_ATTACHMENTS,
             18usize.saturating_add(p_attachments_length).saturating_add(p_rects_length),
         ) {
             to.put(attachmentCount);
@@ -163,7 +165,7 @@ pub(crate) unsafe extern "system" fn vkCmdBeginConditionalRenderingEXT(
 pub(crate) unsafe extern "system" fn vkCmdEndConditionalRenderingEXT(commandBuffer: *mut c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if straight::begin(commandBuffer, 117, 8).is_some() {
+        if straight::begin(commandBuffer, opcodes::VK_CMD_END_CONDITIONAL_RENDERING_EXT, 8).is_some() {
             return;
         }
         forward::record(
@@ -187,7 +189,7 @@ pub(crate) unsafe extern "system" fn vkCmdBeginRenderPass(
 pub(crate) unsafe extern "system" fn vkCmdNextSubpass(commandBuffer: *mut c_void, contents: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 123, 12) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_NEXT_SUBPASS, 12) {
             to.put(contents);
             return;
         }
@@ -202,7 +204,7 @@ pub(crate) unsafe extern "system" fn vkCmdNextSubpass(commandBuffer: *mut c_void
 pub(crate) unsafe extern "system" fn vkCmdEndRenderPass(commandBuffer: *mut c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if straight::begin(commandBuffer, 124, 8).is_some() {
+        if straight::begin(commandBuffer, opcodes::VK_CMD_END_RENDER_PASS, 8).is_some() {
             return;
         }
         forward::record(commandBuffer, &commands::VK_CMD_END_RENDER_PASS, &[commandBuffer as u64]);
@@ -261,7 +263,7 @@ pub(crate) unsafe extern "system" fn vkCmdBeginRendering(
 pub(crate) unsafe extern "system" fn vkCmdEndRendering(commandBuffer: *mut c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if straight::begin(commandBuffer, 331, 8).is_some() {
+        if straight::begin(commandBuffer, opcodes::VK_CMD_END_RENDERING, 8).is_some() {
             return;
         }
         forward::record(commandBuffer, &commands::VK_CMD_END_RENDERING, &[commandBuffer as u64]);

@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
@@ -54,7 +54,7 @@ pub(crate) unsafe extern "system" fn vkResetEvent(device: *mut c_void, event: u6
 pub(crate) unsafe extern "system" fn vkCmdResetEvent(commandBuffer: *mut c_void, event: u64, stageMask: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 111, 20) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_RESET_EVENT, 20) {
             to.put(event);
             to.put(stageMask);
             return;
@@ -104,7 +104,7 @@ pub(crate) unsafe extern "system" fn vkCmdResetEvent2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, 312, 24) {
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_RESET_EVENT_2, 24) {
             to.put(event);
             to.put(stageMask);
             return;

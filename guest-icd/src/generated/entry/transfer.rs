@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 
 use crate::forward;
 use crate::straight;
@@ -21,7 +21,11 @@ pub(crate) unsafe extern "system" fn vkCmdCopyBuffer(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_regions_length = straight::length(pRegions, regionCount as usize, 24);
-        if let Some(mut to) = straight::begin(commandBuffer, 97, 29usize.saturating_add(p_regions_length)) {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_COPY_BUFFER,
+            29usize.saturating_add(p_regions_length),
+        ) {
             to.put(srcBuffer);
             to.put(dstBuffer);
             to.put(regionCount);
@@ -48,7 +52,11 @@ pub(crate) unsafe extern "system" fn vkCmdCopyImage(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_regions_length = straight::length(pRegions, regionCount as usize, 68);
-        if let Some(mut to) = straight::begin(commandBuffer, 98, 37usize.saturating_add(p_regions_length)) {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_COPY_IMAGE,
+            37usize.saturating_add(p_regions_length),
+        ) {
             to.put(srcImage);
             to.put(srcImageLayout);
             to.put(dstImage);
@@ -86,7 +94,11 @@ pub(crate) unsafe extern "system" fn vkCmdBlitImage(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_regions_length = straight::length(pRegions, regionCount as usize, 80);
-        if let Some(mut to) = straight::begin(commandBuffer, 99, 41usize.saturating_add(p_regions_length)) {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_BLIT_IMAGE,
+            41usize.saturating_add(p_regions_length),
+        ) {
             to.put(srcImage);
             to.put(srcImageLayout);
             to.put(dstImage);
@@ -124,7 +136,11 @@ pub(crate) unsafe extern "system" fn vkCmdCopyBufferToImage(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_regions_length = straight::length(pRegions, regionCount as usize, 56);
-        if let Some(mut to) = straight::begin(commandBuffer, 100, 33usize.saturating_add(p_regions_length)) {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_COPY_BUFFER_TO_IMAGE,
+            33usize.saturating_add(p_regions_length),
+        ) {
             to.put(srcBuffer);
             to.put(dstImage);
             to.put(dstImageLayout);
@@ -158,7 +174,11 @@ pub(crate) unsafe extern "system" fn vkCmdCopyImageToBuffer(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_regions_length = straight::length(pRegions, regionCount as usize, 56);
-        if let Some(mut to) = straight::begin(commandBuffer, 101, 33usize.saturating_add(p_regions_length)) {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_COPY_IMAGE_TO_BUFFER,
+            33usize.saturating_add(p_regions_length),
+        ) {
             to.put(srcImage);
             to.put(srcImageLayout);
             to.put(dstBuffer);
@@ -195,7 +215,7 @@ pub(crate) unsafe extern "system" fn vkCmdClearColorImage(
         let p_ranges_length = straight::length(pRanges, rangeCount as usize, 20);
         if let Some(mut to) = straight::begin(
             commandBuffer,
-            106,
+            opcodes::VK_CMD_CLEAR_COLOR_IMAGE,
             26usize.saturating_add(p_color_length).saturating_add(p_ranges_length),
         ) {
             to.put(image);
@@ -234,7 +254,7 @@ pub(crate) unsafe extern "system" fn vkCmdClearDepthStencilImage(
         let p_ranges_length = straight::length(pRanges, rangeCount as usize, 20);
         if let Some(mut to) = straight::begin(
             commandBuffer,
-            107,
+            opcodes::VK_CMD_CLEAR_DEPTH_STENCIL_IMAGE,
             26usize.saturating_add(p_depth_stencil_length).saturating_add(p_ranges_length),
         ) {
             to.put(image);
@@ -271,7 +291,11 @@ pub(crate) unsafe extern "system" fn vkCmdResolveImage(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let p_regions_length = straight::length(pRegions, regionCount as usize, 68);
-        if let Some(mut to) = straight::begin(commandBuffer, 109, 37usize.saturating_add(p_regions_length)) {
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_RESOLVE_IMAGE,
+            37usize.saturating_add(p_regions_length),
+        ) {
             to.put(srcImage);
             to.put(srcImageLayout);
             to.put(dstImage);

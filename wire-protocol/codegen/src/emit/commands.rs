@@ -37,11 +37,10 @@ pub fn emit(model: &Model) -> Result<Files> {
             "VkResult" => "Result",
             _ => "Value",
         };
-        let opcode = all.len() + 1;
         let text = families.entry(family(&c.name)).or_default();
         let _ = writeln!(
             text,
-            "/// `{0}`\npub static {1}: Command = Command {{ name: \"{0}\", aliases: &{8:?}, opcode: {opcode}, params: {2}, param_count: {3}, ret: Ret::{ret}, lost: {7}, class: Class::{4}, memo: {5}, provided_by: {6}, invoke: invoke::{signature} }};\n",
+            "/// `{0}`\npub static {1}: Command = Command {{ name: \"{0}\", aliases: &{8:?}, opcode: opcodes::{1}, params: {2}, param_count: {3}, ret: Ret::{ret}, lost: {7}, class: Class::{4}, memo: {5}, provided_by: {6}, invoke: invoke::{signature} }};\n",
             c.name,
             static_name(&c.name),
             ops(&steps, "structs::"),
@@ -62,7 +61,7 @@ pub fn emit(model: &Model) -> Result<Files> {
     for f in families.keys() {
         let _ = writeln!(root, "mod {f};");
     }
-    root.push_str("mod invoke;\n\nuse crate::schema::Command;\n\n");
+    root.push_str("mod invoke;\npub mod opcodes;\n\nuse crate::schema::Command;\n\n");
     for f in families.keys() {
         let _ = writeln!(root, "pub use {f}::*;");
     }
@@ -76,9 +75,14 @@ pub fn emit(model: &Model) -> Result<Files> {
     }
     root.push_str("];\n\n/// The command with this opcode.\npub fn by_opcode(opcode: u16) -> Option<&'static Command> {\n    ALL.get(usize::from(opcode).checked_sub(1)?).copied()\n}\n");
     files.insert(format!("{DIR}/mod.rs"), root);
+    let mut opcodes = banner("Numbers of the commands on the wire.") + "#![allow(missing_docs)]\n\n";
+    for (opcode, n) in (1..).zip(&all) {
+        let _ = writeln!(opcodes, "pub const {n}: u16 = {opcode};");
+    }
+    files.insert(format!("{DIR}/opcodes.rs"), opcodes);
     for (f, text) in families {
         let mut head = banner(&format!("Commands of the family `{f}`."));
-        head.push_str("use super::invoke;\n");
+        head.push_str("use super::{invoke, opcodes};\n");
         if text.contains("structs::") {
             head.push_str("use crate::generated::structs;\n");
         }

@@ -20,9 +20,9 @@ const DIR: &str = "guest-icd/src/generated";
 pub fn emit(model: &Model) -> Result<Files> {
     let mut families: BTreeMap<&str, String> = BTreeMap::new();
     let hand = &model.overlay.commands.hand;
-    for (c, opcode) in model.wire_commands().zip(1..).filter(|(c, _)| !hand.contains(&c.name)) {
+    for c in model.wire_commands().filter(|c| !hand.contains(&c.name)) {
         let text = families.entry(family(&c.name)).or_default();
-        text.push_str(&stub(model, c, opcode)?);
+        text.push_str(&stub(model, c)?);
     }
     let mut files = Files::new();
     let mut root = banner("Entry points that need no hand-written code, by object family.");
@@ -42,7 +42,11 @@ pub fn emit(model: &Model) -> Result<Files> {
         if text.contains("c_void") {
             head.push_str("use core::ffi::c_void;\n\n");
         }
-        head.push_str("use vw_wire_protocol::generated::commands;\n");
+        head.push_str(if text.contains("opcodes::") {
+            "use vw_wire_protocol::generated::commands::{self, opcodes};\n"
+        } else {
+            "use vw_wire_protocol::generated::commands;\n"
+        });
         if text.contains("HandleType::") {
             head.push_str("use vw_wire_protocol::generated::handles::HandleType;\n");
         }
@@ -73,7 +77,7 @@ fn rust_type(model: &Model, p: &Decl) -> Result<(&'static str, bool)> {
     })
 }
 
-fn stub(model: &Model, c: &CommandDecl, opcode: usize) -> Result<String> {
+fn stub(model: &Model, c: &CommandDecl) -> Result<String> {
     let steps = lower_command(model, c)?;
     let class = class(model, c, &steps);
     let (mut params, mut slots) = (Vec::new(), Vec::new());
@@ -120,7 +124,7 @@ fn stub(model: &Model, c: &CommandDecl, opcode: usize) -> Result<String> {
         (other, class) => bail!("{}: class {class} cannot return {other}", c.name),
     };
     if class == "Record"
-        && let Some(straight) = straight::body(c, &steps, opcode)
+        && let Some(straight) = straight::body(c, &steps)
     {
         return Ok(format!(
             "pub(crate) unsafe extern \"system\" fn {}({}) {{\n    // SAFETY: the application's valid usage of this command.\n    unsafe {{\n{straight}forward::record({first}, {table}, &[{}]);\n    }}\n}}\n\n",

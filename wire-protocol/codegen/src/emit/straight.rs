@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 
 use heck::AsSnakeCase;
 
-use super::raw;
+use super::{raw, static_name};
 use crate::lower::{Elem, Step};
 use crate::registry::CommandDecl;
 
 /// Statements that record `c` and return; none when some parameter needs the tables.
-pub fn body(c: &CommandDecl, steps: &[Step], opcode: usize) -> Option<String> {
+pub fn body(c: &CommandDecl, steps: &[Step]) -> Option<String> {
     let param = |off: u32| c.params.get(off as usize / 8).map(|p| raw(&p.name));
     let (mut lengths, mut puts) = (String::new(), String::new());
     let mut size = String::new();
@@ -53,7 +53,8 @@ pub fn body(c: &CommandDecl, steps: &[Step], opcode: usize) -> Option<String> {
         }
     }
     let suffix = if size.is_empty() { "" } else { "usize" };
-    let begin = format!("straight::begin({}, {opcode}, {fixed}{suffix}{size})", param(0)?);
+    let begin =
+        format!("straight::begin({}, opcodes::{}, {fixed}{suffix}{size})", param(0)?, static_name(&c.name));
     Some(if puts.is_empty() {
         format!("if {begin}.is_some() {{\nreturn;\n}}\n")
     } else {

@@ -12,6 +12,7 @@ mod generated_commands;
 mod image;
 mod invoke;
 mod memory;
+pub mod opcodes;
 mod physical_device;
 mod pipeline;
 mod query;
