@@ -2,6 +2,8 @@
 //!
 //! One call is outstanding per connection. The host writes the answer to the reply area and counts it.
 
+use std::os::fd::BorrowedFd;
+
 use vw_transport::Woken;
 use vw_wire_protocol::codec::{DecodeError, Reader, Writer, decode_reply, encode_request, failed};
 use vw_wire_protocol::record::{MAX_RECORD, op};
@@ -27,7 +29,22 @@ impl Session {
         payload: Payload<'_>,
         read: impl FnOnce(&mut Reader<'_>) -> Result<R, E>,
     ) -> Result<R, Failure> {
+        self.call_with(None, opcode, payload, read)
+    }
+
+    /// As [`Session::call`], with a descriptor that goes before the record.
+    pub(crate) fn call_with<R, E: std::fmt::Display>(
+        &self,
+        descriptor: Option<BorrowedFd<'_>>,
+        opcode: u16,
+        payload: Payload<'_>,
+        read: impl FnOnce(&mut Reader<'_>) -> Result<R, E>,
+    ) -> Result<R, Failure> {
         let mut replies = lock(&self.call);
+        if let Some(Err(gone)) = descriptor.map(|fd| self.peer.send_descriptor(fd)) {
+            self.give_up(&gone);
+            return Err(Failure::Lost);
+        }
         let length = self.exchange(&mut replies, opcode, payload)?;
         let (area, size) = self.region().reply();
         let result = if length <= size {

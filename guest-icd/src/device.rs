@@ -201,9 +201,15 @@ pub(crate) unsafe extern "system" fn vkDestroyDevice(device: *mut Device, _: *co
     // SAFETY: the application's valid usage of this command: all children are destroyed, nothing runs. The object was
     // placed by its allocator in `vkCreateDevice`.
     unsafe {
+        let session = object.as_ref().head.session();
+        let orphans = session.map(|session| session.memories.orphans(device as usize)).unwrap_or_default();
         forward::send(device.cast(), &commands::VK_DESTROY_DEVICE, &[device as u64, 0]);
-        if let Some(session) = object.as_ref().head.session() {
+        if let Some(session) = session {
             session.flush();
+            session.memories.forget(&orphans);
+            for (id, _) in orphans {
+                session.free_id(HandleType::DeviceMemory, id);
+            }
             object.as_ref().release_ids(session);
         }
         let allocator = object.as_ref().allocator;

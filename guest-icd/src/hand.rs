@@ -24,6 +24,9 @@ pub(crate) use crate::device::{
     vkCreateDevice, vkDestroyDevice, vkDeviceWaitIdle, vkGetDeviceProcAddr, vkGetDeviceQueue,
     vkGetDeviceQueue2,
 };
+pub(crate) use crate::external_memory::{
+    vkGetMemoryFdKHR, vkGetMemoryFdPropertiesKHR, vkGetMemoryHostPointerPropertiesEXT,
+};
 pub(crate) use crate::fence::{
     vkCreateFence, vkDestroyFence, vkGetFenceStatus, vkResetFences, vkWaitForFences,
 };
@@ -43,13 +46,13 @@ pub(crate) use crate::memory::{
 };
 pub(crate) use crate::physical_device::{
     vkEnumerateDeviceExtensionProperties, vkEnumerateDeviceLayerProperties,
-    vkGetPhysicalDeviceExternalBufferProperties, vkGetPhysicalDeviceExternalFenceProperties,
-    vkGetPhysicalDeviceExternalSemaphoreProperties, vkGetPhysicalDeviceFeatures,
-    vkGetPhysicalDeviceFeatures2, vkGetPhysicalDeviceFormatProperties, vkGetPhysicalDeviceFormatProperties2,
-    vkGetPhysicalDeviceImageFormatProperties, vkGetPhysicalDeviceImageFormatProperties2,
-    vkGetPhysicalDeviceMemoryProperties, vkGetPhysicalDeviceMemoryProperties2, vkGetPhysicalDeviceProperties,
-    vkGetPhysicalDeviceProperties2, vkGetPhysicalDeviceQueueFamilyProperties,
-    vkGetPhysicalDeviceQueueFamilyProperties2, vkGetPhysicalDeviceToolProperties,
+    vkGetPhysicalDeviceExternalFenceProperties, vkGetPhysicalDeviceExternalSemaphoreProperties,
+    vkGetPhysicalDeviceFeatures, vkGetPhysicalDeviceFeatures2, vkGetPhysicalDeviceFormatProperties,
+    vkGetPhysicalDeviceFormatProperties2, vkGetPhysicalDeviceImageFormatProperties,
+    vkGetPhysicalDeviceImageFormatProperties2, vkGetPhysicalDeviceMemoryProperties,
+    vkGetPhysicalDeviceMemoryProperties2, vkGetPhysicalDeviceProperties, vkGetPhysicalDeviceProperties2,
+    vkGetPhysicalDeviceQueueFamilyProperties, vkGetPhysicalDeviceQueueFamilyProperties2,
+    vkGetPhysicalDeviceToolProperties,
 };
 pub(crate) use crate::pipeline::{
     vkCreateComputePipelines, vkCreateGraphicsPipelines, vkCreateRayTracingPipelinesKHR,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ash::vk;
+use vw_transport::handshake::feature;
 use vw_transport::{Hello, Versions};
 use vw_wire_protocol::codec::{DecodeError, Reader};
 use vw_wire_protocol::facts::Facts;
@@ -61,7 +62,8 @@ impl Instance {
 /// Connects to the host and asks it about its device.
 fn connect() -> Result<Arc<Session>, String> {
     let host = config::host()?;
-    let hello = Hello::new(Versions::new(REGISTRY_VERSION, TABLE_HASH), program_name());
+    let mut hello = Hello::new(Versions::new(REGISTRY_VERSION, TABLE_HASH), program_name());
+    hello.features = feature::DESCRIPTORS;
     let connection = match &host {
         Host::Unix(path) => vw_transport::connect(path, &hello).map_err(|e| e.to_string())?,
     };
@@ -76,7 +78,7 @@ fn connect() -> Result<Arc<Session>, String> {
         format!("{host} ended the session before it had described its device; its log says why")
     })?;
     let facts = Facts::decode(&bytes).map_err(|e| format!("{host}: {e}"))?;
-    session.set_facts(DeviceFacts::new(facts));
+    session.set_facts(DeviceFacts::new(facts, session.descriptors));
     Ok(session)
 }
 

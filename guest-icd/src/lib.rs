@@ -32,6 +32,7 @@ mod descriptor_template;
 mod device;
 mod dispatch;
 mod enumerate;
+mod external_memory;
 mod failure;
 mod fence;
 mod forward;

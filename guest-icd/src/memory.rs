@@ -1,23 +1,27 @@
 //! `VkDeviceMemory`.
 //!
 //! Memory that the guest sees is a range of the session's window, which the host imports: mapping is a pointer
-//! and nothing is ever copied.
+//! and nothing is ever copied. What others see too is in `external_memory.rs`.
 
 use std::ffi::c_void;
+use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ash::vk;
 use ash::vk::Handle as _;
+use vw_transport::{SharedFile, pages};
 use vw_wire_protocol::codec::{decode_reply, encode_request};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
-use vw_wire_protocol::record::{NO_OFFSET, op};
+use vw_wire_protocol::record::{IN_FILE, NO_OFFSET, op};
 
 use crate::dispatch;
+use crate::external_memory::{self, Wish};
 use crate::failure::Failure;
 use crate::forward;
+use crate::log;
 use crate::session::{Session, lock};
 use crate::table::Table;
 use crate::window::Window;
@@ -27,6 +31,8 @@ use crate::window::Window;
 pub(crate) struct Memories {
     /// Start of the window.
     base: NonNull<u8>,
+    /// Page size in bytes.
+    page: usize,
     window: Mutex<Window>,
     /// Bytes taken from each heap.
     used: [AtomicU64; vk::MAX_MEMORY_HEAPS],
@@ -40,12 +46,58 @@ unsafe impl Sync for Memories {}
 
 /// One allocation.
 #[derive(Debug)]
-struct Memory {
-    /// Where in the window; none if the guest does not see it.
-    offset: Option<u64>,
+pub(crate) struct Memory {
+    place: Place,
     /// Bytes asked for.
     size: u64,
     heap: usize,
+    /// Handle of the device, as an address.
+    device: usize,
+}
+
+/// Where the pages of an allocation are.
+#[derive(Debug)]
+enum Place {
+    /// Where the guest does not see them.
+    Hidden,
+    /// In the window, from this offset on.
+    Window(u64),
+    /// In the window, and in the place of the program's own pages.
+    Program { offset: u64, address: NonNull<u8> },
+    /// In a file of their own.
+    File(SharedFile),
+}
+
+// SAFETY: the address is of pages of the program, which shares its memory between its threads itself.
+unsafe impl Send for Place {}
+// SAFETY: as above.
+unsafe impl Sync for Place {}
+
+impl Memory {
+    /// The file that holds the pages, for memory that was exported or imported as one.
+    pub(crate) fn file(&self) -> Option<&SharedFile> {
+        match &self.place {
+            Place::File(file) => Some(file),
+            _ => None,
+        }
+    }
+
+    /// The range of the window.
+    fn offset(&self) -> Option<u64> {
+        match self.place {
+            Place::Window(offset) | Place::Program { offset, .. } => Some(offset),
+            Place::Hidden | Place::File(_) => None,
+        }
+    }
+
+    /// What stands in the record.
+    fn on_wire(&self) -> u64 {
+        match self.place {
+            Place::Hidden => NO_OFFSET,
+            Place::Window(offset) | Place::Program { offset, .. } => offset,
+            Place::File(_) => IN_FILE,
+        }
+    }
 }
 
 impl Memories {
@@ -53,6 +105,7 @@ impl Memories {
     pub(crate) fn new(base: NonNull<u8>, size: usize, page: usize) -> Self {
         Self {
             base,
+            page,
             window: Mutex::new(Window::new(size as u64, page as u64)),
             used: std::array::from_fn(|_| AtomicU64::new(0)),
             table: Table::default(),
@@ -66,21 +119,83 @@ impl Memories {
         }
     }
 
-    /// Takes `size` bytes of a heap, and of the window if the guest is to see them.
-    fn take(&self, size: u64, heap: usize, heap_size: u64, visible: bool) -> Option<Memory> {
-        let used = self.used.get(heap)?;
+    /// A live allocation.
+    pub(crate) fn get(&self, id: u64) -> Option<Arc<Memory>> {
+        self.table.get(id)
+    }
+
+    /// Takes `size` bytes of a heap, and pages for them if the guest is to see them.
+    fn take(
+        &self,
+        size: u64,
+        heap: (usize, u64),
+        visible: bool,
+        wish: Wish,
+        device: usize,
+    ) -> Result<Memory, vk::Result> {
+        let (heap, heap_size) = heap;
+        let none = vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
+        let used = self.used.get(heap).ok_or(none)?;
         let fits = |used: u64| used.checked_add(size).filter(|total| *total <= heap_size);
-        used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
-        let offset = if visible { lock(&self.window).allocate(size) } else { None };
-        if visible && offset.is_none() {
-            used.fetch_sub(size, Ordering::Relaxed);
-            return None;
+        used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| none)?;
+        let place = match wish {
+            Wish::Pages if !visible => Ok(Place::Hidden),
+            Wish::Pages => lock(&self.window).allocate(size).map(Place::Window).ok_or(none),
+            Wish::Pointer(_) | Wish::File(..) if !visible => Err(none),
+            Wish::Pointer(address) => self.replace(address, size),
+            Wish::File(file, _) => Ok(Place::File(file)),
+        };
+        match place {
+            Ok(place) => Ok(Memory { place, size, heap, device }),
+            Err(result) => {
+                used.fetch_sub(size, Ordering::Relaxed);
+                Err(result)
+            }
         }
-        Some(Memory { offset, size, heap })
+    }
+
+    /// Replaces pages of the program with pages of the window that have the same contents.
+    fn replace(&self, address: NonNull<u8>, size: u64) -> Result<Place, vk::Result> {
+        // Of two threads with the same pages one finds that they are shared already.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _one = lock(&ONE_AT_A_TIME);
+        let invalid = vk::Result::ERROR_INVALID_EXTERNAL_HANDLE;
+        let length = usize::try_from(size).map_err(|_| invalid)?;
+        let whole =
+            length > 0 && length.is_multiple_of(self.page) && address.addr().get().is_multiple_of(self.page);
+        if !whole || !pages::are_private(address, length).unwrap_or(false) {
+            return Err(invalid);
+        }
+        let offset = lock(&self.window).allocate(size).ok_or(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)?;
+        // SAFETY: the range was just taken from the window. The program's pages are readable, private, and by valid usage
+        // (vkAllocateMemory, "Host External Memory") the driver's to share until the memory is freed.
+        let replaced = unsafe {
+            let window = self.base.add(offset as usize);
+            window.copy_from_nonoverlapping(address, length);
+            pages::alias(window, length, address)
+        };
+        if let Err(error) = replaced {
+            log::error!("{length} bytes of the program cannot be shared: {error}");
+            lock(&self.window).free(offset, size);
+            return Err(invalid);
+        }
+        Ok(Place::Program { offset, address })
+    }
+
+    /// Gives the program its own pages back; before the host is told that the memory is free. False if that fails: then
+    /// the pages of the window stay in use.
+    fn restore(&self, memory: &Memory) -> bool {
+        let Place::Program { address, .. } = memory.place else { return true };
+        // SAFETY: the pages were put there by `replace`, and by valid usage of `vkFreeMemory` no device uses them.
+        let restored = unsafe { pages::detach(address, memory.size as usize) };
+        if let Err(error) = &restored {
+            log::error!("{} bytes of the program stay shared: {error}", memory.size);
+        }
+        restored.is_ok()
     }
 
     fn give_back(&self, memory: &Memory) {
-        if let Some(offset) = memory.offset {
+        if let Some(offset) = memory.offset() {
             lock(&self.window).free(offset, memory.size);
         }
         if let Some(used) = self.used.get(memory.heap) {
@@ -100,15 +215,36 @@ impl Memories {
         lock(&self.window).free(offset, bytes);
     }
 
+    /// Takes out what a device leaves behind that is being destroyed: ids, and what is to be given
+    /// [back](Self::forget) once the host knows of the destruction.
+    pub(crate) fn orphans(&self, device: usize) -> Vec<(u64, Arc<Memory>)> {
+        let mut orphans = self.table.remove_all(|memory| memory.device == device);
+        orphans.retain(|(_, memory)| self.restore(memory));
+        orphans
+    }
+
+    /// Gives back what [`Memories::orphans`] took out.
+    pub(crate) fn forget(&self, orphans: &[(u64, Arc<Memory>)]) {
+        for (_, memory) in orphans {
+            self.give_back(memory);
+        }
+    }
+
     /// Where `offset` of the memory is in this process.
     fn address(&self, id: u64, offset: u64) -> Option<*mut c_void> {
         let memory = self.table.get(id)?;
-        let start = memory.offset?;
         if offset > memory.size {
             return None;
         }
-        // SAFETY: the range lies in the window, and `offset` in the range.
-        Some(unsafe { self.base.as_ptr().add((start + offset) as usize) }.cast())
+        let start = match &memory.place {
+            Place::Hidden => return None,
+            // SAFETY: the range lies in the window.
+            Place::Window(offset) => unsafe { self.base.add(*offset as usize) },
+            Place::Program { address, .. } => *address,
+            Place::File(file) => file.base(),
+        };
+        // SAFETY: `offset` is at most the allocation's size.
+        Some(unsafe { start.add(offset as usize) }.as_ptr().cast())
     }
 }
 
@@ -146,23 +282,36 @@ unsafe fn allocate(
     let Some(kind) = types.get(info.memory_type_index as usize) else { return no_memory };
     let visible = kind.property_flags.contains(vk::MemoryPropertyFlags::HOST_VISIBLE);
     let heap = kind.heap_index as usize;
-    let heap_size = properties.memory_heaps.get(heap).map_or(0, |heap| heap.size);
-    let Some(state) = session.memories.take(info.allocation_size, heap, heap_size, visible) else {
-        return no_memory;
+    let heap = (heap, properties.memory_heaps.get(heap).map_or(0, |heap| heap.size));
+    // SAFETY: the caller's promise.
+    let wish = match unsafe { Wish::of(info, session.memories.page) } {
+        Ok(wish) => wish,
+        Err(result) => return result,
+    };
+    let given = if let Wish::File(_, given) = &wish { *given } else { None };
+    let taken = session.memories.take(info.allocation_size, heap, visible, wish, args[0] as usize);
+    let state = match taken {
+        Ok(state) => state,
+        Err(result) => return result,
+    };
+    let cmd = &commands::VK_ALLOCATE_MEMORY;
+    let give_back = |state: &Memory| {
+        if session.memories.restore(state) {
+            session.memories.give_back(state);
+        }
     };
     let Some(id) = session.allocate_id(HandleType::DeviceMemory) else {
-        session.memories.give_back(&state);
+        give_back(&state);
         return no_host_memory;
     };
-    let offset = state.offset.unwrap_or(NO_OFFSET);
-    let cmd = &commands::VK_ALLOCATE_MEMORY;
     // SAFETY: the caller's promise.
     let called = unsafe {
         out.write(id);
-        session.call(
+        session.call_with(
+            state.file().map(AsFd::as_fd),
             op::ALLOCATE_MEMORY,
             &|w| {
-                w.put_u64(offset);
+                w.put_u64(state.on_wire());
                 encode_request(cmd, args, w);
             },
             |r| decode_reply(cmd, args, r),
@@ -173,9 +322,13 @@ unsafe fn allocate(
     if result.as_raw() < 0 || unsafe { out.read() } != id {
         // SAFETY: as above.
         unsafe { out.write(0) };
-        session.memories.give_back(&state);
+        give_back(&state);
         session.free_id(HandleType::DeviceMemory, id);
         return if result.as_raw() < 0 { result } else { no_memory };
+    }
+    if let Some(fd) = given {
+        // SAFETY: the application gave it away with a successful import ("File Descriptor External Memory").
+        unsafe { external_memory::take_over(fd) };
     }
     session.memories.table.insert(id, Arc::new(state));
     result
@@ -192,10 +345,13 @@ pub(crate) unsafe extern "system" fn vkFreeMemory(
     unsafe {
         let Some(session) = dispatch::session(device) else { return };
         let state = session.memories.table.remove(memory);
+        let restored = state.as_ref().is_none_or(|state| session.memories.restore(state));
         forward::destroy(device, &commands::VK_FREE_MEMORY, &args, memory, HandleType::DeviceMemory);
         if let Some(state) = state {
-            // A new allocation there comes later in the ring than the release.
-            session.memories.give_back(&state);
+            if restored {
+                // A new allocation there comes later in the ring than the release.
+                session.memories.give_back(&state);
+            }
             // Freed pages go back to the system soon, even if the program sends nothing more.
             session.flush();
         }
@@ -272,13 +428,16 @@ mod tests {
     #[test]
     fn memory_when_heap_or_window_is_full_is_refused_and_comes_back() {
         let memories = Memories::new(NonNull::dangling(), 8192, 4096);
-        assert!(memories.take(8193, 0, 8192, false).is_none());
-        assert!(memories.take(4096, 99, 8192, false).is_none());
-        let hidden = memories.take(8192, 0, 8192, false).unwrap();
-        assert_eq!(hidden.offset, None);
-        let seen = memories.take(8192, 1, 1 << 20, true).unwrap();
-        assert_eq!(seen.offset, Some(0));
-        assert!(memories.take(1, 1, 1 << 20, true).is_none(), "the window is full");
+        let take = |size, heap, heap_size, visible| {
+            memories.take(size, (heap, heap_size), visible, Wish::Pages, 1).ok()
+        };
+        assert!(take(8193, 0, 8192, false).is_none());
+        assert!(take(4096, 99, 8192, false).is_none());
+        let hidden = take(8192, 0, 8192, false).unwrap();
+        assert_eq!(hidden.offset(), None);
+        let seen = take(8192, 1, 1 << 20, true).unwrap();
+        assert_eq!(seen.offset(), Some(0));
+        assert!(take(1, 1, 1 << 20, true).is_none(), "the window is full");
         let mut usage = [0; vk::MAX_MEMORY_HEAPS];
         memories.usage(&mut usage);
         assert_eq!(usage[..3], [8192, 8192, 0]);
@@ -286,6 +445,49 @@ mod tests {
         memories.give_back(&hidden);
         memories.usage(&mut usage);
         assert_eq!(usage[..2], [0, 0]);
-        assert!(memories.take(8192, 1, 1 << 20, true).is_some());
+        assert!(take(8192, 1, 1 << 20, true).is_some());
+    }
+
+    #[test]
+    fn memory_when_its_device_goes_comes_back() {
+        let memories = Memories::new(NonNull::dangling(), 8192, 4096);
+        for (id, device) in [(1, 7), (2, 8)] {
+            let memory = memories.take(4096, (0, 8192), true, Wish::Pages, device).unwrap();
+            memories.table.insert(id, Arc::new(memory));
+        }
+        let orphans = memories.orphans(7);
+        assert_eq!(orphans.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1]);
+        assert!(memories.take(4096, (0, 8192), true, Wish::Pages, 8).is_err());
+        memories.forget(&orphans);
+        assert!(memories.take(4096, (0, 8192), true, Wish::Pages, 8).is_ok());
+        assert!(memories.get(1).is_none() && memories.get(2).is_some());
+    }
+
+    #[test]
+    fn program_pages_when_imported_twice_or_not_whole_are_refused() {
+        let file = SharedFile::create(1 << 16).unwrap();
+        let memories = Memories::new(file.base(), 1 << 16, 4096);
+        let mut own = vec![5u8; 4 * 4096];
+        let start = own.as_ptr().align_offset(4096);
+        let address = NonNull::from(&mut own[start]);
+        let take = |size| memories.take(size, (0, 1 << 20), true, Wish::Pointer(address), 1);
+        let memory = take(8192).unwrap();
+        // SAFETY: the page is shared, and used by this thread alone.
+        unsafe {
+            assert_eq!(file.base().read(), 5);
+            address.write(6);
+            assert_eq!(file.base().read(), 6);
+        }
+        for size in [0, 4095, 4096] {
+            assert_eq!(take(size).unwrap_err(), vk::Result::ERROR_INVALID_EXTERNAL_HANDLE, "{size}");
+        }
+        assert!(memories.restore(&memory));
+        memories.give_back(&memory);
+        // SAFETY: as above.
+        unsafe {
+            file.base().write(7);
+            assert_eq!(address.read(), 6);
+        }
+        assert!(memories.restore(&take(4096).unwrap()));
     }
 }

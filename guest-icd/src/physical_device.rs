@@ -22,20 +22,26 @@ pub(crate) struct DeviceFacts {
     pub(crate) facts: Facts,
     /// The memory types and heaps among it.
     pub(crate) memory: vk::PhysicalDeviceMemoryProperties,
+    /// Whether descriptors pass to the host.
+    descriptors: bool,
 }
+
+/// Extensions of the guest's own that need descriptors to pass to the host.
+const OVER_DESCRIPTORS: [&str; 1] = ["VK_KHR_external_memory_fd"];
 
 impl DeviceFacts {
     /// Over the host's answer.
-    pub(crate) fn new(facts: Facts) -> Self {
+    pub(crate) fn new(facts: Facts, descriptors: bool) -> Self {
         let mut memory = vk::PhysicalDeviceMemoryProperties2::default();
         // SAFETY: a structure of the type that the chain's root is, with an empty chain.
         unsafe { facts.memory.fill((&raw mut memory).cast()) };
-        Self { facts, memory: memory.memory_properties }
+        Self { facts, memory: memory.memory_properties, descriptors }
     }
 
     /// Whether a device extension can be enabled.
     pub(crate) fn offers(&self, name: &str) -> bool {
-        self.facts.has_extension(name) || is_guest_extension(name)
+        self.facts.has_extension(name)
+            || is_guest_extension(name) && (self.descriptors || !OVER_DESCRIPTORS.contains(&name))
     }
 }
 
@@ -275,34 +281,13 @@ pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceImageFormatProperties2(
 ) -> i32 {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let external = chain::find::<vk::PhysicalDeviceExternalImageFormatInfo<'_>>((*info).p_next).as_ref();
-        let result = if external.is_some_and(|e| !e.handle_type.is_empty()) {
-            // No memory can be shared outside of the session.
-            vk::Result::ERROR_FORMAT_NOT_SUPPORTED.as_raw()
-        } else {
-            let args = [device as u64, info as u64, properties as u64];
-            let cmd = &commands::VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES_2;
-            forward::call(device.cast(), cmd, &args) as i32
-        };
+        let args = [device as u64, info as u64, properties as u64];
+        let cmd = &commands::VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES_2;
+        let result = forward::call(device.cast(), cmd, &args) as i32;
         if result < 0 {
             (*properties).image_format_properties = vk::ImageFormatProperties::default();
         }
         result
-    }
-}
-
-/// `vkGetPhysicalDeviceExternalBufferProperties`: nothing can be imported or exported.
-pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceExternalBufferProperties(
-    _: *mut PhysicalDevice,
-    info: *const vk::PhysicalDeviceExternalBufferInfo<'_>,
-    properties: *mut vk::ExternalBufferProperties<'_>,
-) {
-    // SAFETY: the application's valid usage of this command.
-    unsafe {
-        (*properties).external_memory_properties = vk::ExternalMemoryProperties {
-            compatible_handle_types: (*info).handle_type,
-            ..Default::default()
-        };
     }
 }
 
@@ -360,8 +345,7 @@ pub(crate) unsafe extern "system" fn vkEnumerateDeviceExtensionProperties(
     unsafe {
         let Some((_, known)) = known(device) else { return vk::Result::ERROR_INITIALIZATION_FAILED.as_raw() };
         let host = known.facts.extensions.iter().map(|e| enumerate::extension(&e.name, e.spec_version));
-        let guest =
-            EXTENSIONS.iter().filter(|e| is_guest_extension(e.name) && !known.facts.has_extension(e.name));
+        let guest = EXTENSIONS.iter().filter(|e| known.offers(e.name) && !known.facts.has_extension(e.name));
         let list: Vec<_> = host.chain(guest.map(|e| enumerate::extension(e.name, e.spec_version))).collect();
         enumerate::copy(&list, count, properties).as_raw()
     }

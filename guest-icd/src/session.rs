@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use vw_transport::handshake::feature;
 use vw_transport::{Connection, Control, Liveness as _, Peer, Producer, Region, Spin};
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::FLAG_REPLY;
@@ -51,6 +52,8 @@ pub(crate) struct Session {
     pub(crate) completion_spin: Spin,
     pub(crate) memories: Memories,
     pub(crate) objects: Objects,
+    /// Whether descriptors pass to the host.
+    pub(crate) descriptors: bool,
     facts: OnceLock<DeviceFacts>,
     /// Which optimisations are on.
     pub(crate) perf: Perf,
@@ -65,6 +68,7 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// A session over a fresh connection.
     pub(crate) fn new(connection: Connection) -> Self {
+        let descriptors = connection.welcome.features & feature::DESCRIPTORS != 0;
         let region = connection.region;
         let peer = connection.peer;
         let (window, size) = region.window();
@@ -87,6 +91,7 @@ impl Session {
             reply_spin: spin(),
             completion_spin: spin(),
             objects: Objects::default(),
+            descriptors,
             facts: OnceLock::new(),
             perf,
         }

@@ -50,6 +50,13 @@ impl<T> Table<T> {
             None
         }
     }
+
+    /// Takes out the state of all objects that `which` chooses, with their ids.
+    pub(crate) fn remove_all(&self, which: impl Fn(&T) -> bool) -> Vec<Slot<T>> {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let chosen = slots.iter_mut().filter(|slot| slot.as_ref().is_some_and(|(_, state)| which(state)));
+        chosen.filter_map(Option::take).collect()
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod common;
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +17,9 @@ use vw_host_renderer::gpu::import::Import;
 use vw_host_renderer::session::Session;
 use vw_host_renderer::session::end::End;
 use vw_host_renderer::session::stats::Stats;
-use vw_transport::{Limits as Sizes, in_process};
+use vw_transport::{Limits as Sizes, SharedFile, in_process};
 use vw_wire_protocol::generated::commands;
-use vw_wire_protocol::record::{FLAG_LAST, Header, op};
+use vw_wire_protocol::record::{FLAG_LAST, Header, IN_FILE, op};
 
 /// Runs a session in this process for a guest that does `f`, and returns how it ended.
 fn in_process(f: impl FnOnce(&mut Guest)) -> End {
@@ -33,7 +34,7 @@ fn in_process(f: impl FnOnce(&mut Guest)) -> End {
     let gpu = Gpu::open(true, None, "test").unwrap();
     let stats = Arc::new(Stats::default());
     let limits = Limits::default();
-    let mut session = Session::new(Arc::clone(&host.region), gpu, Import::of_types(2, 4096), &limits, stats);
+    let mut session = Session::new(&host, gpu, Import::of_types(2, 4096), &limits, stats);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let serving = scope.spawn(|| {
@@ -196,6 +197,30 @@ fn session_when_memory_is_outside_of_the_window_or_taken_ends() {
             assert!(guest.is_ended());
         });
         assert!(text.contains(needle), "{offset:#x} {size}: {text}");
+    }
+}
+
+#[test]
+fn session_when_memory_in_a_file_is_wrong_ends() {
+    let file = || Some(SharedFile::create(8192).unwrap().as_fd().try_clone_to_owned().unwrap());
+    let pipe = || Some(rustix::pipe::pipe().unwrap().0);
+    for (fd, size, ty, needle) in [
+        (None, 8192, 1, "without its descriptor"),
+        (file(), 8193, 1, "8193 bytes in a file of 8192"),
+        (file(), u64::MAX, 1, "in a file of 8192"),
+        (file(), 8192, 0, "not in files"),
+        (file(), 8192, 9, "memory type 9"),
+        (pipe(), 8192, 1, "not a file of shared pages"),
+    ] {
+        let text = violates(|guest| {
+            assert_eq!(guest.create_device(), Ok(0));
+            if let Some(fd) = fd {
+                guest.connection.peer.send_descriptor(fd.as_fd()).unwrap();
+            }
+            let _ = guest.call(op::ALLOCATE_MEMORY, &allocate_payload(1, size, IN_FILE, ty));
+            assert!(guest.is_ended());
+        });
+        assert!(text.contains(needle), "{size} {ty}: {text}");
     }
 }
 

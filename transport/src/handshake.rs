@@ -25,6 +25,12 @@ pub const MAX_TEXT: usize = 1024;
 /// Size of a [`Preamble`] in bytes.
 pub const PREAMBLE_SIZE: usize = size_of::<Preamble>();
 
+/// Optional features, agreed on in the handshake: bits.
+pub mod feature {
+    /// Descriptors pass on the socket: [`Peer::send_descriptor`](crate::Peer::send_descriptor).
+    pub const DESCRIPTORS: u64 = 1;
+}
+
 /// What must be the same on both sides for their records to mean the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Versions {
@@ -56,7 +62,7 @@ pub struct Hello {
     pub versions: Versions,
     /// Page size of the guest's machine in bytes.
     pub page_size: u64,
-    /// Optional features that the guest can use; bits are the users' of this crate.
+    /// Optional features that the guest can use: [`feature`]s.
     pub features: u64,
     /// Sizes that the guest would like; 0 where the host is to choose.
     pub limits: Limits,
@@ -126,6 +132,8 @@ pub enum Message {
     Welcome(Welcome),
     /// Host to guest, and the end.
     Refusal(Refusal),
+    /// Either side, with a descriptor that the next record is about.
+    Descriptor(Versions),
     /// Either side, and the end: why it leaves.
     Goodbye {
         /// What the sender was built with.
@@ -166,6 +174,7 @@ const HELLO: u32 = 1;
 const WELCOME: u32 = 2;
 const REFUSAL: u32 = 3;
 const GOODBYE: u32 = 4;
+const DESCRIPTOR: u32 = 5;
 
 /// Start of every message, the same in every version.
 #[repr(C)]
@@ -297,6 +306,7 @@ impl Message {
                 };
                 frame(REFUSAL, r.versions, bytemuck::bytes_of(&body), text)
             }
+            Self::Descriptor(versions) => frame(DESCRIPTOR, *versions, &[], ""),
             Self::Goodbye { versions, reason } => {
                 let text = clip(reason);
                 let body = FarewellWire { versions_differ: 0, text_length: text.len() as u32 };
@@ -342,6 +352,7 @@ impl Message {
                     message: text(REFUSAL, farewell.text_length, rest)?,
                 }))
             }
+            DESCRIPTOR => Ok(Self::Descriptor(versions)),
             GOODBYE => {
                 let (farewell, rest) = head::<FarewellWire>(GOODBYE, body)?;
                 Ok(Self::Goodbye { versions, reason: text(GOODBYE, farewell.text_length, rest)? })

@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use crate::handshake::{Hello, Versions, Welcome};
+use crate::handshake::{Hello, Versions, Welcome, feature};
 use crate::layout::Limits;
 use crate::peer::Peer;
 use crate::region::{Region, RegionError};
@@ -25,8 +25,13 @@ pub fn pair(limits: &Limits) -> Result<(Connection, Connection), RegionError> {
         source,
     })?;
     let hello = Hello::new(versions, "in-process");
-    let welcome =
-        Welcome { versions, features: 0, layout, pid: std::process::id(), host: "in-process".to_owned() };
+    let welcome = Welcome {
+        versions,
+        features: feature::DESCRIPTORS,
+        layout,
+        pid: std::process::id(),
+        host: "in-process".to_owned(),
+    };
     let guest = Connection {
         region: Arc::new(attached),
         peer: Arc::new(Peer::new(a.into(), versions)),
@@ -48,7 +53,21 @@ mod tests {
     use super::*;
     use crate::liveness::PeerGone;
     use crate::ring::{Consumer, Producer};
+    use std::os::fd::AsFd as _;
     use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn descriptor_when_sent_arrives_and_nothing_else_is_taken_for_one() {
+        let (guest, host) = pair(&Limits { window_size: 1 << 20, ..Limits::default() }).unwrap();
+        assert!(host.peer.receive_descriptor().is_none());
+        let file = crate::SharedFile::create(1 << 16).unwrap();
+        guest.peer.send_descriptor(file.as_fd()).unwrap();
+        let received = host.peer.receive_descriptor().unwrap();
+        assert_eq!(crate::SharedFile::attach(received).unwrap().len(), 1 << 16);
+        host.peer.close("over");
+        assert!(guest.peer.receive_descriptor().is_none());
+        assert!(guest.peer.send_descriptor(file.as_fd()).is_err());
+    }
 
     #[test]
     fn pair_when_one_end_is_dropped_is_noticed_by_the_other() {

@@ -7,7 +7,7 @@
 //! Control  <-- head, tail, wait words, completed[] --> Control
 //!          <-- reply area ---------------------------
 //!          --- arena, window of host-visible memory ->
-//! Peer     <-- unix socket: handshake, then only liveness
+//! Peer     <-- unix socket: handshake, then liveness and descriptors
 //! ```
 //!
 //! Both sides map the same sealed memfd ([`Region`]). The side that reads takes everything in it as hostile: each
@@ -35,6 +35,8 @@ pub mod layout;
 #[cfg(not(loom))]
 mod message;
 #[cfg(not(loom))]
+pub mod pages;
+#[cfg(not(loom))]
 pub mod peer;
 #[cfg(not(loom))]
 pub mod region;
@@ -52,6 +54,7 @@ pub use self::{
     control::Control,
     handshake::{Hello, Offer, Versions, Welcome},
     layout::{Layout, LayoutError, Limits},
+    pages::SharedFile,
     peer::Peer,
     region::{Region, RegionError},
     ring::{Consumer, Producer, RawRecord, ReserveError, RingError, Space},

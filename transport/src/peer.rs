@@ -1,6 +1,6 @@
 //! The other side, as seen through the socket that stays open after the handshake.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,15 @@ use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 use crate::handshake::{Message, Versions};
-use crate::liveness::Liveness;
+use crate::liveness::{Liveness, PeerGone};
 use crate::message::Channel;
+use crate::unix::HANDSHAKE_TIMEOUT;
 
 /// The socket is looked at no more often than this; in between [`Liveness::alive`] answers from memory.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The other side of a connection. Its socket closes when its process ends, however it ends; that is how it is
-/// noticed. Nothing but a goodbye travels on the socket after the handshake.
+/// noticed. Nothing but descriptors and a goodbye travels on the socket after the handshake.
 ///
 /// A child that the other side forked without exec holds the socket too, and counts as alive.
 #[derive(Debug)]
@@ -48,25 +49,50 @@ impl Peer {
 
     /// Ends the connection from this side and tells the other side why, for its log. Later calls do nothing.
     pub fn close(&self, reason: &str) {
-        if self.gone.swap(true, Ordering::AcqRel) || identity(&self.socket) != self.identity {
-            return;
-        }
+        let (false, Ok(socket)) = (self.gone.swap(true, Ordering::AcqRel), self.socket()) else { return };
         // A full socket buffer or a peer that is gone already: then the goodbye is lost, and that is all.
         let goodbye = Message::Goodbye { versions: self.versions, reason: reason.to_owned() };
-        let _ = Channel::new(self.socket.as_fd(), Instant::now()).send(&goodbye, None);
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        let _ = Channel::new(socket, Instant::now()).send(&goodbye, None);
+        let _ = rustix::net::shutdown(socket, Shutdown::Both);
+    }
+
+    /// Sends a descriptor; the caller keeps its own.
+    ///
+    /// # Errors
+    /// When the other side is gone, or does not take what it was sent before within [`HANDSHAKE_TIMEOUT`].
+    pub fn send_descriptor(&self, fd: BorrowedFd<'_>) -> Result<(), PeerGone> {
+        let channel = Channel::new(self.socket()?, Instant::now() + HANDSHAKE_TIMEOUT);
+        channel.send(&Message::Descriptor(self.versions), Some(fd)).map_err(|_| PeerGone)
+    }
+
+    /// The next descriptor from the other side, which sent it before the record that announces it, so that it is there.
+    /// `None` if it is not, or something else is.
+    pub fn receive_descriptor(&self) -> Option<OwnedFd> {
+        let channel = Channel::new(self.socket().ok()?, Instant::now());
+        let received = channel.receive().ok()?;
+        match Message::decode(&received.preamble, &received.body) {
+            Ok(Message::Descriptor(_)) => received.fd,
+            _ => None,
+        }
+    }
+
+    /// The socket, unless the program has closed it under us.
+    fn socket(&self) -> Result<BorrowedFd<'_>, PeerGone> {
+        if identity(&self.socket) == self.identity { Ok(self.socket.as_fd()) } else { Err(PeerGone) }
     }
 
     /// Why the other side left, if it said so. Reads the socket, so it answers once; made for the moment after
     /// [`crate::PeerGone`].
     pub fn last_words(&self) -> Option<String> {
-        if identity(&self.socket) != self.identity {
-            return None;
-        }
-        let received = Channel::new(self.socket.as_fd(), Instant::now()).receive().ok()?;
-        match Message::decode(&received.preamble, &received.body) {
-            Ok(Message::Goodbye { reason, .. }) => Some(reason),
-            _ => None,
+        let channel = Channel::new(self.socket().ok()?, Instant::now());
+        loop {
+            let received = channel.receive().ok()?;
+            match Message::decode(&received.preamble, &received.body) {
+                Ok(Message::Goodbye { reason, .. }) => return Some(reason),
+                // Nobody waits for it any more.
+                Ok(Message::Descriptor(_)) => {}
+                _ => return None,
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use crate::layout::{Layout, LayoutError, Limits, system_page_size};
 
 /// What keeps the other side from taking pages away under the mapping (a read past the end of a file is SIGBUS) and
 /// from lifting that guard again.
-const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+pub(crate) const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
 /// A region that could not be made or attached.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +109,7 @@ impl Region {
         let layout = Layout::new(limits)?;
         let size = layout.total_size();
         let os = |step| move |e: Errno| RegionError::Os { step, size, source: e.into() };
-        let file = memfd().map_err(os("create a memfd"))?;
+        let file = memfd("vw-region").map_err(os("create a memfd"))?;
         rustix::fs::ftruncate(&file, size as u64).map_err(os("set the size of the memfd"))?;
         rustix::fs::fcntl_add_seals(&file, SEALS).map_err(os("seal the memfd"))?;
         let for_peer = rustix::io::fcntl_dupfd_cloexec(&file, 3).map_err(os("duplicate the descriptor"))?;
@@ -303,11 +303,11 @@ impl Drop for Region {
 }
 
 /// A memfd that can be sealed and never be run.
-fn memfd() -> rustix::io::Result<OwnedFd> {
+pub(crate) fn memfd(name: &str) -> rustix::io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    match rustix::fs::memfd_create("vw-region", flags | MemfdFlags::NOEXEC_SEAL) {
+    match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
         // Linux before 6.3 does not know the flag.
-        Err(Errno::INVAL) => rustix::fs::memfd_create("vw-region", flags),
+        Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags),
         other => other,
     }
 }

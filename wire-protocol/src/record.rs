@@ -54,7 +54,8 @@ pub mod op {
     pub const FETCH_REPLY: u16 = 0xF004;
     /// Call: the queues that the guest numbers, then a `vkCreateDevice` request.
     pub const CREATE_DEVICE: u16 = 0xF005;
-    /// Call: `u64` offset in the memory window (or [`super::NO_OFFSET`]), then a `vkAllocateMemory` request.
+    /// Call: `u64` offset in the memory window (or [`super::NO_OFFSET`], [`super::IN_FILE`]), then a `vkAllocateMemory`
+    /// request.
     pub const ALLOCATE_MEMORY: u16 = 0xF006;
 }
 
@@ -67,6 +68,9 @@ pub const FLAG_REPLY: u16 = 2;
 
 /// [`op::ALLOCATE_MEMORY`]: memory that the guest does not see.
 pub const NO_OFFSET: u64 = u64::MAX;
+
+/// [`op::ALLOCATE_MEMORY`]: the pages of a sealed memfd, whose descriptor went before the record.
+pub const IN_FILE: u64 = u64::MAX - 1;
 
 /// Largest record, joined from fragments, that the host takes: 256 MiB.
 pub const MAX_RECORD: usize = 256 << 20;

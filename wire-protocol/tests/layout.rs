@@ -156,7 +156,10 @@ fn layout_when_compared_with_ash_is_equal_1() {
     check!(VK_EXTENSION_PROPERTIES, ExtensionProperties, extension_name @ 0, spec_version @ 256, );
     check!(VK_EXTENT2_D, Extent2D, width @ 0, height @ 4, );
     check!(VK_EXTENT3_D, Extent3D, width @ 0, height @ 4, depth @ 8, );
+    check!(VK_EXTERNAL_BUFFER_PROPERTIES, ExternalBufferProperties, s_type @ 0, p_next @ 8, external_memory_properties @ 16, );
     check!(VK_EXTERNAL_IMAGE_FORMAT_PROPERTIES, ExternalImageFormatProperties, s_type @ 0, p_next @ 8, external_memory_properties @ 16, );
+    check!(VK_EXTERNAL_MEMORY_BUFFER_CREATE_INFO, ExternalMemoryBufferCreateInfo, s_type @ 0, p_next @ 8, handle_types @ 16, );
+    check!(VK_EXTERNAL_MEMORY_IMAGE_CREATE_INFO, ExternalMemoryImageCreateInfo, s_type @ 0, p_next @ 8, handle_types @ 16, );
     check!(VK_EXTERNAL_MEMORY_PROPERTIES, ExternalMemoryProperties, external_memory_features @ 0, export_from_imported_handle_types @ 4, compatible_handle_types @ 8, );
     check!(VK_FILTER_CUBIC_IMAGE_VIEW_IMAGE_FORMAT_PROPERTIES_EXT, FilterCubicImageViewImageFormatPropertiesEXT, s_type @ 0, p_next @ 8, filter_cubic @ 16, filter_cubic_minmax @ 20, );
     check!(VK_FORMAT_PROPERTIES, FormatProperties, linear_tiling_features @ 0, optimal_tiling_features @ 4, buffer_features @ 8, );
@@ -220,13 +223,13 @@ fn layout_when_compared_with_ash_is_equal_1() {
     check!(VK_MEMORY_BARRIER, MemoryBarrier, s_type @ 0, p_next @ 8, src_access_mask @ 16, dst_access_mask @ 20, );
     check!(VK_MEMORY_BARRIER_2, MemoryBarrier2, s_type @ 0, p_next @ 8, src_stage_mask @ 16, src_access_mask @ 24, dst_stage_mask @ 32, dst_access_mask @ 40, );
     check!(VK_MEMORY_DEDICATED_ALLOCATE_INFO, MemoryDedicatedAllocateInfo, s_type @ 0, p_next @ 8, image @ 16, buffer @ 24, );
-    check!(VK_MEMORY_DEDICATED_REQUIREMENTS, MemoryDedicatedRequirements, s_type @ 0, p_next @ 8, prefers_dedicated_allocation @ 16, requires_dedicated_allocation @ 20, );
-    check!(VK_MEMORY_HEAP, MemoryHeap, size @ 0, flags @ 8, );
-    check!(VK_MEMORY_OPAQUE_CAPTURE_ADDRESS_ALLOCATE_INFO, MemoryOpaqueCaptureAddressAllocateInfo, s_type @ 0, p_next @ 8, opaque_capture_address @ 16, );
 }
 
 #[test]
 fn layout_when_compared_with_ash_is_equal_2() {
+    check!(VK_MEMORY_DEDICATED_REQUIREMENTS, MemoryDedicatedRequirements, s_type @ 0, p_next @ 8, prefers_dedicated_allocation @ 16, requires_dedicated_allocation @ 20, );
+    check!(VK_MEMORY_HEAP, MemoryHeap, size @ 0, flags @ 8, );
+    check!(VK_MEMORY_OPAQUE_CAPTURE_ADDRESS_ALLOCATE_INFO, MemoryOpaqueCaptureAddressAllocateInfo, s_type @ 0, p_next @ 8, opaque_capture_address @ 16, );
     check!(VK_MEMORY_PRIORITY_ALLOCATE_INFO_EXT, MemoryPriorityAllocateInfoEXT, s_type @ 0, p_next @ 8, priority @ 16, );
     check!(VK_MEMORY_REQUIREMENTS, MemoryRequirements, size @ 0, alignment @ 8, memory_type_bits @ 16, );
     check!(VK_MEMORY_REQUIREMENTS_2, MemoryRequirements2, s_type @ 0, p_next @ 8, memory_requirements @ 16, );
@@ -318,19 +321,21 @@ fn layout_when_compared_with_ash_is_equal_2() {
     check!(VK_PHYSICAL_DEVICE_EXTENDED_DYNAMIC_STATE_FEATURES_EXT, PhysicalDeviceExtendedDynamicStateFeaturesEXT, s_type @ 0, p_next @ 8, extended_dynamic_state @ 16, );
     check!(VK_PHYSICAL_DEVICE_EXTENDED_SPARSE_ADDRESS_SPACE_FEATURES_NV, PhysicalDeviceExtendedSparseAddressSpaceFeaturesNV, s_type @ 0, p_next @ 8, extended_sparse_address_space @ 16, );
     check!(VK_PHYSICAL_DEVICE_EXTENDED_SPARSE_ADDRESS_SPACE_PROPERTIES_NV, PhysicalDeviceExtendedSparseAddressSpacePropertiesNV, s_type @ 0, p_next @ 8, extended_sparse_address_space_size @ 16, extended_sparse_image_usage_flags @ 24, extended_sparse_buffer_usage_flags @ 28, );
+    check!(VK_PHYSICAL_DEVICE_EXTERNAL_BUFFER_INFO, PhysicalDeviceExternalBufferInfo, s_type @ 0, p_next @ 8, flags @ 16, usage @ 20, handle_type @ 24, );
     check!(VK_PHYSICAL_DEVICE_EXTERNAL_IMAGE_FORMAT_INFO, PhysicalDeviceExternalImageFormatInfo, s_type @ 0, p_next @ 8, handle_type @ 16, );
+    check!(VK_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT, PhysicalDeviceExternalMemoryHostPropertiesEXT, s_type @ 0, p_next @ 8, min_imported_host_pointer_alignment @ 16, );
     check!(VK_PHYSICAL_DEVICE_FEATURES, PhysicalDeviceFeatures, robust_buffer_access @ 0, full_draw_index_uint32 @ 4, image_cube_array @ 8, independent_blend @ 12, geometry_shader @ 16, tessellation_shader @ 20, sample_rate_shading @ 24, dual_src_blend @ 28, logic_op @ 32, multi_draw_indirect @ 36, draw_indirect_first_instance @ 40, depth_clamp @ 44, depth_bias_clamp @ 48, fill_mode_non_solid @ 52, depth_bounds @ 56, wide_lines @ 60, large_points @ 64, alpha_to_one @ 68, multi_viewport @ 72, sampler_anisotropy @ 76, texture_compression_etc2 @ 80, texture_compression_astc_ldr @ 84, texture_compression_bc @ 88, occlusion_query_precise @ 92, pipeline_statistics_query @ 96, vertex_pipeline_stores_and_atomics @ 100, fragment_stores_and_atomics @ 104, shader_tessellation_and_geometry_point_size @ 108, shader_image_gather_extended @ 112, shader_storage_image_extended_formats @ 116, shader_storage_image_multisample @ 120, shader_storage_image_read_without_format @ 124, shader_storage_image_write_without_format @ 128, shader_uniform_buffer_array_dynamic_indexing @ 132, shader_sampled_image_array_dynamic_indexing @ 136, shader_storage_buffer_array_dynamic_indexing @ 140, shader_storage_image_array_dynamic_indexing @ 144, shader_clip_distance @ 148, shader_cull_distance @ 152, shader_float64 @ 156, shader_int64 @ 160, shader_int16 @ 164, shader_resource_residency @ 168, shader_resource_min_lod @ 172, sparse_binding @ 176, sparse_residency_buffer @ 180, sparse_residency_image2_d @ 184, sparse_residency_image3_d @ 188, sparse_residency2_samples @ 192, sparse_residency4_samples @ 196, sparse_residency8_samples @ 200, sparse_residency16_samples @ 204, sparse_residency_aliased @ 208, variable_multisample_rate @ 212, inherited_queries @ 216, );
     check!(VK_PHYSICAL_DEVICE_FEATURES_2, PhysicalDeviceFeatures2, s_type @ 0, p_next @ 8, features @ 16, );
     check!(VK_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES, PhysicalDeviceFloatControlsProperties, s_type @ 0, p_next @ 8, denorm_behavior_independence @ 16, rounding_mode_independence @ 20, shader_signed_zero_inf_nan_preserve_float16 @ 24, shader_signed_zero_inf_nan_preserve_float32 @ 28, shader_signed_zero_inf_nan_preserve_float64 @ 32, shader_denorm_preserve_float16 @ 36, shader_denorm_preserve_float32 @ 40, shader_denorm_preserve_float64 @ 44, shader_denorm_flush_to_zero_float16 @ 48, shader_denorm_flush_to_zero_float32 @ 52, shader_denorm_flush_to_zero_float64 @ 56, shader_rounding_mode_rte_float16 @ 60, shader_rounding_mode_rte_float32 @ 64, shader_rounding_mode_rte_float64 @ 68, shader_rounding_mode_rtz_float16 @ 72, shader_rounding_mode_rtz_float32 @ 76, shader_rounding_mode_rtz_float64 @ 80, );
+}
+
+#[test]
+fn layout_when_compared_with_ash_is_equal_3() {
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP2_FEATURES_EXT, PhysicalDeviceFragmentDensityMap2FeaturesEXT, s_type @ 0, p_next @ 8, fragment_density_map_deferred @ 16, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP2_PROPERTIES_EXT, PhysicalDeviceFragmentDensityMap2PropertiesEXT, s_type @ 0, p_next @ 8, subsampled_loads @ 16, subsampled_coarse_reconstruction_early_access @ 20, max_subsampled_array_layers @ 24, max_descriptor_set_subsampled_samplers @ 28, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP_FEATURES_EXT, PhysicalDeviceFragmentDensityMapFeaturesEXT, s_type @ 0, p_next @ 8, fragment_density_map @ 16, fragment_density_map_dynamic @ 20, fragment_density_map_non_subsampled_images @ 24, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP_OFFSET_FEATURES_QCOM, PhysicalDeviceFragmentDensityMapOffsetFeaturesQCOM, s_type @ 0, p_next @ 8, fragment_density_map_offset @ 16, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP_OFFSET_PROPERTIES_QCOM, PhysicalDeviceFragmentDensityMapOffsetPropertiesQCOM, s_type @ 0, p_next @ 8, fragment_density_offset_granularity @ 16, );
-}
-
-#[test]
-fn layout_when_compared_with_ash_is_equal_3() {
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP_PROPERTIES_EXT, PhysicalDeviceFragmentDensityMapPropertiesEXT, s_type @ 0, p_next @ 8, min_fragment_density_texel_size @ 16, max_fragment_density_texel_size @ 24, fragment_density_invocations @ 32, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_SHADER_BARYCENTRIC_FEATURES_KHR, PhysicalDeviceFragmentShaderBarycentricFeaturesKHR, s_type @ 0, p_next @ 8, fragment_shader_barycentric @ 16, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_SHADER_BARYCENTRIC_PROPERTIES_KHR, PhysicalDeviceFragmentShaderBarycentricPropertiesKHR, s_type @ 0, p_next @ 8, tri_strip_vertex_order_independent_of_provoking_vertex @ 16, );
@@ -426,15 +431,15 @@ fn layout_when_compared_with_ash_is_equal_3() {
     check!(VK_PHYSICAL_DEVICE_PROVOKING_VERTEX_FEATURES_EXT, PhysicalDeviceProvokingVertexFeaturesEXT, s_type @ 0, p_next @ 8, provoking_vertex_last @ 16, transform_feedback_preserves_provoking_vertex @ 20, );
     check!(VK_PHYSICAL_DEVICE_PROVOKING_VERTEX_PROPERTIES_EXT, PhysicalDeviceProvokingVertexPropertiesEXT, s_type @ 0, p_next @ 8, provoking_vertex_mode_per_pipeline @ 16, transform_feedback_preserves_triangle_fan_provoking_vertex @ 20, );
     check!(VK_PHYSICAL_DEVICE_PUSH_DESCRIPTOR_PROPERTIES, PhysicalDevicePushDescriptorPropertiesKHR, s_type @ 0, p_next @ 8, max_push_descriptors @ 16, );
+}
+
+#[test]
+fn layout_when_compared_with_ash_is_equal_4() {
     check!(VK_PHYSICAL_DEVICE_RGBA10X6_FORMATS_FEATURES_EXT, PhysicalDeviceRGBA10X6FormatsFeaturesEXT, s_type @ 0, p_next @ 8, format_rgba10x6_without_y_cb_cr_sampler @ 16, );
     check!(VK_PHYSICAL_DEVICE_RASTERIZATION_ORDER_ATTACHMENT_ACCESS_FEATURES_EXT, PhysicalDeviceRasterizationOrderAttachmentAccessFeaturesEXT, s_type @ 0, p_next @ 8, rasterization_order_color_attachment_access @ 16, rasterization_order_depth_attachment_access @ 20, rasterization_order_stencil_attachment_access @ 24, );
     check!(VK_PHYSICAL_DEVICE_RAW_ACCESS_CHAINS_FEATURES_NV, PhysicalDeviceRawAccessChainsFeaturesNV, s_type @ 0, p_next @ 8, shader_raw_access_chains @ 16, );
     check!(VK_PHYSICAL_DEVICE_RAY_QUERY_FEATURES_KHR, PhysicalDeviceRayQueryFeaturesKHR, s_type @ 0, p_next @ 8, ray_query @ 16, );
     check!(VK_PHYSICAL_DEVICE_RAY_TRACING_INVOCATION_REORDER_FEATURES_NV, PhysicalDeviceRayTracingInvocationReorderFeaturesNV, s_type @ 0, p_next @ 8, ray_tracing_invocation_reorder @ 16, );
-}
-
-#[test]
-fn layout_when_compared_with_ash_is_equal_4() {
     check!(VK_PHYSICAL_DEVICE_RAY_TRACING_INVOCATION_REORDER_PROPERTIES_NV, PhysicalDeviceRayTracingInvocationReorderPropertiesNV, s_type @ 0, p_next @ 8, ray_tracing_invocation_reorder_reordering_hint @ 16, );
     check!(VK_PHYSICAL_DEVICE_RAY_TRACING_MAINTENANCE1_FEATURES_KHR, PhysicalDeviceRayTracingMaintenance1FeaturesKHR, s_type @ 0, p_next @ 8, ray_tracing_maintenance1 @ 16, ray_tracing_pipeline_trace_rays_indirect2 @ 20, );
     check!(VK_PHYSICAL_DEVICE_RAY_TRACING_MOTION_BLUR_FEATURES_NV, PhysicalDeviceRayTracingMotionBlurFeaturesNV, s_type @ 0, p_next @ 8, ray_tracing_motion_blur @ 16, ray_tracing_motion_blur_pipeline_trace_rays_indirect @ 20, );
@@ -530,15 +535,15 @@ fn layout_when_compared_with_ash_is_equal_4() {
     check!(VK_PIPELINE_CACHE_CREATE_INFO, PipelineCacheCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, initial_data_size @ 24, p_initial_data @ 32, );
     check!(VK_PIPELINE_COLOR_BLEND_ADVANCED_STATE_CREATE_INFO_EXT, PipelineColorBlendAdvancedStateCreateInfoEXT, s_type @ 0, p_next @ 8, src_premultiplied @ 16, dst_premultiplied @ 20, blend_overlap @ 24, );
     check!(VK_PIPELINE_COLOR_BLEND_ATTACHMENT_STATE, PipelineColorBlendAttachmentState, blend_enable @ 0, src_color_blend_factor @ 4, dst_color_blend_factor @ 8, color_blend_op @ 12, src_alpha_blend_factor @ 16, dst_alpha_blend_factor @ 20, alpha_blend_op @ 24, color_write_mask @ 28, );
+}
+
+#[test]
+fn layout_when_compared_with_ash_is_equal_5() {
     check!(VK_PIPELINE_COLOR_BLEND_STATE_CREATE_INFO, PipelineColorBlendStateCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, logic_op_enable @ 20, logic_op @ 24, attachment_count @ 28, p_attachments @ 32, blend_constants @ 40, );
     check!(VK_PIPELINE_COLOR_WRITE_CREATE_INFO_EXT, PipelineColorWriteCreateInfoEXT, s_type @ 0, p_next @ 8, attachment_count @ 16, p_color_write_enables @ 24, );
     check!(VK_PIPELINE_COMPILER_CONTROL_CREATE_INFO_AMD, PipelineCompilerControlCreateInfoAMD, s_type @ 0, p_next @ 8, compiler_control_flags @ 16, );
     check!(VK_PIPELINE_COVERAGE_MODULATION_STATE_CREATE_INFO_NV, PipelineCoverageModulationStateCreateInfoNV, s_type @ 0, p_next @ 8, flags @ 16, coverage_modulation_mode @ 20, coverage_modulation_table_enable @ 24, coverage_modulation_table_count @ 28, p_coverage_modulation_table @ 32, );
     check!(VK_PIPELINE_COVERAGE_REDUCTION_STATE_CREATE_INFO_NV, PipelineCoverageReductionStateCreateInfoNV, s_type @ 0, p_next @ 8, flags @ 16, coverage_reduction_mode @ 20, );
-}
-
-#[test]
-fn layout_when_compared_with_ash_is_equal_5() {
     check!(VK_PIPELINE_COVERAGE_TO_COLOR_STATE_CREATE_INFO_NV, PipelineCoverageToColorStateCreateInfoNV, s_type @ 0, p_next @ 8, flags @ 16, coverage_to_color_enable @ 20, coverage_to_color_location @ 24, );
     check!(VK_PIPELINE_CREATE_FLAGS2_CREATE_INFO, PipelineCreateFlags2CreateInfoKHR, s_type @ 0, p_next @ 8, flags @ 16, );
     check!(VK_PIPELINE_DEPTH_STENCIL_STATE_CREATE_INFO, PipelineDepthStencilStateCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, depth_test_enable @ 20, depth_write_enable @ 24, depth_compare_op @ 28, depth_bounds_test_enable @ 32, stencil_test_enable @ 36, front @ 40, back @ 68, min_depth_bounds @ 96, max_depth_bounds @ 100, );
@@ -634,15 +639,15 @@ fn layout_when_compared_with_ash_is_equal_5() {
     check!(VK_SEMAPHORE_SIGNAL_INFO, SemaphoreSignalInfo, s_type @ 0, p_next @ 8, semaphore @ 16, value @ 24, );
     check!(VK_SEMAPHORE_SUBMIT_INFO, SemaphoreSubmitInfo, s_type @ 0, p_next @ 8, semaphore @ 16, value @ 24, stage_mask @ 32, device_index @ 40, );
     check!(VK_SEMAPHORE_TYPE_CREATE_INFO, SemaphoreTypeCreateInfo, s_type @ 0, p_next @ 8, semaphore_type @ 16, initial_value @ 24, );
+}
+
+#[test]
+fn layout_when_compared_with_ash_is_equal_6() {
     check!(VK_SET_DESCRIPTOR_BUFFER_OFFSETS_INFO_EXT, SetDescriptorBufferOffsetsInfoEXT, s_type @ 0, p_next @ 8, stage_flags @ 16, layout @ 24, first_set @ 32, set_count @ 36, p_buffer_indices @ 40, p_offsets @ 48, );
     check!(VK_SHADER_CREATE_INFO_EXT, ShaderCreateInfoEXT, s_type @ 0, p_next @ 8, flags @ 16, stage @ 20, next_stage @ 24, code_type @ 28, code_size @ 32, p_code @ 40, p_name @ 48, set_layout_count @ 56, p_set_layouts @ 64, push_constant_range_count @ 72, p_push_constant_ranges @ 80, p_specialization_info @ 88, );
     check!(VK_SHADER_MODULE_CREATE_INFO, ShaderModuleCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, code_size @ 24, p_code @ 32, );
     check!(VK_SHADER_MODULE_IDENTIFIER_EXT, ShaderModuleIdentifierEXT, s_type @ 0, p_next @ 8, identifier_size @ 16, identifier @ 20, );
     check!(VK_SHADING_RATE_PALETTE_NV, ShadingRatePaletteNV, shading_rate_palette_entry_count @ 0, p_shading_rate_palette_entries @ 8, );
-}
-
-#[test]
-fn layout_when_compared_with_ash_is_equal_6() {
     check!(VK_SPARSE_BUFFER_MEMORY_BIND_INFO, SparseBufferMemoryBindInfo, buffer @ 0, bind_count @ 8, p_binds @ 16, );
     check!(VK_SPARSE_IMAGE_FORMAT_PROPERTIES, SparseImageFormatProperties, aspect_mask @ 0, image_granularity @ 4, flags @ 16, );
     check!(VK_SPARSE_IMAGE_FORMAT_PROPERTIES_2, SparseImageFormatProperties2, s_type @ 0, p_next @ 8, properties @ 16, );

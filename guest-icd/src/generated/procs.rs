@@ -16,7 +16,7 @@ macro_rules! pointer {
 }
 
 /// Sorted by name.
-pub(crate) static PROCS: [Proc; 524] = [
+pub(crate) static PROCS: [Proc; 527] = [
     Proc {
         name: "vkAcquireProfilingLockKHR",
         ptr: pointer!(entry::device::vkAcquireProfilingLockKHR),
@@ -2696,6 +2696,24 @@ pub(crate) static PROCS: [Proc; 524] = [
         provided_by: &[Provider::Core(0x400000)],
     },
     Proc {
+        name: "vkGetMemoryFdKHR",
+        ptr: pointer!(crate::hand::vkGetMemoryFdKHR),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_KHR_external_memory_fd")],
+    },
+    Proc {
+        name: "vkGetMemoryFdPropertiesKHR",
+        ptr: pointer!(crate::hand::vkGetMemoryFdPropertiesKHR),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_KHR_external_memory_fd")],
+    },
+    Proc {
+        name: "vkGetMemoryHostPointerPropertiesEXT",
+        ptr: pointer!(crate::hand::vkGetMemoryHostPointerPropertiesEXT),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_external_memory_host")],
+    },
+    Proc {
         name: "vkGetMicromapBuildSizesEXT",
         ptr: pointer!(entry::ray_tracing::vkGetMicromapBuildSizesEXT),
         level: Level::Device,
@@ -2741,13 +2759,13 @@ pub(crate) static PROCS: [Proc; 524] = [
     },
     Proc {
         name: "vkGetPhysicalDeviceExternalBufferProperties",
-        ptr: pointer!(crate::hand::vkGetPhysicalDeviceExternalBufferProperties),
+        ptr: pointer!(entry::physical_device::vkGetPhysicalDeviceExternalBufferProperties),
         level: Level::PhysicalDevice,
         provided_by: &[Provider::Core(0x401000)],
     },
     Proc {
         name: "vkGetPhysicalDeviceExternalBufferPropertiesKHR",
-        ptr: pointer!(crate::hand::vkGetPhysicalDeviceExternalBufferProperties),
+        ptr: pointer!(entry::physical_device::vkGetPhysicalDeviceExternalBufferProperties),
         level: Level::PhysicalDevice,
         provided_by: &[Provider::Extension("VK_KHR_external_memory_capabilities")],
     },

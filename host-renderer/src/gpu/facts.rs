@@ -37,7 +37,7 @@ pub fn gather(gpu: &Gpu, import: &Import, window: u64) -> Facts {
     if sparse::is_hidden(gpu) {
         sparse::hide(&mut properties, &mut features, &mut queue_families);
     }
-    patch_properties(&mut properties, gpu);
+    patch_properties(&mut properties, gpu, import);
     mask::apply(&mut features);
     patch_memory(&mut memory, import, window);
     Facts {
@@ -186,11 +186,17 @@ fn format_facts(gpu: &Gpu) -> Vec<FormatFact> {
     facts.filter(|fact| fact.features != [0; 3] || fact.features2 != [0; 3]).collect()
 }
 
-fn patch_properties(properties: &mut Chain, gpu: &Gpu) {
+fn patch_properties(properties: &mut Chain, gpu: &Gpu, import: &Import) {
     // SAFETY: the root of this chain is this structure.
     let root = unsafe { properties.root_mut().get_mut::<vk::PhysicalDeviceProperties2<'_>>() };
     set_text(&mut root.properties.device_name, &format!("vw ({})", gpu.name));
     root.properties.api_version = gpu.offer.api_version;
+    let host = vk::StructureType::PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT;
+    if let Some(body) = properties.body_mut(host.as_raw()) {
+        // SAFETY: the body is of this structure type.
+        let host = unsafe { body.get_mut::<vk::PhysicalDeviceExternalMemoryHostPropertiesEXT<'_>>() };
+        host.min_imported_host_pointer_alignment = import.alignment;
+    }
     let info = |name: &[std::ffi::c_char], info: &[std::ffi::c_char]| {
         let (name, info) = (text(name), text(info));
         format!("vw {} over {name} {info}", env!("CARGO_PKG_VERSION")).trim_end().to_owned()

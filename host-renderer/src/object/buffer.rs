@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use ash::vk;
 use vw_wire_protocol::codec::{Arena, DecodeError};
 
+use super::external::find;
 use crate::gpu::Gpu;
 use crate::gpu::import::HANDLE_TYPE;
 
@@ -59,33 +60,40 @@ impl ExternalBuffers {
     /// When the arena is full.
     ///
     /// # Safety
-    /// `info` must be null or point to a decoded structure in `arena`, without such a declaration in its chain.
+    /// `info` must be null or point to a decoded structure in `arena`.
     pub unsafe fn declare(
         &mut self,
         gpu: &Gpu,
         arena: &Arena,
         info: *mut vk::BufferCreateInfo<'_>,
     ) -> Result<(), DecodeError> {
-        if !self.free || info.is_null() {
-            return Ok(());
-        }
         // SAFETY: the caller's promise.
-        let (flags, usage) = unsafe { ((*info).flags, (*info).usage) };
-        if flags.intersects(SPARSE) || flags.contains(vk::BufferCreateFlags::PROTECTED) || usage.is_empty() {
-            return Ok(());
-        }
-        let supported = *self
-            .supported
-            .entry((flags.as_raw(), usage.as_raw()))
-            .or_insert_with(|| importable(gpu, flags, usage));
-        if supported {
+        let Some(buffer) = (unsafe { info.as_mut() }) else { return Ok(()) };
+        let (flags, usage) = (buffer.flags, buffer.usage);
+        // SAFETY: as above.
+        let given = unsafe { find::<vk::ExternalMemoryBufferCreateInfo<'_>>(buffer.p_next) };
+        // What the program declares is declared whatever it costs.
+        let wanted = self.free || given.as_ref().is_some_and(|given| !given.handle_types.is_empty());
+        let excluded = flags.intersects(SPARSE) || flags.contains(vk::BufferCreateFlags::PROTECTED);
+        let declare = wanted
+            && !excluded
+            && !usage.is_empty()
+            && *self
+                .supported
+                .entry((flags.as_raw(), usage.as_raw()))
+                .or_insert_with(|| importable(gpu, flags, usage));
+        if let Some(given) = given {
+            // Whatever handle the guest has for them, to the driver they are imported pages.
+            given.handle_types =
+                if declare { HANDLE_TYPE } else { vk::ExternalMemoryHandleTypeFlags::empty() };
+        } else if declare {
             let external = arena.alloc(size_of::<vk::ExternalMemoryBufferCreateInfo<'_>>())?.cast();
-            // SAFETY: the block has the structure's size and the arena's alignment; `info` as the caller promises.
+            // SAFETY: the block has the structure's size and the arena's alignment.
             unsafe {
                 let mut declared = vk::ExternalMemoryBufferCreateInfo::default().handle_types(HANDLE_TYPE);
-                declared.p_next = (*info).p_next;
+                declared.p_next = buffer.p_next;
                 external.write(declared);
-                (*info).p_next = external.as_ptr().cast_const().cast();
+                buffer.p_next = external.as_ptr().cast_const().cast();
             }
         }
         Ok(())

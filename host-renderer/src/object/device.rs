@@ -129,7 +129,10 @@ impl Session {
     fn open_device(&self, info: &mut vk::DeviceCreateInfo<'_>) -> Result<ash::Device, vk::Result> {
         // SAFETY: the structures were decoded into the arena, arrays have as many elements as their counts say.
         let mut names = unsafe { self.extensions(info)? };
-        names.push(import::EXTENSION.as_ptr());
+        // SAFETY: the names are C strings, of the tables or decoded.
+        if !names.iter().any(|name| unsafe { CStr::from_ptr(*name) } == import::EXTENSION) {
+            names.push(import::EXTENSION.as_ptr());
+        }
         info.enabled_extension_count = names.len() as u32;
         info.pp_enabled_extension_names = names.as_ptr();
         // SAFETY: as above.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use ash::vk;
 use vw_wire_protocol::codec::{Arena, DecodeError};
 
+use super::external::find;
 use crate::gpu::Gpu;
 use crate::gpu::import::{HANDLE_TYPE, Import};
 
@@ -41,7 +42,7 @@ impl ExternalImages {
     /// When the arena is full.
     ///
     /// # Safety
-    /// `info` must be null or point to a decoded structure in `arena`, without such a declaration in its chain.
+    /// `info` must be null or point to a decoded structure in `arena`.
     pub unsafe fn declare(
         &mut self,
         gpu: &Gpu,
@@ -53,13 +54,14 @@ impl ExternalImages {
         }
         // SAFETY: the caller's promise.
         let image = unsafe { &mut *info };
+        // SAFETY: as above.
+        let given = unsafe { find::<vk::ExternalMemoryImageCreateInfo<'_>>(image.p_next) };
+        let wanted = given.as_ref().is_some_and(|given| !given.handle_types.is_empty());
         let tiling = image.tiling == vk::ImageTiling::LINEAR
             || self.optimal && image.tiling == vk::ImageTiling::OPTIMAL;
         // A preinitialised image may not be declared so (VUID-VkImageCreateInfo-pNext-01443). Bound to imported pages it
         // is formally wrong (VUID-vkBindImageMemory-memory-02729), which no known driver minds.
-        if !tiling || image.flags.intersects(EXCLUDED) || image.initial_layout != vk::ImageLayout::UNDEFINED {
-            return Ok(());
-        }
+        let useful = tiling && image.initial_layout == vk::ImageLayout::UNDEFINED;
         let key = (
             image.format.as_raw(),
             image.image_type.as_raw(),
@@ -67,7 +69,14 @@ impl ExternalImages {
             image.usage.as_raw(),
             image.flags.as_raw(),
         );
-        if *self.supported.entry(key).or_insert_with(|| importable(gpu, image)) {
+        let declare = (wanted || useful)
+            && !image.flags.intersects(EXCLUDED)
+            && *self.supported.entry(key).or_insert_with(|| importable(gpu, image));
+        if let Some(given) = given {
+            // Whatever handle the guest has for them, to the driver they are imported pages.
+            given.handle_types =
+                if declare { HANDLE_TYPE } else { vk::ExternalMemoryHandleTypeFlags::empty() };
+        } else if declare {
             let external = arena.alloc(size_of::<vk::ExternalMemoryImageCreateInfo<'_>>())?.cast();
             let mut declared = vk::ExternalMemoryImageCreateInfo::default().handle_types(HANDLE_TYPE);
             declared.p_next = image.p_next;

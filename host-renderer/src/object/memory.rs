@@ -1,12 +1,14 @@
 //! Device memory: pages of the shared window where the guest is to see it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
 
 use ash::vk;
+use vw_transport::SharedFile;
 use vw_wire_protocol::codec::{Arena, Reader};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
-use vw_wire_protocol::record::NO_OFFSET;
+use vw_wire_protocol::record::{IN_FILE, NO_OFFSET};
 
 use crate::gpu::import::HANDLE_TYPE;
 use crate::session::end::{End, violation};
@@ -24,12 +26,26 @@ pub struct Memories {
 }
 
 /// One allocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Allocation {
     /// Size in bytes.
     pub bytes: u64,
     /// Offset and length in the window, for memory that the guest sees.
     pub range: Option<(u64, u64)>,
+    /// The file that the guest has sent the pages in.
+    pub file: Option<SharedFile>,
+}
+
+/// Where the pages of a new allocation are.
+enum Pages {
+    /// Where the driver puts them.
+    None,
+    /// Offset and length in the window.
+    Window(u64, u64),
+    /// A file, and how much of it from its start.
+    File(SharedFile, u64),
+    /// Nowhere: there is no room to map them.
+    Lacking,
 }
 
 impl Memories {
@@ -71,19 +87,29 @@ impl Session {
         }
         // SAFETY: not null, so it is the structure that the tables say, decoded into the arena.
         let info = unsafe { &mut *info };
-        let range = self.check_range(offset, info)?;
+        let pages = match offset {
+            IN_FILE => self.take_file(info)?,
+            offset => self.check_range(offset, info)?,
+        };
         let mut import = vk::ImportMemoryHostPointerInfoEXT::default().handle_type(HANDLE_TYPE);
-        if let Some((offset, length)) = range {
+        let place = match &pages {
+            Pages::None | Pages::Lacking => None,
+            Pages::Window(offset, length) => {
+                // SAFETY: the range was checked to lie in the window.
+                Some((unsafe { self.region.window().0.add(*offset as usize) }, *length))
+            }
+            Pages::File(file, length) => Some((file.base(), *length)),
+        };
+        if let Some((address, length)) = place {
             // SAFETY: the chain was decoded into the arena.
             unsafe { unlink(info, vk::StructureType::MEMORY_DEDICATED_ALLOCATE_INFO) };
-            // SAFETY: the range was checked to lie in the window.
-            import.p_host_pointer = unsafe { self.region.window().0.as_ptr().add(offset as usize) }.cast();
+            import.p_host_pointer = address.as_ptr().cast();
             import.p_next = info.p_next;
             info.p_next = std::ptr::from_ref(&import).cast();
             info.allocation_size = length;
         }
         let bytes = info.allocation_size;
-        let result = if request.poisoned.is_some() {
+        let result = if request.poisoned.is_some() || matches!(pages, Pages::Lacking) {
             vk::Result::ERROR_OUT_OF_DEVICE_MEMORY
         } else {
             let device = self.device(seen.device)?;
@@ -98,30 +124,65 @@ impl Session {
             }
         };
         // `import` does not outlive this function, the arena may.
-        if range.is_some() {
+        if place.is_some() {
             info.p_next = import.p_next;
         }
+        let (range, file) = match pages {
+            Pages::None | Pages::Lacking => (None, None),
+            Pages::Window(offset, length) => (Some((offset, length)), None),
+            Pages::File(file, _) => (None, Some(file)),
+        };
         let ids: Vec<u64> = request.new.iter().flat_map(|new| new.ids.iter().copied()).collect();
         self.settle(command, &request, result.as_raw() as i64 as u64, seen, true);
-        if result == vk::Result::SUCCESS {
-            for id in ids.into_iter().filter(|id| self.tables.object(HandleType::DeviceMemory, *id).is_some())
-            {
-                self.memories.add(id, Allocation { bytes, range });
-                self.stats.add_memory(bytes);
-            }
+        let made = ids.first().filter(|id| self.tables.object(HandleType::DeviceMemory, **id).is_some());
+        if let (vk::Result::SUCCESS, Some(id)) = (result, made) {
+            self.memories.add(*id, Allocation { bytes, range, file });
+            self.stats.add_memory(bytes);
         }
         self.answer(command, &request, result.as_raw() as i64 as u64)
     }
 
-    /// The range of the window that an allocation takes; `None` for memory that the guest does not see.
-    fn check_range(&self, offset: u64, info: &vk::MemoryAllocateInfo<'_>) -> Result<Option<(u64, u64)>, End> {
+    /// The memory type of an allocation.
+    fn check_type(&self, info: &vk::MemoryAllocateInfo<'_>) -> Result<u32, End> {
         let index = info.memory_type_index;
-        if index >= self.memory_types {
-            return Err(violation(format!("memory type {index} of {}", self.memory_types)));
+        if index < self.memory_types {
+            Ok(index)
+        } else {
+            Err(violation(format!("memory type {index} of {}", self.memory_types)))
         }
+    }
+
+    /// The pages in the file that the guest has sent.
+    fn take_file(&self, info: &vk::MemoryAllocateInfo<'_>) -> Result<Pages, End> {
+        let index = self.check_type(info)?;
+        if !self.handles.descriptors || !self.import.serves(index) {
+            return Err(violation(format!("memory of type {index} is not in files")));
+        }
+        let Some(fd) = self.peer.receive_descriptor() else {
+            return Err(violation("memory in a file without its descriptor"));
+        };
+        let file = match SharedFile::attach(fd) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::InvalidData => return Err(violation(error)),
+            Err(error) => {
+                tracing::warn!("a file of shared pages cannot be mapped: {error}");
+                return Ok(Pages::Lacking);
+            }
+        };
+        let page = self.region.layout().page_size() as u64;
+        let length = info.allocation_size.max(1).checked_next_multiple_of(page);
+        match length {
+            Some(length) if length <= file.len() as u64 => Ok(Pages::File(file, length)),
+            _ => Err(violation(format!("{} bytes in a file of {}", info.allocation_size, file.len()))),
+        }
+    }
+
+    /// The range of the window that an allocation takes.
+    fn check_range(&self, offset: u64, info: &vk::MemoryAllocateInfo<'_>) -> Result<Pages, End> {
+        let index = self.check_type(info)?;
         if !self.import.serves(index) {
             return if offset == NO_OFFSET {
-                Ok(None)
+                Ok(Pages::None)
             } else {
                 Err(violation(format!(
                     "memory of type {index} at offset {offset:#x}: the guest does not see this type"
@@ -135,7 +196,7 @@ impl Session {
         match (length, end) {
             (Some(length), Some(end)) if end <= window && offset.is_multiple_of(page) => {
                 if self.memories.is_free(offset, length) {
-                    Ok(Some((offset, length)))
+                    Ok(Pages::Window(offset, length))
                 } else {
                     Err(violation(format!(
                         "{length} bytes at {offset:#x} of the window overlap a live allocation"
@@ -188,7 +249,7 @@ mod tests {
     #[test]
     fn range_when_it_touches_a_live_one_is_free_and_when_it_overlaps_is_not() {
         let mut memories = Memories::default();
-        memories.add(1, Allocation { bytes: 100, range: Some((0x2000, 0x2000)) });
+        memories.add(1, Allocation { bytes: 100, range: Some((0x2000, 0x2000)), file: None });
         for (offset, length, free) in [
             (0, 0x2000, true),
             (0, 0x3000, false),

@@ -3,9 +3,11 @@
 pub mod buffer;
 pub mod command_buffer;
 pub mod device;
+pub mod external;
 pub mod host_image_copy;
 pub mod image;
 pub mod memory;
+pub mod physical_device;
 pub mod pipeline;
 pub mod pool;
 pub mod queue;

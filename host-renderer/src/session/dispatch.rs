@@ -59,8 +59,8 @@ impl Session {
             *slot = 0;
         }
         if policy.physical {
-            // SAFETY: the request was decoded for this command.
-            let ret = unsafe { self.call(&self.physical_procs, command, &request)? };
+            // SAFETY: the request was decoded for this command, and no required pointer is null.
+            let ret = unsafe { self.ask_physical(command, &request)? };
             return self.conclude(command, &request, ret, seen, waits);
         }
         let mut call = request.poisoned.is_none();
@@ -214,7 +214,7 @@ impl Session {
         let Some(Some(device)) = self.devices.get_mut(index) else {
             return Err(violation("a command without a device"));
         };
-        // SAFETY: the structures were decoded into this arena by their tables, which do not know the declaration.
+        // SAFETY: the structures were decoded into this arena by their tables.
         let declared = unsafe {
             match kind {
                 Kind::Buffer => device.buffers.declare(&self.gpu, arena, info.cast()),

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use vw_transport::handshake::feature;
 use vw_transport::layout::system_page_size;
 use vw_transport::unix::{AcceptError, accept_handshake};
 use vw_transport::{Connection, Hello, Limits as Sizes, Offer, Region, Versions};
@@ -75,10 +76,11 @@ pub fn greet(
     let mut opened = None;
     let accepted = accept_handshake(socket, VERSIONS, |hello| {
         heard(hello);
-        let Ready { gpu: loaded, import } = ready?;
+        let Ready { gpu: loaded, mut import } = ready?;
         let gpu = open(config, &hello.program)?;
         drop(loaded);
         let offer = offer(&gpu, config, hello, import.alignment);
+        import.alignment = offer.limits.page_size;
         tracing::info!(device = gpu.name, window = offer.limits.window_size, "session starts");
         opened = Some((gpu, import));
         Ok(offer)
@@ -96,7 +98,11 @@ pub fn greet(
 fn offer(gpu: &Gpu, config: &Config, hello: &Hello, alignment: u64) -> Offer {
     let page_size = system_page_size().max(hello.page_size).max(alignment);
     let limits = sizes(gpu, config, hello, page_size);
-    Offer { limits, features: 0, host: format!("vw-renderer {}", env!("CARGO_PKG_VERSION")) }
+    Offer {
+        limits,
+        features: feature::DESCRIPTORS,
+        host: format!("vw-renderer {}", env!("CARGO_PKG_VERSION")),
+    }
 }
 
 /// The guest's wishes, within what the operator allows.

@@ -23,7 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ash::vk::Handle;
-use vw_transport::{Connection, Consumer, Region};
+use vw_transport::handshake::feature;
+use vw_transport::{Connection, Consumer, Peer, Region};
 use vw_wire_protocol::codec::{Arena, Reader, Request};
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{FLAG_LAST, FLAG_REPLY, HEADER_SIZE, Header, MAX_RECORD, op};
@@ -38,11 +39,12 @@ use self::stats::Stats;
 use self::tables::{Object, Tables};
 use crate::config::Limits;
 use crate::gpu::Gpu;
-use crate::gpu::facts;
 use crate::gpu::import::Import;
 use crate::gpu::procs::Procs;
+use crate::gpu::{facts, sparse};
 use crate::object::command_buffer::CommandBuffers;
 use crate::object::device::Device;
+use crate::object::external::Handles;
 use crate::object::memory::Memories;
 use crate::object::pool::Pools;
 
@@ -69,7 +71,13 @@ pub struct Session {
     pub(crate) robust_buffer_access: bool,
     /// Number of the device's memory types.
     pub(crate) memory_types: u32,
-    physical_procs: Procs,
+    pub(crate) physical_procs: Procs,
+    /// The guest's socket.
+    pub(crate) peer: Arc<Peer>,
+    /// Which handles of memory the guest may have.
+    pub(crate) handles: Handles,
+    /// Sparse resources are not offered.
+    pub(crate) sparse_hidden: bool,
     policies: Policies,
     replies: Replies,
     /// Objects that the last record names, for commands that ask for the list.
@@ -98,8 +106,15 @@ pub(crate) struct Decoded<'m> {
 }
 
 impl Session {
-    /// A session over `region` with the device that the guest was promised.
-    pub fn new(region: Arc<Region>, gpu: Gpu, import: Import, limits: &Limits, stats: Arc<Stats>) -> Self {
+    /// A session over `connection` with the device that the guest was promised.
+    pub fn new(
+        connection: &Connection,
+        gpu: Gpu,
+        import: Import,
+        limits: &Limits,
+        stats: Arc<Stats>,
+    ) -> Self {
+        let region = Arc::clone(&connection.region);
         let mut tables = Tables::new(Arc::clone(&stats));
         for (ty, raw) in [
             (HandleType::Instance, gpu.instance.handle().as_raw()),
@@ -117,6 +132,9 @@ impl Session {
         Self {
             memory_types: gpu.memory_properties().memory_type_count,
             physical_procs,
+            peer: Arc::clone(&connection.peer),
+            handles: Handles { descriptors: connection.welcome.features & feature::DESCRIPTORS != 0 },
+            sparse_hidden: sparse::is_hidden(&gpu),
             replies: Replies::new(Arc::clone(&region)),
             robust_buffer_access: limits.robust_buffer_access,
             record_limit: usize::try_from(limits.record.0).unwrap_or(usize::MAX),

@@ -52,7 +52,6 @@ pub enum Kind {
 const REFUSED: &[(&str, &str)] = &[
     ("vkCreateDevice", "devices are created with a record of vw's own"),
     ("vkAllocateMemory", "memory is allocated with a record of vw's own"),
-    ("vkGetMemoryHostPointerPropertiesEXT", "an address of the host"),
     ("vkSetDebugUtilsObjectNameEXT", "names a raw handle"),
     ("vkSetDebugUtilsObjectTagEXT", "names a raw handle"),
     ("vkDebugMarkerSetObjectNameEXT", "names a raw handle"),

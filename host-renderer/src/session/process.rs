@@ -139,7 +139,7 @@ fn serve(config: &Config, ready: Result<Ready, String>, socket: OwnedFd, reporte
         Ok(warden) => warden,
         Err(error) => return End::Internal(format!("no thread to watch the guest: {error}")),
     };
-    let session = Session::new(Arc::clone(&region), gpu, import, &config.limits, Arc::clone(&stats));
+    let session = Session::new(&connection, gpu, import, &config.limits, Arc::clone(&stats));
     let mut session = ManuallyDrop::new(session);
     let mut end = guarded(|| session.serve(&connection, &stop)).unwrap_or_else(|end| end);
     if end == End::Stopped && warden.guest_is_gone() {

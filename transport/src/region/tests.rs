@@ -76,10 +76,10 @@ fn file_when_the_peer_tries_to_resize_it_refuses() {
 #[test]
 fn attach_when_the_file_is_not_sealed_is_refused() {
     let layout = Layout::new(&limits()).unwrap();
-    let fd = memfd().unwrap();
+    let fd = memfd("test").unwrap();
     rustix::fs::ftruncate(&fd, layout.total_size() as u64).unwrap();
     assert!(matches!(Region::attach(fd, &layout), Err(RegionError::NotSealed { .. })));
-    let fd = memfd().unwrap();
+    let fd = memfd("test").unwrap();
     rustix::fs::ftruncate(&fd, layout.total_size() as u64).unwrap();
     // Without SEAL the other side's seals are not final, but SHRINK alone cannot be taken back either; the rule is
     // all three.

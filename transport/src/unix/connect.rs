@@ -197,7 +197,9 @@ impl Attempt<'_> {
             Message::Goodbye { reason, .. } => {
                 return Err(ConnectError::Refused { path: self.path(), message: reason });
             }
-            Message::Hello(_) => return Err(self.unexpected("a hello instead of a welcome")),
+            Message::Hello(_) | Message::Descriptor(_) => {
+                return Err(self.unexpected("something else than a welcome"));
+            }
         };
         if theirs != ours {
             return Err(mismatch());

@@ -8,7 +8,7 @@ use crate::schema::{Extension, Support};
 pub const REGISTRY_VERSION: u32 = 309;
 
 /// Hash of all tables: two builds with the same value understand each other's records.
-pub const TABLE_HASH: u64 = 0x20cf18d368bb67c1;
+pub const TABLE_HASH: u64 = 0x7243cc36b1e6c2da;
 
 /// Every extension, sorted by name.
 pub static EXTENSIONS: [Extension; 398] = [
@@ -506,21 +506,21 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_external_memory_acquire_unmodified",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs external memory"),
+        support: Support::NotOffered("needs memory of other devices"),
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_EXT_external_memory_dma_buf",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("no descriptor crosses to the host"),
+        support: Support::NotOffered("buffers of other devices are not shared with the host"),
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_EXT_external_memory_host",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("the program's own pages are not shared with the host"),
+        support: Support::Forwarded,
         promoted_to: 0x0,
     },
     Extension {
@@ -912,7 +912,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_queue_family_foreign",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs external memory"),
+        support: Support::NotOffered("needs memory of other devices"),
         promoted_to: 0x0,
     },
     Extension {
@@ -1521,7 +1521,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_external_memory_fd",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("no descriptor crosses to the host"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {

@@ -12,6 +12,7 @@ const WANTED: &[&CStr] = &[
     ext::custom_border_color::NAME,
     ext::depth_clip_enable::NAME,
     ext::extended_dynamic_state3::NAME,
+    ext::external_memory_host::NAME,
     ext::graphics_pipeline_library::NAME,
     ext::host_image_copy::NAME,
     ext::index_type_uint8::NAME,
@@ -23,6 +24,7 @@ const WANTED: &[&CStr] = &[
     ext::transform_feedback::NAME,
     ext::vertex_attribute_divisor::NAME,
     ext::vertex_input_dynamic_state::NAME,
+    khr::external_memory_fd::NAME,
     khr::pipeline_library::NAME,
     khr::push_descriptor::NAME,
 ];

@@ -38,6 +38,9 @@ struct Arguments {
     /// No case whose name begins with one of these.
     #[arg(long)]
     skip: Vec<String>,
+    /// Be the other process of a case: what it is to do, and a descriptor that was left open for it.
+    #[arg(long, num_args = 2, value_names = ["WORK", "DESCRIPTOR"], hide = true)]
+    peer: Option<Vec<String>>,
     /// Write images to this folder, as PNG.
     #[arg(long)]
     dump: Option<PathBuf>,
@@ -45,6 +48,11 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some([work, descriptor]) = arguments.peer.as_deref() {
+        // SAFETY: the process that started this one left a descriptor of that number open.
+        unsafe { cases::run_peer(&Gpu::open(), work, descriptor.parse().expect("a descriptor")) };
+        return ExitCode::SUCCESS;
+    }
     let begins =
         |name: &str, prefixes: &[String]| prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()));
     let chosen = cases::ALL.iter().filter(|(name, _)| {

@@ -53,6 +53,18 @@ pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceSparseImageFormatPropert
     };
 }
 
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceExternalBufferProperties(
+    physicalDevice: *mut c_void,
+    pExternalBufferInfo: *const c_void,
+    pExternalBufferProperties: *mut c_void,
+) {
+    let args = [physicalDevice as u64, pExternalBufferInfo as u64, pExternalBufferProperties as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        forward::call(physicalDevice, &commands::VK_GET_PHYSICAL_DEVICE_EXTERNAL_BUFFER_PROPERTIES, &args)
+    };
+}
+
 pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceMultisamplePropertiesEXT(
     physicalDevice: *mut c_void,
     samples: u32,

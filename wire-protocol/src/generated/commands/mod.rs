@@ -43,7 +43,7 @@ pub use sync::*;
 pub use transfer::*;
 
 /// Every command; the one with opcode *n* is at index *n* - 1.
-pub static ALL: [&Command; 370] = [
+pub static ALL: [&Command; 371] = [
     &VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES,
     &VK_CREATE_DEVICE,
     &VK_DESTROY_DEVICE,
@@ -188,6 +188,7 @@ pub static ALL: [&Command; 370] = [
     &VK_GET_PHYSICAL_DEVICE_SPARSE_IMAGE_FORMAT_PROPERTIES_2,
     &VK_CMD_PUSH_DESCRIPTOR_SET,
     &VK_TRIM_COMMAND_POOL,
+    &VK_GET_PHYSICAL_DEVICE_EXTERNAL_BUFFER_PROPERTIES,
     &VK_GET_DEVICE_GROUP_PEER_MEMORY_FEATURES,
     &VK_BIND_BUFFER_MEMORY_2,
     &VK_BIND_IMAGE_MEMORY_2,

@@ -142,6 +142,37 @@ pub static VK_GET_PHYSICAL_DEVICE_SPARSE_IMAGE_FORMAT_PROPERTIES_2: Command = Co
     invoke: invoke::v_qqqq,
 };
 
+/// `vkGetPhysicalDeviceExternalBufferProperties`
+pub static VK_GET_PHYSICAL_DEVICE_EXTERNAL_BUFFER_PROPERTIES: Command = Command {
+    name: "vkGetPhysicalDeviceExternalBufferProperties",
+    aliases: &["vkGetPhysicalDeviceExternalBufferPropertiesKHR"],
+    opcode: opcodes::VK_GET_PHYSICAL_DEVICE_EXTERNAL_BUFFER_PROPERTIES,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_PHYSICAL_DEVICE_EXTERNAL_BUFFER_INFO),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+        Op::Pointer(Pointer {
+            off: 16,
+            elem: Elem::Struct(&structs::VK_EXTERNAL_BUFFER_PROPERTIES),
+            count: Count::One,
+            dir: Dir::Out,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 3,
+    ret: Ret::Void,
+    lost: 0,
+    class: Class::Call,
+    memo: true,
+    provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_external_memory_capabilities")],
+    invoke: invoke::v_qqq,
+};
+
 /// `vkGetPhysicalDeviceMultisamplePropertiesEXT`
 pub static VK_GET_PHYSICAL_DEVICE_MULTISAMPLE_PROPERTIES_EXT: Command = Command {
     name: "vkGetPhysicalDeviceMultisamplePropertiesEXT",

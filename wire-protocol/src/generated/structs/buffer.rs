@@ -64,6 +64,7 @@ pub static VK_BUFFER_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[
         &super::VK_DEDICATED_ALLOCATION_BUFFER_CREATE_INFO_NV,
+        &super::VK_EXTERNAL_MEMORY_BUFFER_CREATE_INFO,
         &super::VK_BUFFER_DEVICE_ADDRESS_CREATE_INFO_EXT,
         &super::VK_BUFFER_OPAQUE_CAPTURE_ADDRESS_CREATE_INFO,
         &super::VK_BUFFER_USAGE_FLAGS2_CREATE_INFO,
@@ -190,6 +191,32 @@ pub static VK_DEVICE_BUFFER_MEMORY_REQUIREMENTS: Struct = Struct {
     min_wire: 5,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_maintenance4")],
+};
+
+/// `VkExternalBufferProperties`
+pub static VK_EXTERNAL_BUFFER_PROPERTIES: Struct = Struct {
+    name: "VkExternalBufferProperties",
+    size: 32,
+    align: 8,
+    s_type: Some(1000071003),
+    ops: &[Op::Bytes { off: 16, len: 12 }],
+    extended_by: &[],
+    min_wire: 16,
+    hook: Hook::None,
+    provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_external_memory_capabilities")],
+};
+
+/// `VkExternalMemoryBufferCreateInfo`
+pub static VK_EXTERNAL_MEMORY_BUFFER_CREATE_INFO: Struct = Struct {
+    name: "VkExternalMemoryBufferCreateInfo",
+    size: 24,
+    align: 8,
+    s_type: Some(1000072000),
+    ops: &[Op::Bytes { off: 16, len: 4 }],
+    extended_by: &[],
+    min_wire: 8,
+    hook: Hook::None,
+    provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_external_memory")],
 };
 
 /// `VkSparseBufferMemoryBindInfo`

@@ -142,6 +142,19 @@ pub static VK_EXTERNAL_IMAGE_FORMAT_PROPERTIES: Struct = Struct {
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_external_memory_capabilities")],
 };
 
+/// `VkExternalMemoryImageCreateInfo`
+pub static VK_EXTERNAL_MEMORY_IMAGE_CREATE_INFO: Struct = Struct {
+    name: "VkExternalMemoryImageCreateInfo",
+    size: 24,
+    align: 8,
+    s_type: Some(1000072001),
+    ops: &[Op::Bytes { off: 16, len: 4 }],
+    extended_by: &[],
+    min_wire: 8,
+    hook: Hook::None,
+    provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_external_memory")],
+};
+
 /// `VkFilterCubicImageViewImageFormatPropertiesEXT`
 pub static VK_FILTER_CUBIC_IMAGE_VIEW_IMAGE_FORMAT_PROPERTIES_EXT: Struct = Struct {
     name: "VkFilterCubicImageViewImageFormatPropertiesEXT",
@@ -235,6 +248,7 @@ pub static VK_IMAGE_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[
         &super::VK_DEDICATED_ALLOCATION_IMAGE_CREATE_INFO_NV,
+        &super::VK_EXTERNAL_MEMORY_IMAGE_CREATE_INFO,
         &super::VK_IMAGE_FORMAT_LIST_CREATE_INFO,
         &super::VK_IMAGE_STENCIL_USAGE_CREATE_INFO,
         &super::VK_IMAGE_COMPRESSION_CONTROL_EXT,

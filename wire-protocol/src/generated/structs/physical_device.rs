@@ -804,6 +804,19 @@ pub static VK_PHYSICAL_DEVICE_EXTENDED_SPARSE_ADDRESS_SPACE_PROPERTIES_NV: Struc
     provided_by: &[Provider::Extension("VK_NV_extended_sparse_address_space")],
 };
 
+/// `VkPhysicalDeviceExternalBufferInfo`
+pub static VK_PHYSICAL_DEVICE_EXTERNAL_BUFFER_INFO: Struct = Struct {
+    name: "VkPhysicalDeviceExternalBufferInfo",
+    size: 32,
+    align: 8,
+    s_type: Some(1000071002),
+    ops: &[Op::Bytes { off: 16, len: 12 }],
+    extended_by: &[&super::VK_BUFFER_USAGE_FLAGS2_CREATE_INFO],
+    min_wire: 16,
+    hook: Hook::None,
+    provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_external_memory_capabilities")],
+};
+
 /// `VkPhysicalDeviceExternalImageFormatInfo`
 pub static VK_PHYSICAL_DEVICE_EXTERNAL_IMAGE_FORMAT_INFO: Struct = Struct {
     name: "VkPhysicalDeviceExternalImageFormatInfo",
@@ -815,6 +828,19 @@ pub static VK_PHYSICAL_DEVICE_EXTERNAL_IMAGE_FORMAT_INFO: Struct = Struct {
     min_wire: 8,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_external_memory_capabilities")],
+};
+
+/// `VkPhysicalDeviceExternalMemoryHostPropertiesEXT`
+pub static VK_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT: Struct = Struct {
+    name: "VkPhysicalDeviceExternalMemoryHostPropertiesEXT",
+    size: 24,
+    align: 8,
+    s_type: Some(1000178002),
+    ops: &[Op::Bytes { off: 16, len: 8 }],
+    extended_by: &[],
+    min_wire: 12,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_external_memory_host")],
 };
 
 /// `VkPhysicalDeviceFeatures`
@@ -2450,6 +2476,7 @@ pub static VK_PHYSICAL_DEVICE_PROPERTIES_2: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_SHADING_RATE_IMAGE_PROPERTIES_NV,
         &super::VK_PHYSICAL_DEVICE_RAY_TRACING_PROPERTIES_NV,
         &super::VK_PHYSICAL_DEVICE_MAINTENANCE3_PROPERTIES,
+        &super::VK_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT,
         &super::VK_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_AMD,
         &super::VK_PHYSICAL_DEVICE_VERTEX_ATTRIBUTE_DIVISOR_PROPERTIES_EXT,
         &super::VK_PHYSICAL_DEVICE_DRIVER_PROPERTIES,

@@ -5,6 +5,7 @@ mod compute;
 mod descriptors;
 mod device;
 mod drawing;
+mod external;
 mod formats;
 mod host_copies;
 mod images;
@@ -21,6 +22,8 @@ mod states;
 mod synchronisation;
 mod threads;
 mod transfer;
+
+pub(crate) use external::run_peer;
 
 use crate::gpu::Gpu;
 use crate::report::Report;
@@ -40,6 +43,7 @@ cases! {
     device: instances facts properties extensions everything_enabled refused queues private_data names;
     formats: properties image_formats sparse external;
     memory: round_trip persistent_mapping ranges shared_by_buffers requirements too_much accounting;
+    external: capabilities host_pointer host_pointer_image file processes;
     buffers: usages views addresses;
     images: clears levels layers volumes linear one_dimension depth_stencil views mutable compressed requirements;
     samplers: filters borders comparison anisotropy;
