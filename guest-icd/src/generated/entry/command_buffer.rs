@@ -76,24 +76,9 @@ pub(crate) unsafe extern "system" fn vkCmdExecuteCommands(
     commandBufferCount: u32,
     pCommandBuffers: *const c_void,
 ) {
+    let args = [commandBuffer as u64, u64::from(commandBufferCount), pCommandBuffers as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe {
-        let p_command_buffers_length = straight::length(pCommandBuffers, commandBufferCount as usize, 8);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_EXECUTE_COMMANDS,
-            13usize.saturating_add(p_command_buffers_length),
-        ) {
-            to.put(commandBufferCount);
-            to.array(pCommandBuffers, p_command_buffers_length);
-            return;
-        }
-        forward::record(
-            commandBuffer,
-            &commands::VK_CMD_EXECUTE_COMMANDS,
-            &[commandBuffer as u64, u64::from(commandBufferCount), pCommandBuffers as u64],
-        );
-    }
+    unsafe { forward::record(commandBuffer, &commands::VK_CMD_EXECUTE_COMMANDS, &args) };
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBeginTransformFeedbackEXT(

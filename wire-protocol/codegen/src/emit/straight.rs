@@ -33,6 +33,8 @@ pub fn body(c: &CommandDecl, steps: &[Step]) -> Option<String> {
             Step::Pointer { off, elem, count, dir: "In", rule } if rule == "Rule::Always" => {
                 let element = match elem {
                     Elem::Bytes { size, .. } => *size,
+                    // The program's are pointers, their ids are behind them.
+                    Elem::Handle { ty, .. } if ty == "CommandBuffer" => return None,
                     Elem::Handle { .. } => 8,
                     _ => return None,
                 };
