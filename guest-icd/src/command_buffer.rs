@@ -10,6 +10,7 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::schema::Command;
 
+use crate::alloc::HostAllocator;
 use crate::command_pool::CommandPool;
 use crate::dispatch::{self, Head};
 use crate::failure::Failure;
@@ -161,7 +162,7 @@ pub(crate) fn place(
     pool: &Arc<CommandPool>,
     primary: bool,
 ) -> Option<NonNull<CommandBuffer>> {
-    let id = session.allocate_id(HandleType::CommandBuffer)?;
+    let id = session.allocate_id(HandleType::CommandBuffer, HostAllocator::default())?;
     let buffer = CommandBuffer {
         head: Head::new(id, Arc::clone(session)),
         pool: Arc::clone(pool),
@@ -169,12 +170,16 @@ pub(crate) fn place(
         stream: Stream::default(),
         recording: None,
     };
-    let placed = pool.allocator.place(buffer, vk::SystemAllocationScope::OBJECT);
-    match placed {
-        Some(placed) => pool.add(placed),
-        None => session.free_id(HandleType::CommandBuffer, id),
+    match pool.allocator.place(buffer, vk::SystemAllocationScope::OBJECT) {
+        Ok(placed) => {
+            pool.add(placed);
+            Some(placed)
+        }
+        Err(_) => {
+            session.free_id(HandleType::CommandBuffer, id);
+            None
+        }
     }
-    placed
 }
 
 /// `vkFreeCommandBuffers`

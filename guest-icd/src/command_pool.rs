@@ -5,13 +5,12 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
-use ash::vk;
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::alloc::HostAllocator;
 use crate::command_buffer::{self, CommandBuffer};
-use crate::device::Device;
+use crate::device;
 use crate::dispatch;
 use crate::forward;
 use crate::session::{Session, lock};
@@ -73,19 +72,18 @@ impl CommandPool {
 pub(crate) unsafe extern "system" fn vkCreateCommandPool(
     device: *mut c_void,
     info: *const c_void,
-    callbacks: *const vk::AllocationCallbacks<'_>,
+    callbacks: *const c_void,
     pool: *mut u64,
 ) -> i32 {
     let args = [device as u64, info as u64, callbacks as u64, pool as u64];
     // SAFETY: the application's valid usage of this command; devices are made by `device.rs`.
     unsafe {
-        let result =
-            forward::create(device, &commands::VK_CREATE_COMMAND_POOL, &args, HandleType::CommandPool);
+        let cmd = &commands::VK_CREATE_COMMAND_POOL;
+        let result = forward::create(device, cmd, &args, HandleType::CommandPool, callbacks);
         if result == 0
             && let Some(session) = dispatch::session(device)
         {
-            let parent = device.cast::<Device>().as_ref().map(Device::allocator).unwrap_or_default();
-            let allocator = HostAllocator::new(callbacks).or(parent);
+            let allocator = device::allocator(device, callbacks);
             session
                 .objects
                 .command_pools

@@ -8,7 +8,9 @@ use ash::vk;
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
+use crate::alloc::HostAllocator;
 use crate::descriptor_set_layout::SetLayout;
+use crate::device;
 use crate::dispatch;
 use crate::forward;
 use crate::session::{Session, lock};
@@ -25,6 +27,8 @@ pub(crate) struct DescriptorPool {
     state: Mutex<State>,
     /// The size is no limit.
     unlimited: bool,
+    /// For the pool's sets.
+    pub(crate) allocator: HostAllocator,
 }
 
 #[derive(Debug, Default)]
@@ -61,14 +65,14 @@ impl DescriptorPool {
     ///
     /// # Safety
     /// `info` must be valid.
-    unsafe fn new(info: &vk::DescriptorPoolCreateInfo<'_>) -> Self {
+    unsafe fn new(info: &vk::DescriptorPoolCreateInfo<'_>, allocator: HostAllocator) -> Self {
         let mut state = State { max_sets: info.max_sets as usize, ..State::default() };
         for i in 0..info.pool_size_count as usize {
             // SAFETY: the caller's promise.
             let size = unsafe { &*info.p_pool_sizes.add(i) };
             *state.sizes.entry(size.ty.as_raw()).or_default() += u64::from(size.descriptor_count);
         }
-        Self { state: Mutex::new(state), unlimited: info.flags.intersects(OVERALLOCATION) }
+        Self { state: Mutex::new(state), unlimited: info.flags.intersects(OVERALLOCATION), allocator }
     }
 
     /// Counts the sets in. True when they certainly fit: within what the program asked for, in a pool without holes, and
@@ -140,11 +144,12 @@ pub(crate) unsafe extern "system" fn vkCreateDescriptorPool(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let cmd = &commands::VK_CREATE_DESCRIPTOR_POOL;
-        let result = forward::create(device, cmd, &args, HandleType::DescriptorPool);
+        let result = forward::create(device, cmd, &args, HandleType::DescriptorPool, callbacks);
         if result == 0
             && let Some(session) = dispatch::session(device)
         {
-            session.objects.descriptor_pools.insert(*pool, Arc::new(DescriptorPool::new(&*info)));
+            let state = DescriptorPool::new(&*info, device::allocator(device, callbacks));
+            session.objects.descriptor_pools.insert(*pool, Arc::new(state));
         }
         result
     }
@@ -205,7 +210,7 @@ mod tests {
         let sizes = [size(vk::DescriptorType::UNIFORM_BUFFER, 4), size(vk::DescriptorType::SAMPLED_IMAGE, 2)];
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(max_sets).pool_sizes(&sizes).flags(flags);
         // SAFETY: a valid structure.
-        unsafe { DescriptorPool::new(&info) }
+        unsafe { DescriptorPool::new(&info, HostAllocator::default()) }
     }
 
     fn taken(buffers: u32, images: u32) -> Taken {

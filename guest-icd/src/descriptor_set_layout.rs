@@ -68,7 +68,7 @@ pub(crate) unsafe extern "system" fn vkCreateDescriptorSetLayout(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let cmd = &commands::VK_CREATE_DESCRIPTOR_SET_LAYOUT;
-        let result = forward::create(device, cmd, &args, HandleType::DescriptorSetLayout);
+        let result = forward::create(device, cmd, &args, HandleType::DescriptorSetLayout, callbacks);
         if result == 0
             && let Some(session) = dispatch::session(device)
         {

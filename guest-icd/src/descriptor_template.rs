@@ -8,6 +8,7 @@ use ash::vk::Handle as _;
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
+use crate::device;
 use crate::dispatch;
 use crate::forward;
 use crate::session::Session;
@@ -201,13 +202,15 @@ fn template(session: &Session, id: u64) -> Option<Arc<Template>> {
 pub(crate) unsafe extern "system" fn vkCreateDescriptorUpdateTemplate(
     device: *mut c_void,
     info: *const vk::DescriptorUpdateTemplateCreateInfo<'_>,
-    _: *const c_void,
+    callbacks: *const c_void,
     template: *mut u64,
 ) -> i32 {
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let Some(session) = dispatch::session(device) else { return vk::Result::ERROR_DEVICE_LOST.as_raw() };
-        let Some(id) = session.allocate_id(HandleType::DescriptorUpdateTemplate) else {
+        let allocator = device::allocator(device, callbacks);
+        let Some(id) = session.allocate_id(HandleType::DescriptorUpdateTemplate, allocator) else {
+            template.write(0);
             return vk::Result::ERROR_OUT_OF_HOST_MEMORY.as_raw();
         };
         session.objects.templates.insert(id, Arc::new(Template::new(&*info)));

@@ -32,9 +32,15 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// What the program gave for the device's own memory.
-    pub(crate) fn allocator(&self) -> HostAllocator {
-        self.allocator
+    /// A device without queues, for tests of what is below it.
+    #[cfg(test)]
+    pub(crate) fn without_queues(session: &Arc<Session>) -> Self {
+        Self {
+            head: Head::new(1, Arc::clone(session)),
+            enabled: Enabled::default(),
+            allocator: HostAllocator::default(),
+            queues: Box::default(),
+        }
     }
 
     fn queue(&self, address: QueueAddress) -> *mut Queue {
@@ -46,6 +52,18 @@ impl Device {
     fn release_ids(&self, session: &Session) {
         release_queues(session, &self.queues);
         session.free_id(HandleType::Device, self.head.id());
+    }
+}
+
+/// The allocator of an object that is created with `callbacks`: the device's where there are none.
+///
+/// # Safety
+/// `device` must be null or a live device, `callbacks` null or valid as long as the object lives.
+pub(crate) unsafe fn allocator(device: *mut c_void, callbacks: *const c_void) -> HostAllocator {
+    // SAFETY: the caller's promise; devices are made by this module.
+    unsafe {
+        let parent = device.cast::<Device>().as_ref().map(|device| device.allocator).unwrap_or_default();
+        HostAllocator::new(callbacks.cast()).or(parent)
     }
 }
 
@@ -61,7 +79,7 @@ pub(crate) unsafe extern "system" fn vkCreateDevice(
     unsafe {
         forward::guard(physical_device.cast(), failed, || {
             let Some(physical) = physical_device.as_ref() else { return failed };
-            match create(physical, &*info, HostAllocator::new(callbacks), device) {
+            match create(physical, &*info, HostAllocator::new(callbacks).or(physical.allocator), device) {
                 Ok(result) | Err(result) => result,
             }
         })
@@ -96,16 +114,15 @@ unsafe fn create(
     }
     // SAFETY: the application's valid usage: as many queue infos as the info says.
     let queues = unsafe { make_queues(session, info)? };
-    let Some(id) = session.allocate_id(HandleType::Device) else {
+    let Some(id) = session.allocate_id(HandleType::Device, HostAllocator::default()) else {
         release_queues(session, &queues);
         return Err(vk::Result::ERROR_OUT_OF_HOST_MEMORY);
     };
     let object = Device { head: Head::new(id, Arc::clone(session)), enabled, allocator, queues };
-    let Some(placed) = allocator.place(object, vk::SystemAllocationScope::DEVICE) else {
-        // The queues went with the object; a program without host memory does not miss their ids.
-        session.free_id(HandleType::Device, id);
-        return Err(vk::Result::ERROR_OUT_OF_HOST_MEMORY);
-    };
+    let placed = allocator.place(object, vk::SystemAllocationScope::DEVICE).map_err(|object| {
+        object.release_ids(session);
+        vk::Result::ERROR_OUT_OF_HOST_MEMORY
+    })?;
     let mut sent = *info;
     sent.enabled_extension_count = names.len() as u32;
     sent.pp_enabled_extension_names = names.as_ptr();
@@ -171,7 +188,7 @@ unsafe fn make_queues(
         let wanted = unsafe { &*info.p_queue_create_infos.add(i) };
         for index in 0..wanted.queue_count {
             let slot = session.allocate_slot();
-            let id = session.allocate_id(HandleType::Queue);
+            let id = session.allocate_id(HandleType::Queue, HostAllocator::default());
             let (Some(slot), Some(id)) = (slot, id) else {
                 log::error!("more queues than the control page has slots for");
                 if let Some(slot) = slot {

@@ -8,6 +8,7 @@ use ash::vk;
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::completion::{Point, Waited};
+use crate::device;
 use crate::dispatch;
 use crate::forward;
 use crate::session::Session;
@@ -62,13 +63,14 @@ impl Fence {
 pub(crate) unsafe extern "system" fn vkCreateFence(
     device: *mut c_void,
     info: *const vk::FenceCreateInfo<'_>,
-    _: *const c_void,
+    callbacks: *const c_void,
     fence: *mut u64,
 ) -> i32 {
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let Some(session) = dispatch::session(device) else { return vk::Result::ERROR_DEVICE_LOST.as_raw() };
-        let Some(id) = session.allocate_id(HandleType::Fence) else {
+        let Some(id) = session.allocate_id(HandleType::Fence, device::allocator(device, callbacks)) else {
+            fence.write(0);
             return vk::Result::ERROR_OUT_OF_HOST_MEMORY.as_raw();
         };
         let signaled = (*info).flags.contains(vk::FenceCreateFlags::SIGNALED);

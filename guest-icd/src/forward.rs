@@ -11,7 +11,9 @@ use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::MAX_RECORD;
 use vw_wire_protocol::schema::{Class, Command, Count, Dir, Op, Pointer, Ret};
 
+use crate::alloc::HostAllocator;
 use crate::command_buffer::CommandBuffer;
+use crate::device;
 use crate::dispatch;
 use crate::failure::Failure;
 use crate::log;
@@ -126,14 +128,21 @@ pub(crate) unsafe fn request_bytes(
 /// Creates objects: gives them ids, and carries the command.
 ///
 /// # Safety
-/// `object` must be a live dispatchable handle, `args` valid arguments of `cmd`, whose new handles are of the
-/// non-dispatchable type `ty`.
-pub(crate) unsafe fn create(object: *mut c_void, cmd: &Command, args: &[u64], ty: HandleType) -> i32 {
+/// `device` must be a live device, `args` valid arguments of `cmd`, whose new handles are of the
+/// non-dispatchable type `ty`, and `callbacks` the `VkAllocationCallbacks` among them.
+pub(crate) unsafe fn create(
+    device: *mut c_void,
+    cmd: &Command,
+    args: &[u64],
+    ty: HandleType,
+    callbacks: *const c_void,
+) -> i32 {
     // SAFETY: the caller's promise.
     unsafe {
-        guard(object, cmd.lost, || {
-            let Some(session) = dispatch::session(object) else { return cmd.lost };
-            try_create(session, cmd, args, ty, cmd.class == Class::Call).as_raw()
+        guard(device, cmd.lost, || {
+            let Some(session) = dispatch::session(device) else { return cmd.lost };
+            let allocator = device::allocator(device, callbacks);
+            try_create(session, cmd, args, ty, allocator, cmd.class == Class::Call).as_raw()
         })
     }
 }
@@ -147,6 +156,7 @@ pub(crate) unsafe fn try_create(
     cmd: &Command,
     args: &[u64],
     ty: HandleType,
+    allocator: HostAllocator,
     waits: bool,
 ) -> vk::Result {
     let Some(new) = new_handles(cmd, args) else { return vk::Result::ERROR_OUT_OF_HOST_MEMORY };
@@ -155,7 +165,7 @@ pub(crate) unsafe fn try_create(
     }
     let mut ids = Vec::with_capacity(new.count);
     while ids.len() < new.count
-        && let Some(id) = session.allocate_id(ty)
+        && let Some(id) = session.allocate_id(ty, allocator)
     {
         ids.push(id);
     }
@@ -244,9 +254,9 @@ pub(crate) unsafe fn destroy(object: *mut c_void, cmd: &Command, args: &[u64], i
     // SAFETY: the caller's promise.
     unsafe {
         guard(object, (), || {
-            if let Some(session) = dispatch::session(object)
-                && session.send(cmd.opcode, &|w| encode_request(cmd, args, w)).is_ok()
-            {
+            if let Some(session) = dispatch::session(object) {
+                // Where there is no host any more, the object's memory is still the application's.
+                let _ = session.send(cmd.opcode, &|w| encode_request(cmd, args, w));
                 session.free_id(ty, id);
             }
         });

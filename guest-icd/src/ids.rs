@@ -4,6 +4,10 @@
 //! vector per type; id 0 is `VK_NULL_HANDLE`. An index comes back with a higher generation, so that a late use of
 //! a destroyed object is told from a use of its successor.
 
+use std::collections::HashMap;
+
+use crate::alloc::Backing;
+
 /// The free and used ids of one handle type.
 #[derive(Debug)]
 pub(crate) struct Ids {
@@ -12,11 +16,13 @@ pub(crate) struct Ids {
     free: Vec<u64>,
     /// Lowest index never handed out.
     next: u32,
+    /// The application's memory behind objects, where it gave callbacks.
+    backings: HashMap<u64, Backing>,
 }
 
 impl Default for Ids {
     fn default() -> Self {
-        Self { free: Vec::new(), next: 1 }
+        Self { free: Vec::new(), next: 1, backings: HashMap::new() }
     }
 }
 
@@ -29,6 +35,16 @@ impl Ids {
         let index = self.next;
         self.next = index.checked_add(1)?;
         Some(u64::from(index))
+    }
+
+    /// Keeps the memory behind an object.
+    pub(crate) fn back(&mut self, id: u64, backing: Backing) {
+        self.backings.insert(id, backing);
+    }
+
+    /// Takes out the memory behind an object, for the caller to release.
+    pub(crate) fn unback(&mut self, id: u64) -> Option<Backing> {
+        if self.backings.is_empty() { None } else { self.backings.remove(&id) }
     }
 
     /// Gives an id back. An index whose generations are used up is retired.
@@ -85,7 +101,7 @@ mod tests {
 
     #[test]
     fn ids_when_indices_are_used_up_is_none() {
-        let mut ids = Ids { free: Vec::new(), next: u32::MAX };
+        let mut ids = Ids { next: u32::MAX, ..Ids::default() };
         assert_eq!(ids.allocate(), None);
     }
 

@@ -46,7 +46,7 @@ impl Instance {
     /// The physical device, if a host offers one. Connects the first time.
     fn device(&self) -> Option<&PhysicalDevice> {
         let device = self.device.get_or_init(|| match connect() {
-            Ok(session) => Some(Box::new(PhysicalDevice::new(session, self.enabled.clone()))),
+            Ok(session) => Some(Box::new(PhysicalDevice::new(session, self.enabled.clone(), self.allocator))),
             Err(reason) => {
                 static SAID: AtomicBool = AtomicBool::new(false);
                 if !SAID.swap(true, Ordering::Relaxed) {
@@ -113,8 +113,8 @@ pub(crate) unsafe extern "system" fn vkCreateInstance(
         let allocator = HostAllocator::new(callbacks);
         let object = Instance { head: Head::of_instance(), enabled, allocator, device: OnceLock::new() };
         match allocator.place(object, vk::SystemAllocationScope::INSTANCE) {
-            Some(placed) => instance.write(placed.as_ptr()),
-            None => return vk::Result::ERROR_OUT_OF_HOST_MEMORY.as_raw(),
+            Ok(placed) => instance.write(placed.as_ptr()),
+            Err(_) => return vk::Result::ERROR_OUT_OF_HOST_MEMORY.as_raw(),
         }
     }
     vk::Result::SUCCESS.as_raw()

@@ -17,6 +17,8 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{IN_FILE, NO_OFFSET, op};
 
+use crate::alloc::HostAllocator;
+use crate::device;
 use crate::dispatch;
 use crate::external_memory::{self, Wish};
 use crate::failure::Failure;
@@ -262,7 +264,7 @@ pub(crate) unsafe extern "system" fn vkAllocateMemory(
         forward::guard(device, lost, || {
             let Some(session) = dispatch::session(device) else { return lost };
             memory.write(0);
-            allocate(session, &*info, &args, memory)
+            allocate(session, &*info, device::allocator(device, callbacks), &args, memory)
         })
     }
     .as_raw()
@@ -272,6 +274,7 @@ pub(crate) unsafe extern "system" fn vkAllocateMemory(
 unsafe fn allocate(
     session: &Session,
     info: &vk::MemoryAllocateInfo<'_>,
+    allocator: HostAllocator,
     args: &[u64],
     out: *mut u64,
 ) -> vk::Result {
@@ -300,7 +303,7 @@ unsafe fn allocate(
             session.memories.give_back(state);
         }
     };
-    let Some(id) = session.allocate_id(HandleType::DeviceMemory) else {
+    let Some(id) = session.allocate_id(HandleType::DeviceMemory, allocator) else {
         give_back(&state);
         return no_host_memory;
     };

@@ -9,6 +9,7 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::extensions::EXTENSIONS;
 use vw_wire_protocol::schema::Support;
 
+use crate::alloc::HostAllocator;
 use crate::chain;
 use crate::dispatch::{Head, SOLE_ID};
 use crate::enumerate;
@@ -57,12 +58,14 @@ pub(crate) struct PhysicalDevice {
     head: Head,
     /// What is enabled in the instance.
     pub(crate) enabled: Enabled,
+    /// The instance's, for devices that are created without callbacks.
+    pub(crate) allocator: HostAllocator,
 }
 
 impl PhysicalDevice {
     /// The device of a session whose facts are known.
-    pub(crate) fn new(session: Arc<Session>, enabled: Enabled) -> Self {
-        Self { head: Head::new(SOLE_ID, session), enabled }
+    pub(crate) fn new(session: Arc<Session>, enabled: Enabled, allocator: HostAllocator) -> Self {
+        Self { head: Head::new(SOLE_ID, session), enabled, allocator }
     }
 
     /// The session.

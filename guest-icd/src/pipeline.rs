@@ -8,6 +8,7 @@ use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::schema::Command;
 
 use crate::chain;
+use crate::device;
 use crate::dispatch;
 use crate::forward;
 
@@ -56,7 +57,10 @@ impl Creation<'_> {
             let waits = (0..self.len()).any(|i| flags(self.info(i)) & MUST_NOT_COMPILE != 0);
             forward::guard(self.device, self.cmd.lost, || {
                 let Some(session) = dispatch::session(self.device) else { return self.cmd.lost };
-                let result = forward::try_create(session, self.cmd, self.args, HandleType::Pipeline, waits);
+                let callbacks = self.args[self.count + 2] as *const c_void;
+                let allocator = device::allocator(self.device, callbacks);
+                let ty = HandleType::Pipeline;
+                let result = forward::try_create(session, self.cmd, self.args, ty, allocator, waits);
                 // The host compiles while the program goes on.
                 session.flush();
                 result.as_raw()

@@ -26,6 +26,8 @@ pub(crate) unsafe extern "system" fn vkDestroyPipelineLayout(
     let args = [device as u64, layout, callbacks as u64];
     // SAFETY: the application's valid usage of this command.
     let Some(session) = (unsafe { dispatch::session(device) }) else { return };
+    // The id is in use until the recordings are over; the application's memory is not.
+    session.free_backing(HandleType::PipelineLayout, layout);
     let mut payload = Vec::new();
     let mut writer = Writer::growing(&mut payload, MAX_RECORD);
     // SAFETY: as above.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use ash::vk;
 use vw_wire_protocol::generated::handles::HandleType;
 
+use crate::device;
 use crate::dispatch;
 use crate::session::lock;
 
@@ -20,14 +21,16 @@ pub(crate) struct PrivateDataSlot {
 pub(crate) unsafe extern "system" fn vkCreatePrivateDataSlot(
     device: *mut c_void,
     _: *const c_void,
-    _: *const c_void,
+    callbacks: *const c_void,
     slot: *mut u64,
 ) -> i32 {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let session = dispatch::session(device);
-        let made =
-            session.and_then(|session| Some((session, session.allocate_id(HandleType::PrivateDataSlot)?)));
+        slot.write(0);
+        let allocator = device::allocator(device, callbacks);
+        let made = dispatch::session(device).and_then(|session| {
+            Some((session, session.allocate_id(HandleType::PrivateDataSlot, allocator)?))
+        });
         let Some((session, id)) = made else { return vk::Result::ERROR_OUT_OF_HOST_MEMORY.as_raw() };
         session.objects.private_data_slots.insert(id, Arc::default());
         slot.write(id);

@@ -98,7 +98,7 @@ impl ResourceType {
         let args = [device as u64, info as u64, callbacks as u64, object as u64];
         // SAFETY: the caller's promise. Without the pointer to the new handle the request says only what is created.
         unsafe {
-            let result = forward::create(device, self.create, &args, self.ty);
+            let result = forward::create(device, self.create, &args, self.ty, callbacks);
             if result == 0
                 && let Some(session) = dispatch::session(device)
                 && let Ok(creation) =

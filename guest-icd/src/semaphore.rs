@@ -77,7 +77,8 @@ pub(crate) unsafe extern "system" fn vkCreateSemaphore(
     let args = [device as u64, info as u64, callbacks as u64, semaphore as u64];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let result = forward::create(device, &commands::VK_CREATE_SEMAPHORE, &args, HandleType::Semaphore);
+        let result =
+            forward::create(device, &commands::VK_CREATE_SEMAPHORE, &args, HandleType::Semaphore, callbacks);
         let kind = chain::find::<vk::SemaphoreTypeCreateInfo<'_>>((*info).p_next).as_ref();
         if result == 0
             && let Some(session) = dispatch::session(device)

@@ -9,6 +9,7 @@ use vw_transport::{Connection, Control, Liveness as _, Peer, Producer, Region, S
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::FLAG_REPLY;
 
+use crate::alloc::{Backing, HostAllocator, OutOfHostMemory};
 use crate::chunks::Chunks;
 use crate::failure::Failure;
 use crate::ids::Ids;
@@ -178,14 +179,35 @@ impl Session {
         }
     }
 
-    /// A new id.
-    pub(crate) fn allocate_id(&self, ty: HandleType) -> Option<u64> {
-        lock(&self.ids[ty as usize]).allocate()
+    /// A new id for an object whose memory `allocator` provides. None when either is used up, which is
+    /// `VK_ERROR_OUT_OF_HOST_MEMORY`.
+    pub(crate) fn allocate_id(&self, ty: HandleType, allocator: HostAllocator) -> Option<u64> {
+        let ids = &self.ids[ty as usize];
+        let id = lock(ids).allocate()?;
+        // No lock is held while the application's functions run.
+        match Backing::new(allocator, ty) {
+            Ok(None) => {}
+            Ok(Some(backing)) => lock(ids).back(id, backing),
+            Err(OutOfHostMemory) => {
+                lock(ids).free(id);
+                return None;
+            }
+        }
+        Some(id)
     }
 
-    /// Gives an id back, once the record that destroys the object is in the ring.
+    /// Gives an id and the memory behind it back, once the record that destroys the object is in the ring.
     pub(crate) fn free_id(&self, ty: HandleType, id: u64) {
+        self.free_backing(ty, id);
         lock(&self.ids[ty as usize]).free(id);
+    }
+
+    /// Gives the application's memory behind an object back, whose id is still in use.
+    pub(crate) fn free_backing(&self, ty: HandleType, id: u64) {
+        let backing = lock(&self.ids[ty as usize]).unback(id);
+        if let Some(backing) = backing {
+            backing.release();
+        }
     }
 
     /// A queue slot in the control page; none when all 64 are in use.

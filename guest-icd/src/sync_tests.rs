@@ -12,6 +12,8 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{FLAG_LAST, Header, op};
 
+use crate::alloc::HostAllocator;
+use crate::device::Device;
 use crate::dispatch::Head;
 use crate::fence::{Fence, vkCreateFence, vkDestroyFence, vkGetFenceStatus, vkResetFences, vkWaitForFences};
 use crate::queue::{Queue, QueueAddress, vkQueueSubmit, vkQueueWaitIdle};
@@ -25,10 +27,10 @@ const LOST: i32 = vk::Result::ERROR_DEVICE_LOST.as_raw();
 const FOREVER: u64 = u64::MAX;
 const MS: u64 = 1_000_000;
 
-/// A guest's session, something to dispatch on, and the host's end.
+/// A guest's session, a device on it, and the host's end.
 struct World {
     session: Arc<Session>,
-    head: Box<Head>,
+    device: Box<Device>,
     host: Connection,
 }
 
@@ -43,17 +45,17 @@ impl World {
         };
         let (guest, host) = vw_transport::in_process::pair(&limits).unwrap();
         let session = Arc::new(Session::new(guest));
-        let head = Box::new(Head::new(1, Arc::clone(&session)));
-        Self { session, head, host }
+        let device = Box::new(Device::without_queues(&session));
+        Self { session, device, host }
     }
 
     fn device(&self) -> *mut c_void {
-        std::ptr::from_ref(&*self.head).cast_mut().cast()
+        std::ptr::from_ref(&*self.device).cast_mut().cast()
     }
 
     fn queue(&self) -> Queue {
         let slot = self.session.allocate_slot().unwrap();
-        let id = self.session.allocate_id(HandleType::Queue).unwrap();
+        let id = self.session.allocate_id(HandleType::Queue, HostAllocator::default()).unwrap();
         Queue::new(
             Head::new(id, Arc::clone(&self.session)),
             slot,
@@ -73,7 +75,7 @@ impl World {
     }
 
     fn timeline(&self, value: u64) -> u64 {
-        let id = self.session.allocate_id(HandleType::Semaphore).unwrap();
+        let id = self.session.allocate_id(HandleType::Semaphore, HostAllocator::default()).unwrap();
         self.session.objects.timelines.insert(id, Arc::new(Timeline::new(value)));
         id
     }
@@ -241,7 +243,7 @@ fn timeline_when_signaled_by_another_thread_ends_the_wait() {
         scope.spawn(|| {
             thread::sleep(Duration::from_millis(20));
             let info = vk::SemaphoreSignalInfo::default().semaphore(vk::Semaphore::from_raw(b)).value(3);
-            let device = std::ptr::from_ref(&*w.head).cast_mut().cast();
+            let device = std::ptr::from_ref(&*w.device).cast_mut().cast();
             // SAFETY: valid arguments.
             assert_eq!(unsafe { vkSignalSemaphore(device, &raw const info) }, SUCCESS);
         });
@@ -256,13 +258,13 @@ fn wait_when_the_host_goes_away_is_lost_within_a_second() {
     let w = World::new();
     let (queue, fence) = (w.queue(), w.fence(false));
     assert_eq!(submit(&queue, &[vk::SubmitInfo::default()], fence), SUCCESS);
-    let World { session, head, host } = w;
+    let World { session, device: of, host } = w;
     let start = Instant::now();
     let host = thread::spawn(move || {
         thread::sleep(Duration::from_millis(20));
         drop(host);
     });
-    let device = std::ptr::from_ref(&*head).cast_mut().cast();
+    let device = std::ptr::from_ref(&*of).cast_mut().cast();
     // SAFETY: valid arguments.
     unsafe {
         assert_eq!(vkWaitForFences(device, 1, &raw const fence, 1, FOREVER), LOST);

@@ -31,7 +31,9 @@ pub(crate) unsafe extern "system" fn vkCreateBufferView(
 ) -> i32 {
     let args = [device as u64, pCreateInfo as u64, pAllocator as u64, pView as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::create(device, &commands::VK_CREATE_BUFFER_VIEW, &args, HandleType::BufferView) }
+    unsafe {
+        forward::create(device, &commands::VK_CREATE_BUFFER_VIEW, &args, HandleType::BufferView, pAllocator)
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkDestroyBufferView(

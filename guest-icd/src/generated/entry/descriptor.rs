@@ -21,7 +21,13 @@ pub(crate) unsafe extern "system" fn vkCreatePipelineLayout(
     let args = [device as u64, pCreateInfo as u64, pAllocator as u64, pPipelineLayout as u64];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::create(device, &commands::VK_CREATE_PIPELINE_LAYOUT, &args, HandleType::PipelineLayout)
+        forward::create(
+            device,
+            &commands::VK_CREATE_PIPELINE_LAYOUT,
+            &args,
+            HandleType::PipelineLayout,
+            pAllocator,
+        )
     }
 }
 

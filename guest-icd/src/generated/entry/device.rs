@@ -77,6 +77,7 @@ pub(crate) unsafe extern "system" fn vkCreateDeferredOperationKHR(
             &commands::VK_CREATE_DEFERRED_OPERATION_KHR,
             &args,
             HandleType::DeferredOperationKHR,
+            pAllocator,
         )
     }
 }
@@ -137,6 +138,7 @@ pub(crate) unsafe extern "system" fn vkCreateOpticalFlowSessionNV(
             &commands::VK_CREATE_OPTICAL_FLOW_SESSION_NV,
             &args,
             HandleType::OpticalFlowSessionNV,
+            pAllocator,
         )
     }
 }

@@ -229,6 +229,7 @@ pub(crate) unsafe extern "system" fn vkCreateIndirectCommandsLayoutNV(
             &commands::VK_CREATE_INDIRECT_COMMANDS_LAYOUT_NV,
             &args,
             HandleType::IndirectCommandsLayoutNV,
+            pAllocator,
         )
     }
 }
@@ -295,6 +296,7 @@ pub(crate) unsafe extern "system" fn vkCreateIndirectCommandsLayoutEXT(
             &commands::VK_CREATE_INDIRECT_COMMANDS_LAYOUT_EXT,
             &args,
             HandleType::IndirectCommandsLayoutEXT,
+            pAllocator,
         )
     }
 }
@@ -331,6 +333,7 @@ pub(crate) unsafe extern "system" fn vkCreateIndirectExecutionSetEXT(
             &commands::VK_CREATE_INDIRECT_EXECUTION_SET_EXT,
             &args,
             HandleType::IndirectExecutionSetEXT,
+            pAllocator,
         )
     }
 }

@@ -53,7 +53,9 @@ pub(crate) unsafe extern "system" fn vkCreateImageView(
 ) -> i32 {
     let args = [device as u64, pCreateInfo as u64, pAllocator as u64, pView as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::create(device, &commands::VK_CREATE_IMAGE_VIEW, &args, HandleType::ImageView) }
+    unsafe {
+        forward::create(device, &commands::VK_CREATE_IMAGE_VIEW, &args, HandleType::ImageView, pAllocator)
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkDestroyImageView(
@@ -76,7 +78,7 @@ pub(crate) unsafe extern "system" fn vkCreateSampler(
 ) -> i32 {
     let args = [device as u64, pCreateInfo as u64, pAllocator as u64, pSampler as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::create(device, &commands::VK_CREATE_SAMPLER, &args, HandleType::Sampler) }
+    unsafe { forward::create(device, &commands::VK_CREATE_SAMPLER, &args, HandleType::Sampler, pAllocator) }
 }
 
 pub(crate) unsafe extern "system" fn vkDestroySampler(
@@ -137,6 +139,7 @@ pub(crate) unsafe extern "system" fn vkCreateSamplerYcbcrConversion(
             &commands::VK_CREATE_SAMPLER_YCBCR_CONVERSION,
             &args,
             HandleType::SamplerYcbcrConversion,
+            pAllocator,
         )
     }
 }

@@ -20,7 +20,15 @@ pub(crate) unsafe extern "system" fn vkCreateShaderModule(
 ) -> i32 {
     let args = [device as u64, pCreateInfo as u64, pAllocator as u64, pShaderModule as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::create(device, &commands::VK_CREATE_SHADER_MODULE, &args, HandleType::ShaderModule) }
+    unsafe {
+        forward::create(
+            device,
+            &commands::VK_CREATE_SHADER_MODULE,
+            &args,
+            HandleType::ShaderModule,
+            pAllocator,
+        )
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkDestroyShaderModule(
@@ -49,7 +57,15 @@ pub(crate) unsafe extern "system" fn vkCreatePipelineCache(
 ) -> i32 {
     let args = [device as u64, pCreateInfo as u64, pAllocator as u64, pPipelineCache as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::create(device, &commands::VK_CREATE_PIPELINE_CACHE, &args, HandleType::PipelineCache) }
+    unsafe {
+        forward::create(
+            device,
+            &commands::VK_CREATE_PIPELINE_CACHE,
+            &args,
+            HandleType::PipelineCache,
+            pAllocator,
+        )
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkDestroyPipelineCache(
@@ -276,7 +292,9 @@ pub(crate) unsafe extern "system" fn vkCreateShadersEXT(
     let args =
         [device as u64, u64::from(createInfoCount), pCreateInfos as u64, pAllocator as u64, pShaders as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::create(device, &commands::VK_CREATE_SHADERS_EXT, &args, HandleType::ShaderEXT) }
+    unsafe {
+        forward::create(device, &commands::VK_CREATE_SHADERS_EXT, &args, HandleType::ShaderEXT, pAllocator)
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkDestroyShaderEXT(

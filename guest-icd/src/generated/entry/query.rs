@@ -20,7 +20,9 @@ pub(crate) unsafe extern "system" fn vkCreateQueryPool(
 ) -> i32 {
     let args = [device as u64, pCreateInfo as u64, pAllocator as u64, pQueryPool as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::create(device, &commands::VK_CREATE_QUERY_POOL, &args, HandleType::QueryPool) }
+    unsafe {
+        forward::create(device, &commands::VK_CREATE_QUERY_POOL, &args, HandleType::QueryPool, pAllocator)
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkDestroyQueryPool(

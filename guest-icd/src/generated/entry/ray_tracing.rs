@@ -26,6 +26,7 @@ pub(crate) unsafe extern "system" fn vkCreateAccelerationStructureNV(
             &commands::VK_CREATE_ACCELERATION_STRUCTURE_NV,
             &args,
             HandleType::AccelerationStructureNV,
+            pAllocator,
         )
     }
 }
@@ -465,6 +466,7 @@ pub(crate) unsafe extern "system" fn vkCreateAccelerationStructureKHR(
             &commands::VK_CREATE_ACCELERATION_STRUCTURE_KHR,
             &args,
             HandleType::AccelerationStructureKHR,
+            pAllocator,
         )
     }
 }
@@ -538,7 +540,9 @@ pub(crate) unsafe extern "system" fn vkCreateMicromapEXT(
 ) -> i32 {
     let args = [device as u64, pCreateInfo as u64, pAllocator as u64, pMicromap as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::create(device, &commands::VK_CREATE_MICROMAP_EXT, &args, HandleType::MicromapEXT) }
+    unsafe {
+        forward::create(device, &commands::VK_CREATE_MICROMAP_EXT, &args, HandleType::MicromapEXT, pAllocator)
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBuildMicromapsEXT(

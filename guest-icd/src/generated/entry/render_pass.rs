@@ -33,7 +33,9 @@ pub(crate) unsafe extern "system" fn vkCreateFramebuffer(
 ) -> i32 {
     let args = [device as u64, pCreateInfo as u64, pAllocator as u64, pFramebuffer as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::create(device, &commands::VK_CREATE_FRAMEBUFFER, &args, HandleType::Framebuffer) }
+    unsafe {
+        forward::create(device, &commands::VK_CREATE_FRAMEBUFFER, &args, HandleType::Framebuffer, pAllocator)
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkDestroyFramebuffer(
@@ -62,7 +64,9 @@ pub(crate) unsafe extern "system" fn vkCreateRenderPass(
 ) -> i32 {
     let args = [device as u64, pCreateInfo as u64, pAllocator as u64, pRenderPass as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::create(device, &commands::VK_CREATE_RENDER_PASS, &args, HandleType::RenderPass) }
+    unsafe {
+        forward::create(device, &commands::VK_CREATE_RENDER_PASS, &args, HandleType::RenderPass, pAllocator)
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkDestroyRenderPass(
@@ -219,7 +223,9 @@ pub(crate) unsafe extern "system" fn vkCreateRenderPass2(
 ) -> i32 {
     let args = [device as u64, pCreateInfo as u64, pAllocator as u64, pRenderPass as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::create(device, &commands::VK_CREATE_RENDER_PASS_2, &args, HandleType::RenderPass) }
+    unsafe {
+        forward::create(device, &commands::VK_CREATE_RENDER_PASS_2, &args, HandleType::RenderPass, pAllocator)
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBeginRenderPass2(

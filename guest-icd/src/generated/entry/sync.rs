@@ -20,7 +20,7 @@ pub(crate) unsafe extern "system" fn vkCreateEvent(
 ) -> i32 {
     let args = [device as u64, pCreateInfo as u64, pAllocator as u64, pEvent as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::create(device, &commands::VK_CREATE_EVENT, &args, HandleType::Event) }
+    unsafe { forward::create(device, &commands::VK_CREATE_EVENT, &args, HandleType::Event, pAllocator) }
 }
 
 pub(crate) unsafe extern "system" fn vkDestroyEvent(

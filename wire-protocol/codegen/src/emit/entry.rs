@@ -95,7 +95,7 @@ fn stub(model: &Model, c: &CommandDecl) -> Result<String> {
     let first = raw(&c.params.first().with_context(|| format!("{}: no parameters", c.name))?.name);
     let table = format!("&commands::{}", static_name(&c.name));
     let call = if let Some(ty) = created(&steps) {
-        format!("forward::create({first}, {table}, &args, HandleType::{ty})")
+        format!("forward::create({first}, {table}, &args, HandleType::{ty}, pAllocator)")
     } else if c.name.starts_with("vkDestroy") {
         let target = c.params.get(1).context("nothing to destroy")?;
         format!(
