@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ash::vk;
 use vw_transport::Woken;
+use vw_wire_protocol::record::lost;
 
 use crate::session::Session;
 
@@ -55,6 +56,9 @@ impl Session {
     /// [`Session::lost`], and a look, now and then, at whether the host is there at all.
     pub(crate) fn lost_now(&self) -> bool {
         self.check();
+        if let Some(code) = self.control().device_lost() {
+            self.tell_loss(lost::words(code));
+        }
         self.lost()
     }
 
@@ -80,7 +84,10 @@ impl Session {
         match woken {
             Ok(Woken::TimedOut) => Waited::TimedOut,
             Ok(Woken::Ready) if ready() => Waited::Ready,
-            Ok(Woken::Ready) => Waited::Lost,
+            Ok(Woken::Ready) => {
+                self.lost_now();
+                Waited::Lost
+            }
             Err(gone) => {
                 self.give_up(&gone);
                 Waited::Lost

@@ -106,6 +106,7 @@ unsafe fn create(
             (pointer, CStr::from_ptr(pointer).to_string_lossy())
         };
         if !known.offers(&name) || !enabled.device.insert(&name) {
+            session.complain(c"vw-not-offered", &format!("vkCreateDevice: {name} is not offered"));
             return Err(vk::Result::ERROR_EXTENSION_NOT_PRESENT);
         }
         if !is_guest_extension(&name) {
@@ -190,7 +191,10 @@ unsafe fn make_queues(
             let slot = session.allocate_slot();
             let id = session.allocate_id(HandleType::Queue, HostAllocator::default());
             let (Some(slot), Some(id)) = (slot, id) else {
-                log::error!("more queues than the control page has slots for");
+                session.complain(
+                    c"vw-too-many-queues",
+                    "vkCreateDevice: the queues of a session are at most 64",
+                );
                 if let Some(slot) = slot {
                     session.free_slot(slot);
                 }

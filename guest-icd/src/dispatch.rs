@@ -48,6 +48,15 @@ impl Head {
     }
 }
 
+/// The id of a dispatchable object on the wire, 0 for null.
+///
+/// # Safety
+/// As [`session`].
+pub(crate) unsafe fn id(object: *const c_void) -> u64 {
+    // SAFETY: as in `session`.
+    unsafe { object.cast::<Head>().as_ref() }.map_or(0, Head::id)
+}
+
 /// The session of a dispatchable object.
 ///
 /// # Safety

@@ -11,6 +11,14 @@ pub(crate) use crate::command_buffer::{
 pub(crate) use crate::command_pool::{
     vkCreateCommandPool, vkDestroyCommandPool, vkResetCommandPool, vkTrimCommandPool,
 };
+pub(crate) use crate::debug_utils::{
+    vkCreateDebugUtilsMessengerEXT, vkDestroyDebugUtilsMessengerEXT, vkSetDebugUtilsObjectNameEXT,
+    vkSetDebugUtilsObjectTagEXT, vkSubmitDebugUtilsMessageEXT,
+};
+pub(crate) use crate::deferred_operation::{
+    vkCreateDeferredOperationKHR, vkDeferredOperationJoinKHR, vkDestroyDeferredOperationKHR,
+    vkGetDeferredOperationMaxConcurrencyKHR, vkGetDeferredOperationResultKHR,
+};
 pub(crate) use crate::descriptor_pool::{
     vkCreateDescriptorPool, vkDestroyDescriptorPool, vkResetDescriptorPool,
 };

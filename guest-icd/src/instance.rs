@@ -16,6 +16,7 @@ use vw_wire_protocol::schema::Extension;
 
 use crate::alloc::HostAllocator;
 use crate::config::{self, Host};
+use crate::debug_utils::{Messengers, Severity};
 use crate::dispatch::Head;
 use crate::enumerate;
 use crate::log;
@@ -33,6 +34,7 @@ pub(crate) struct Instance {
     head: Head,
     enabled: Enabled,
     allocator: HostAllocator,
+    messengers: Arc<Messengers>,
     /// The host's device, once it was asked for; none where no host can be reached.
     device: OnceLock<Option<Box<PhysicalDevice>>>,
 }
@@ -43,14 +45,26 @@ impl Instance {
         &self.enabled
     }
 
+    /// Where the instance's host memory comes from.
+    pub(crate) fn allocator(&self) -> HostAllocator {
+        self.allocator
+    }
+
+    /// Who hears of what happens below the instance.
+    pub(crate) fn messengers(&self) -> &Messengers {
+        &self.messengers
+    }
+
     /// The physical device, if a host offers one. Connects the first time.
     fn device(&self) -> Option<&PhysicalDevice> {
-        let device = self.device.get_or_init(|| match connect() {
+        let device = self.device.get_or_init(|| match connect(&self.messengers) {
             Ok(session) => Some(Box::new(PhysicalDevice::new(session, self.enabled.clone(), self.allocator))),
             Err(reason) => {
+                let text = format!("no Vulkan device is offered: {reason}");
+                self.messengers.say(Severity::ERROR, c"vw-no-device", &text);
                 static SAID: AtomicBool = AtomicBool::new(false);
                 if !SAID.swap(true, Ordering::Relaxed) {
-                    log::notice(format_args!("no Vulkan device is offered: {reason}"));
+                    log::notice(format_args!("{text}"));
                 }
                 None
             }
@@ -60,7 +74,7 @@ impl Instance {
 }
 
 /// Connects to the host and asks it about its device.
-fn connect() -> Result<Arc<Session>, String> {
+fn connect(messengers: &Arc<Messengers>) -> Result<Arc<Session>, String> {
     let host = config::host()?;
     let mut hello = Hello::new(Versions::new(REGISTRY_VERSION, TABLE_HASH), program_name());
     hello.features = feature::DESCRIPTORS;
@@ -68,7 +82,7 @@ fn connect() -> Result<Arc<Session>, String> {
         Host::Unix(path) => vw_transport::connect(path, &hello).map_err(|e| e.to_string())?,
     };
     log::info!("connected to {host}: {}", connection.welcome.host);
-    let session = Arc::new(Session::new(connection));
+    let session = Arc::new(Session::new(connection, Arc::clone(messengers)));
     let bytes = session.call(op::FACTS, &|_| {}, |r: &mut Reader<'_>| {
         let mut bytes = vec![0; r.left()];
         r.take_bytes(&mut bytes)?;
@@ -107,11 +121,19 @@ pub(crate) unsafe extern "system" fn vkCreateInstance(
         for i in 0..(*info).enabled_extension_count as usize {
             let name = CStr::from_ptr(*(*info).pp_enabled_extension_names.add(i)).to_string_lossy();
             if !proc::instance_extensions().any(|e| e.name == name) || !enabled.instance.insert(&name) {
+                let text = format!("vkCreateInstance: vw has no instance extension {name}");
+                Messengers::chained((*info).p_next).say(Severity::ERROR, c"vw-not-offered", &text);
                 return vk::Result::ERROR_EXTENSION_NOT_PRESENT.as_raw();
             }
         }
         let allocator = HostAllocator::new(callbacks);
-        let object = Instance { head: Head::of_instance(), enabled, allocator, device: OnceLock::new() };
+        let object = Instance {
+            head: Head::of_instance(),
+            enabled,
+            allocator,
+            messengers: Arc::default(),
+            device: OnceLock::new(),
+        };
         match allocator.place(object, vk::SystemAllocationScope::INSTANCE) {
             Ok(placed) => instance.write(placed.as_ptr()),
             Err(_) => return vk::Result::ERROR_OUT_OF_HOST_MEMORY.as_raw(),

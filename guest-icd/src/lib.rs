@@ -25,6 +25,8 @@ mod command_buffer;
 mod command_pool;
 mod completion;
 mod config;
+mod debug_utils;
+mod deferred_operation;
 mod descriptor_pool;
 mod descriptor_set;
 mod descriptor_set_layout;

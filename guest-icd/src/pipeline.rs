@@ -135,7 +135,7 @@ pub(crate) unsafe extern "system" fn vkCreateComputePipelines(
     unsafe { Creation { device, cmd, args: &args, count: 2, stride }.run() }
 }
 
-/// `vkCreateRayTracingPipelinesKHR`: never deferred.
+/// `vkCreateRayTracingPipelinesKHR`: never deferred, which is said where it was asked for.
 pub(crate) unsafe extern "system" fn vkCreateRayTracingPipelinesKHR(
     device: *mut c_void,
     deferred: u64,
@@ -150,7 +150,11 @@ pub(crate) unsafe extern "system" fn vkCreateRayTracingPipelinesKHR(
     let cmd = &commands::VK_CREATE_RAY_TRACING_PIPELINES_KHR;
     let stride = size_of::<vk::RayTracingPipelineCreateInfoKHR<'_>>();
     // SAFETY: the application's valid usage of this command.
-    unsafe { Creation { device, cmd, args: &args, count: 3, stride }.run() }
+    let result = unsafe { Creation { device, cmd, args: &args, count: 3, stride }.run() };
+    if deferred != 0 && result == vk::Result::SUCCESS.as_raw() {
+        return vk::Result::OPERATION_NOT_DEFERRED_KHR.as_raw();
+    }
+    result
 }
 
 /// `vkCreateRayTracingPipelinesNV`

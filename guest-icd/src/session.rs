@@ -1,6 +1,7 @@
 //! One connection to the host and everything that is shared by the objects behind it.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -11,6 +12,7 @@ use vw_wire_protocol::record::FLAG_REPLY;
 
 use crate::alloc::{Backing, HostAllocator, OutOfHostMemory};
 use crate::chunks::Chunks;
+use crate::debug_utils::{Messengers, Severity};
 use crate::failure::Failure;
 use crate::ids::Ids;
 use crate::log;
@@ -56,6 +58,10 @@ pub(crate) struct Session {
     /// Whether descriptors pass to the host.
     pub(crate) descriptors: bool,
     facts: OnceLock<DeviceFacts>,
+    /// Those of the instance.
+    messengers: Arc<Messengers>,
+    /// The messengers know that the device is lost.
+    loss_told: AtomicBool,
     /// Which optimisations are on.
     pub(crate) perf: Perf,
 }
@@ -67,8 +73,8 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// A session over a fresh connection.
-    pub(crate) fn new(connection: Connection) -> Self {
+    /// A session over a fresh connection; `messengers` hear of its troubles.
+    pub(crate) fn new(connection: Connection, messengers: Arc<Messengers>) -> Self {
         let descriptors = connection.welcome.features & feature::DESCRIPTORS != 0;
         let region = connection.region;
         let peer = connection.peer;
@@ -94,6 +100,8 @@ impl Session {
             objects: Objects::default(),
             descriptors,
             facts: OnceLock::new(),
+            messengers,
+            loss_told: AtomicBool::new(false),
             perf,
         }
     }
@@ -126,13 +134,27 @@ impl Session {
     /// Gives the connection up: every later command fails, and who waits is woken.
     pub(crate) fn give_up(&self, reason: &dyn std::fmt::Display) {
         if !self.broken.swap(true, Ordering::AcqRel) {
-            match self.peer.last_words() {
-                Some(words) => log::error!("the connection to the host is lost: {reason} (it said: {words})"),
-                None => log::error!("the connection to the host is lost: {reason}"),
+            let mut text = format!("the connection to the host is lost: {reason}");
+            if let Some(words) = self.peer.last_words() {
+                text += &format!(" (it said: {words})");
             }
             self.control().completion.signal();
             self.control().reply.signal();
+            self.tell_loss(&text);
         }
+    }
+
+    /// Says once why the device is lost.
+    pub(crate) fn tell_loss(&self, text: &str) {
+        if !self.loss_told.swap(true, Ordering::Relaxed) {
+            self.complain(c"vw-device-lost", text);
+        }
+    }
+
+    /// Says to the log and to the program's messengers what is wrong; `id` is the message's name.
+    pub(crate) fn complain(&self, id: &CStr, text: &str) {
+        log::error!("{text}");
+        self.messengers.say(Severity::ERROR, id, text);
     }
 
     /// Notices that the host is gone. For commands that a program may repeat for ever without waiting.
@@ -152,8 +174,12 @@ impl Session {
             return Err(Failure::Lost);
         }
         let result = work(&mut lock(&self.sender));
-        if matches!(result, Err(Failure::Lost)) {
-            self.give_up(&"no room is made in the command ring any more");
+        match result {
+            Ok(_) => {}
+            Err(Failure::Lost) => self.give_up(&"no room is made in the command ring any more"),
+            Err(Failure::TooLarge) => {
+                self.complain(c"vw-too-large", "a command is larger or nests deeper than can be carried");
+            }
         }
         result
     }

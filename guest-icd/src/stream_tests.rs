@@ -32,7 +32,7 @@ impl World {
             page_size: 4096,
         };
         let (guest, host) = vw_transport::in_process::pair(&limits).unwrap();
-        let session = Arc::new(Session::new(guest));
+        let session = Arc::new(Session::new(guest, Arc::default()));
         let head = Head::new(BUFFER, Arc::clone(&session));
         let consumer = Consumer::new(Arc::clone(&host.region));
         Self { session, head, host, consumer, joined: Vec::new() }

@@ -44,7 +44,7 @@ impl World {
             page_size: 4096,
         };
         let (guest, host) = vw_transport::in_process::pair(&limits).unwrap();
-        let session = Arc::new(Session::new(guest));
+        let session = Arc::new(Session::new(guest, Arc::default()));
         let device = Box::new(Device::without_queues(&session));
         Self { session, device, host }
     }

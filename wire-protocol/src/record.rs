@@ -57,6 +57,30 @@ pub mod op {
     /// Call: `u64` offset in the memory window (or [`super::NO_OFFSET`], [`super::IN_FILE`]), then a `vkAllocateMemory`
     /// request.
     pub const ALLOCATE_MEMORY: u16 = 0xF006;
+    /// `u64` device id, `u64` object id, `u32` `VkObjectType`, `u32` length, then the object's name. What the host does
+    /// not know is nothing to name.
+    pub const NAME_OBJECT: u16 = 0xF010;
+    /// As [`NAME_OBJECT`], with the tag's `u64` name between its length and its bytes.
+    pub const TAG_OBJECT: u16 = 0xF011;
+}
+
+/// Codes for the lost device in the control page.
+pub mod lost {
+    /// The driver says so.
+    pub const DRIVER: u32 = 1;
+    /// A submission could not be made.
+    pub const REFUSED: u32 = 2;
+
+    /// What a code means, for the guest's messages.
+    pub const fn words(code: u32) -> &'static str {
+        match code {
+            DRIVER => "the device is lost: the host's driver says so; the renderer's log has more",
+            REFUSED => {
+                "the device is lost: a submission could not be made on the host; the renderer's log says why"
+            }
+            _ => "the device is lost; the renderer's log says why",
+        }
+    }
 }
 
 /// [`op::FRAGMENT`]: this is the last part.

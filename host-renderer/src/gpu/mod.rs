@@ -12,7 +12,7 @@ pub mod sparse;
 use std::ffi::CStr;
 
 use ash::vk;
-use vw_wire_protocol::generated::extensions::{EXTENSIONS, REGISTRY_VERSION};
+use vw_wire_protocol::generated::extensions::REGISTRY_VERSION;
 use vw_wire_protocol::schema::Support;
 
 use self::offer::Offer;
@@ -85,7 +85,7 @@ impl Gpu {
         if version < vk::API_VERSION_1_1 {
             return Err(GpuError::NoLoader("it implements Vulkan 1.0 only; 1.1 is needed".to_owned()));
         }
-        let instance = create_instance(&entry, program)?;
+        let (instance, enabled) = create_instance(&entry, program)?;
         // From here on an error leaks the instance, and the session process with it ends.
         // SAFETY: the instance is live.
         let devices =
@@ -95,7 +95,7 @@ impl Gpu {
         let physical = devices[chosen];
         let extensions = device_extensions(&instance, physical)?;
         let api_version = candidates[chosen].api_version.min(REGISTRY_API_VERSION);
-        let offer = Offer::new(api_version, extensions);
+        let offer = Offer::new(api_version, extensions, enabled);
         let name = candidates[chosen].name.clone();
         Ok(Self { entry, instance, physical, offer, name, null })
     }
@@ -136,17 +136,25 @@ fn load() -> Result<ash::Entry, GpuError> {
     unsafe { ash::Entry::load_from("libvulkan.so.1") }.map_err(|error| GpuError::NoLoader(error.to_string()))
 }
 
-fn create_instance(entry: &ash::Entry, program: &str) -> Result<ash::Instance, GpuError> {
+/// Instance extensions that the host uses where it finds them, though the guest implements its own part.
+const USED: &[&str] = &["VK_EXT_debug_utils"];
+
+/// The instance, and the names of the extensions that are enabled in it.
+fn create_instance(
+    entry: &ash::Entry,
+    program: &str,
+) -> Result<(ash::Instance, Vec<&'static str>), GpuError> {
     // SAFETY: a global command of a loaded Vulkan.
     let available = unsafe { entry.enumerate_instance_extension_properties(None) }
         .map_err(failed("vkEnumerateInstanceExtensionProperties"))?;
     let wanted = |name: &CStr| {
-        name.to_str().is_ok_and(|name| {
-            EXTENSIONS.iter().any(|e| e.instance && e.support == Support::Forwarded && e.name == name)
-        })
+        let known = offer::extension(name.to_str().ok()?)?;
+        let wanted = known.instance && (known.support == Support::Forwarded || USED.contains(&known.name));
+        wanted.then_some(known.name)
     };
-    let names: Vec<&CStr> = available.iter().filter_map(|e| e.extension_name_as_c_str().ok()).collect();
-    let names: Vec<_> = names.into_iter().filter(|name| wanted(name)).map(CStr::as_ptr).collect();
+    let names = available.iter().filter_map(|e| e.extension_name_as_c_str().ok());
+    let names: Vec<_> = names.filter_map(|name| Some((name.as_ptr(), wanted(name)?))).collect();
+    let (names, enabled): (Vec<_>, Vec<_>) = names.into_iter().unzip();
     let mut name: Vec<u8> = program.bytes().filter(|byte| *byte != 0).take(255).collect();
     name.push(0);
     let application = vk::ApplicationInfo::default()
@@ -157,7 +165,8 @@ fn create_instance(entry: &ash::Entry, program: &str) -> Result<ash::Instance, G
     let info =
         vk::InstanceCreateInfo::default().application_info(&application).enabled_extension_names(&names);
     // SAFETY: the structures are valid for the call.
-    unsafe { entry.create_instance(&info, None) }.map_err(failed("vkCreateInstance"))
+    let instance = unsafe { entry.create_instance(&info, None) }.map_err(failed("vkCreateInstance"))?;
+    Ok((instance, enabled))
 }
 
 fn device_extensions(

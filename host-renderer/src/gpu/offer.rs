@@ -14,6 +14,8 @@ pub struct Offer {
     extensions: BTreeMap<&'static str, u32>,
     /// All extensions of the driver.
     host: Vec<String>,
+    /// Extensions enabled in the host's instance.
+    instance: Vec<&'static str>,
 }
 
 /// The registry's extension of this name.
@@ -23,15 +25,16 @@ pub fn extension(name: &str) -> Option<&'static Extension> {
 }
 
 impl Offer {
-    /// What a device of this version with these extensions (name, revision) offers through vw.
-    pub fn new(api_version: u32, host: Vec<(String, u32)>) -> Self {
+    /// What a device of this version with these extensions (name, revision), in an instance with those, offers through
+    /// vw.
+    pub fn new(api_version: u32, host: Vec<(String, u32)>, instance: Vec<&'static str>) -> Self {
         let forwarded = host.iter().filter_map(|(name, revision)| {
             let extension = extension(name)?;
             (!extension.instance && extension.support == Support::Forwarded)
                 .then_some((extension.name, (*revision).min(extension.spec_version)))
         });
         let extensions = forwarded.collect();
-        Self { api_version, extensions, host: host.into_iter().map(|(name, _)| name).collect() }
+        Self { api_version, extensions, host: host.into_iter().map(|(name, _)| name).collect(), instance }
     }
 
     /// Forwarded device extensions with their revisions, by name.
@@ -49,11 +52,16 @@ impl Offer {
         self.host.iter().any(|host| host == name)
     }
 
+    /// Whether the extension is enabled in the host's instance.
+    pub fn enabled(&self, name: &str) -> bool {
+        self.instance.contains(&name)
+    }
+
     /// Whether the driver knows what any of these provides: a core version that it implements, or an extension.
     pub fn provides(&self, providers: &[Provider]) -> bool {
         providers.iter().any(|provider| match provider {
             Provider::Core(version) => *version <= self.api_version,
-            Provider::Extension(name) => self.has(name),
+            Provider::Extension(name) => self.has(name) || self.enabled(name),
         })
     }
 }
@@ -72,11 +80,16 @@ mod tests {
             "VK_ACME_secret",
             "VK_KHR_external_memory_fd",
         ];
-        let offer = Offer::new(vk::API_VERSION_1_2, host.map(|name| (name.to_owned(), 1)).to_vec());
+        let offer = Offer::new(
+            vk::API_VERSION_1_2,
+            host.map(|name| (name.to_owned(), 1)).to_vec(),
+            vec!["VK_EXT_debug_utils"],
+        );
         assert_eq!(offer.extensions().map(|(name, _)| name).collect::<Vec<_>>(), ["VK_KHR_maintenance5"]);
         assert!(offer.host_has("VK_KHR_external_memory_fd") && !offer.has("VK_KHR_external_memory_fd"));
         assert!(offer.provides(&[Provider::Core(vk::API_VERSION_1_1)]));
         assert!(!offer.provides(&[Provider::Core(vk::API_VERSION_1_3)]));
+        assert!(offer.provides(&[Provider::Extension("VK_EXT_debug_utils")]));
         assert!(offer.provides(&[
             Provider::Core(vk::make_api_version(0, 1, 4, 0)),
             Provider::Extension("VK_KHR_maintenance5")

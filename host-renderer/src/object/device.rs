@@ -12,6 +12,7 @@ use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::schema::{Class, Command, Op, Support};
 
 use super::buffer::ExternalBuffers;
+use super::debug_utils;
 use super::image::ExternalImages;
 use super::queue::{Queue, Shared};
 use crate::gpu::procs::Procs;
@@ -33,6 +34,8 @@ pub struct Device {
     pub shared: Arc<Shared>,
     /// Its commands.
     pub procs: Procs,
+    /// Names and tags of objects, where the host has them.
+    pub debug_utils: Option<debug_utils::Functions>,
     /// The queues that the guest asked for.
     pub queues: Vec<Queue>,
     /// Which buffers are declared to take imported pages.
@@ -230,6 +233,8 @@ impl Session {
         }
         let object = Object { raw: device.handle().as_raw(), device: number, ..Object::default() };
         self.tables.commit(HandleType::Device, id, object);
+        // SAFETY: the device is live.
+        let debug_utils = unsafe { debug_utils::load(&self.gpu, &device) };
         let buffers = ExternalBuffers::probe(&device);
         let images = ExternalImages::new(&self.gpu, &self.import);
         let shared = Shared::new(device, Arc::clone(&self.region));
@@ -237,7 +242,7 @@ impl Session {
         if self.devices.len() <= index {
             self.devices.resize_with(index + 1, || None);
         }
-        self.devices[index] = Some(Device { id, shared, procs, queues, buffers, images });
+        self.devices[index] = Some(Device { id, shared, procs, debug_utils, queues, buffers, images });
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 pub mod buffer;
 pub mod command_buffer;
+pub mod debug_utils;
 pub mod device;
 pub mod external;
 pub mod host_image_copy;

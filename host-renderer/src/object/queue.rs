@@ -10,6 +10,7 @@ use ash::vk::Handle as _;
 use vw_transport::Region;
 use vw_wire_protocol::codec::Request;
 use vw_wire_protocol::generated::handles::HandleType;
+use vw_wire_protocol::record::lost;
 use vw_wire_protocol::schema::Command;
 
 use crate::session::Session;
@@ -21,14 +22,6 @@ const FENCE: usize = 3;
 
 /// How long a completion thread waits for a fence before it looks whether it is to end, in nanoseconds.
 const WAIT: u64 = 100_000_000;
-
-/// Codes for `device_lost` in the control page.
-pub mod lost {
-    /// The driver says so.
-    pub const DRIVER: u32 = 1;
-    /// A submission could not be made.
-    pub const REFUSED: u32 = 2;
-}
 
 /// What the queues of a device share.
 pub struct Shared {

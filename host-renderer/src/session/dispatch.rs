@@ -3,6 +3,7 @@
 use vw_wire_protocol::codec::{Arena, Reader, Request, decode_request, encode_reply, failed};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
+use vw_wire_protocol::record::lost;
 use vw_wire_protocol::schema::{Class, Command, Op, Ret};
 
 use ash::vk;
@@ -17,7 +18,6 @@ use crate::null;
 use crate::object::command_buffer::State;
 use crate::object::pipeline::drop_ignored_attachments;
 use crate::object::pool::child_type;
-use crate::object::queue::lost;
 
 /// Index of `pInfo` or `pCreateInfo` among the arguments of commands that create or ask about one object.
 const INFO: usize = 1;
@@ -55,9 +55,6 @@ impl Session {
         if let Some(slot) = missing {
             return Err(violation(format!("{}: parameter {slot} is null", command.name)));
         }
-        if let Some(slot) = policy.deferred.and_then(|slot| request.args.get_mut(slot)) {
-            *slot = 0;
-        }
         if policy.physical {
             // SAFETY: the request was decoded for this command, and no required pointer is null.
             let ret = unsafe { self.ask_physical(command, &request)? };
@@ -86,6 +83,9 @@ impl Session {
                 call &= self.named(HandleType::CommandBuffer).is_some_and(|id| self.buffers.is_begun(id));
             }
             _ => {}
+        }
+        if kind == Kind::Label {
+            call &= !matches!(self.device(seen.device)?.procs.get(command), Entry::Absent);
         }
         let ret = if call {
             let device = self.device(seen.device)?;

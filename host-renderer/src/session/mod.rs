@@ -259,6 +259,8 @@ impl Session {
             }
             op::CREATE_DEVICE => self.create_device(arena, reader),
             op::ALLOCATE_MEMORY => self.allocate_memory(arena, reader),
+            op::NAME_OBJECT => self.name_object(reader),
+            op::TAG_OBJECT => self.tag_object(reader),
             opcode => self.command(arena, opcode, header.flags & FLAG_REPLY != 0, reader),
         }
     }

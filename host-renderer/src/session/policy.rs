@@ -44,6 +44,8 @@ pub enum Kind {
     HostCopy,
     /// `vkCopyImageToImage`.
     HostImageCopy,
+    /// `vk*DebugUtilsLabelEXT`: for tools; a driver that does not have it misses nothing.
+    Label,
     /// Never taken from a guest, with the reason.
     Refused(&'static str),
 }
@@ -52,10 +54,6 @@ pub enum Kind {
 const REFUSED: &[(&str, &str)] = &[
     ("vkCreateDevice", "devices are created with a record of vw's own"),
     ("vkAllocateMemory", "memory is allocated with a record of vw's own"),
-    ("vkSetDebugUtilsObjectNameEXT", "names a raw handle"),
-    ("vkSetDebugUtilsObjectTagEXT", "names a raw handle"),
-    ("vkDebugMarkerSetObjectNameEXT", "names a raw handle"),
-    ("vkDebugMarkerSetObjectTagEXT", "names a raw handle"),
 ];
 
 /// A command's kind and what else is asked about it each time.
@@ -65,9 +63,6 @@ pub struct Policy {
     pub kind: Kind,
     /// Its first parameter is the physical device.
     pub physical: bool,
-    /// Slot of a `VkDeferredOperationKHR` that is to be null, so that the driver does the work before it returns:
-    /// what the other arguments point to is gone afterwards.
-    pub deferred: Option<usize>,
     /// Slots (bits) of pointers that no driver expects to be null.
     pub required: u32,
 }
@@ -87,8 +82,7 @@ pub struct Policies(Box<[Policy]>);
 impl Policies {
     /// Makes the table.
     pub fn new() -> Self {
-        let refused =
-            Policy { kind: Kind::Refused("no such command"), physical: false, deferred: None, required: 0 };
+        let refused = Policy { kind: Kind::Refused("no such command"), physical: false, required: 0 };
         let mut table = vec![refused; commands::ALL.len() + 1].into_boxed_slice();
         for command in commands::ALL {
             if let Some(slot) = table.get_mut(usize::from(command.opcode)) {
@@ -116,16 +110,8 @@ fn policy(command: &Command) -> Policy {
         Op::Handle { off: 0, ty, .. } => Some(*ty),
         _ => None,
     });
-    let deferred = command.params.iter().find_map(|op| match op {
-        Op::Handle { off, ty: HandleType::DeferredOperationKHR, .. }
-            if !command.name.contains("DeferredOperation") =>
-        {
-            Some(usize::from(*off) / size_of::<u64>())
-        }
-        _ => None,
-    });
     let physical = first == Some(HandleType::PhysicalDevice);
-    Policy { kind: kind(command, first), physical, deferred, required: required(command) }
+    Policy { kind: kind(command, first), physical, required: required(command) }
 }
 
 fn required(command: &Command) -> u32 {
@@ -179,6 +165,7 @@ fn kind(command: &Command, first: Option<HandleType>) -> Kind {
         "vkEndCommandBuffer" => Kind::End,
         "vkResetCommandBuffer" => Kind::ResetCommandBuffer,
         "vkCmdExecuteCommands" => Kind::Execute,
+        name if name.ends_with("DebugUtilsLabelEXT") => Kind::Label,
         name if name.starts_with("vkDestroy") || name.starts_with("vkFree") => {
             last_handle(command).map_or(Kind::Refused("it is not known what it destroys"), Kind::Destroy)
         }
@@ -219,7 +206,6 @@ mod tests {
         assert_eq!(policies.of(&commands::VK_CREATE_BUFFER).required, 0b1010);
         assert_eq!(policies.of(&commands::VK_CMD_DRAW).kind, Kind::Plain);
         assert!(policies.of(&commands::VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES_2).physical);
-        assert_eq!(policies.of(&commands::VK_CREATE_RAY_TRACING_PIPELINES_KHR).deferred, Some(1));
     }
 
     #[test]

@@ -80,9 +80,11 @@ pub enum HandleType {
     MicromapEXT,
     /// `VkShaderEXT`
     ShaderEXT,
+    /// `VkDebugUtilsMessengerEXT`
+    DebugUtilsMessengerEXT,
 }
 
-const ALL: [HandleType; 37] = [
+const ALL: [HandleType; 38] = [
     HandleType::Instance,
     HandleType::PhysicalDevice,
     HandleType::Device,
@@ -120,11 +122,12 @@ const ALL: [HandleType; 37] = [
     HandleType::OpticalFlowSessionNV,
     HandleType::MicromapEXT,
     HandleType::ShaderEXT,
+    HandleType::DebugUtilsMessengerEXT,
 ];
 
 impl HandleType {
     /// Number of handle types.
-    pub const COUNT: usize = 37;
+    pub const COUNT: usize = 38;
 
     /// The type with this number.
     pub fn from_u8(n: u8) -> Option<Self> {
@@ -179,6 +182,7 @@ impl HandleType {
             Self::OpticalFlowSessionNV => "VkOpticalFlowSessionNV",
             Self::MicromapEXT => "VkMicromapEXT",
             Self::ShaderEXT => "VkShaderEXT",
+            Self::DebugUtilsMessengerEXT => "VkDebugUtilsMessengerEXT",
         }
     }
 
@@ -222,6 +226,7 @@ impl HandleType {
             Self::OpticalFlowSessionNV => 1000464000,
             Self::MicromapEXT => 1000396000,
             Self::ShaderEXT => 1000482000,
+            Self::DebugUtilsMessengerEXT => 1000128000,
         }
     }
 }

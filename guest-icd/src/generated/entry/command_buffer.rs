@@ -81,6 +81,30 @@ pub(crate) unsafe extern "system" fn vkCmdExecuteCommands(
     unsafe { forward::record(commandBuffer, &commands::VK_CMD_EXECUTE_COMMANDS, &args) };
 }
 
+pub(crate) unsafe extern "system" fn vkCmdBeginDebugUtilsLabelEXT(
+    commandBuffer: *mut c_void,
+    pLabelInfo: *const c_void,
+) {
+    let args = [commandBuffer as u64, pLabelInfo as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BEGIN_DEBUG_UTILS_LABEL_EXT, &args) };
+}
+
+pub(crate) unsafe extern "system" fn vkCmdEndDebugUtilsLabelEXT(commandBuffer: *mut c_void) {
+    let args = [commandBuffer as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::record(commandBuffer, &commands::VK_CMD_END_DEBUG_UTILS_LABEL_EXT, &args) };
+}
+
+pub(crate) unsafe extern "system" fn vkCmdInsertDebugUtilsLabelEXT(
+    commandBuffer: *mut c_void,
+    pLabelInfo: *const c_void,
+) {
+    let args = [commandBuffer as u64, pLabelInfo as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::record(commandBuffer, &commands::VK_CMD_INSERT_DEBUG_UTILS_LABEL_EXT, &args) };
+}
+
 pub(crate) unsafe extern "system" fn vkCmdBeginTransformFeedbackEXT(
     commandBuffer: *mut c_void,
     firstCounterBuffer: u32,

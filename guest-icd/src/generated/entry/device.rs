@@ -64,66 +64,6 @@ pub(crate) unsafe extern "system" fn vkReleaseProfilingLockKHR(device: *mut c_vo
     unsafe { forward::send(device, &commands::VK_RELEASE_PROFILING_LOCK_KHR, &args) };
 }
 
-pub(crate) unsafe extern "system" fn vkCreateDeferredOperationKHR(
-    device: *mut c_void,
-    pAllocator: *const c_void,
-    pDeferredOperation: *mut c_void,
-) -> i32 {
-    let args = [device as u64, pAllocator as u64, pDeferredOperation as u64];
-    // SAFETY: the application's valid usage of this command.
-    unsafe {
-        forward::create(
-            device,
-            &commands::VK_CREATE_DEFERRED_OPERATION_KHR,
-            &args,
-            HandleType::DeferredOperationKHR,
-            pAllocator,
-        )
-    }
-}
-
-pub(crate) unsafe extern "system" fn vkDestroyDeferredOperationKHR(
-    device: *mut c_void,
-    operation: u64,
-    pAllocator: *const c_void,
-) {
-    let args = [device as u64, operation, pAllocator as u64];
-    // SAFETY: the application's valid usage of this command.
-    unsafe {
-        forward::destroy(
-            device,
-            &commands::VK_DESTROY_DEFERRED_OPERATION_KHR,
-            &args,
-            operation,
-            HandleType::DeferredOperationKHR,
-        )
-    };
-}
-
-pub(crate) unsafe extern "system" fn vkGetDeferredOperationMaxConcurrencyKHR(
-    device: *mut c_void,
-    operation: u64,
-) -> u32 {
-    let args = [device as u64, operation];
-    // SAFETY: the application's valid usage of this command.
-    unsafe { forward::call(device, &commands::VK_GET_DEFERRED_OPERATION_MAX_CONCURRENCY_KHR, &args) as u32 }
-}
-
-pub(crate) unsafe extern "system" fn vkGetDeferredOperationResultKHR(
-    device: *mut c_void,
-    operation: u64,
-) -> i32 {
-    let args = [device as u64, operation];
-    // SAFETY: the application's valid usage of this command.
-    unsafe { forward::call(device, &commands::VK_GET_DEFERRED_OPERATION_RESULT_KHR, &args) as i32 }
-}
-
-pub(crate) unsafe extern "system" fn vkDeferredOperationJoinKHR(device: *mut c_void, operation: u64) -> i32 {
-    let args = [device as u64, operation];
-    // SAFETY: the application's valid usage of this command.
-    unsafe { forward::call(device, &commands::VK_DEFERRED_OPERATION_JOIN_KHR, &args) as i32 }
-}
-
 pub(crate) unsafe extern "system" fn vkCreateOpticalFlowSessionNV(
     device: *mut c_void,
     pCreateInfo: *const c_void,

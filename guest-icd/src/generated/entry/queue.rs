@@ -10,6 +10,30 @@ use vw_wire_protocol::generated::commands;
 
 use crate::forward;
 
+pub(crate) unsafe extern "system" fn vkQueueBeginDebugUtilsLabelEXT(
+    queue: *mut c_void,
+    pLabelInfo: *const c_void,
+) {
+    let args = [queue as u64, pLabelInfo as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::send(queue, &commands::VK_QUEUE_BEGIN_DEBUG_UTILS_LABEL_EXT, &args) };
+}
+
+pub(crate) unsafe extern "system" fn vkQueueEndDebugUtilsLabelEXT(queue: *mut c_void) {
+    let args = [queue as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::send(queue, &commands::VK_QUEUE_END_DEBUG_UTILS_LABEL_EXT, &args) };
+}
+
+pub(crate) unsafe extern "system" fn vkQueueInsertDebugUtilsLabelEXT(
+    queue: *mut c_void,
+    pLabelInfo: *const c_void,
+) {
+    let args = [queue as u64, pLabelInfo as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::send(queue, &commands::VK_QUEUE_INSERT_DEBUG_UTILS_LABEL_EXT, &args) };
+}
+
 pub(crate) unsafe extern "system" fn vkGetQueueCheckpointDataNV(
     queue: *mut c_void,
     pCheckpointDataCount: *mut c_void,

@@ -251,6 +251,28 @@ pub static VK_COOPERATIVE_MATRIX_PROPERTIES_NV: Struct = Struct {
     provided_by: &[Provider::Extension("VK_NV_cooperative_matrix")],
 };
 
+/// `VkDebugUtilsLabelEXT`
+pub static VK_DEBUG_UTILS_LABEL_EXT: Struct = Struct {
+    name: "VkDebugUtilsLabelEXT",
+    size: 40,
+    align: 8,
+    s_type: Some(1000128002),
+    ops: &[
+        Op::Bytes { off: 24, len: 16 },
+        Op::Pointer(Pointer {
+            off: 16,
+            elem: Elem::Bytes { size: 1, align: 1 },
+            count: Count::Terminated,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    extended_by: &[],
+    min_wire: 21,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
+};
+
 /// `VkDependencyInfo`
 pub static VK_DEPENDENCY_INFO: Struct = Struct {
     name: "VkDependencyInfo",
@@ -467,7 +489,6 @@ pub static VK_DEVICE_CREATE_INFO: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_RAY_QUERY_FEATURES_KHR,
         &super::VK_PHYSICAL_DEVICE_MUTABLE_DESCRIPTOR_TYPE_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_VERTEX_INPUT_DYNAMIC_STATE_FEATURES_EXT,
-        &super::VK_PHYSICAL_DEVICE_ADDRESS_BINDING_REPORT_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_DEPTH_CLIP_CONTROL_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_PRIMITIVE_TOPOLOGY_LIST_RESTART_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_SUBPASS_SHADING_FEATURES_HUAWEI,

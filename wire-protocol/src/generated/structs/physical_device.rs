@@ -57,19 +57,6 @@ pub static VK_PHYSICAL_DEVICE_ASTC_DECODE_FEATURES_EXT: Struct = Struct {
     provided_by: &[Provider::Extension("VK_EXT_astc_decode_mode")],
 };
 
-/// `VkPhysicalDeviceAddressBindingReportFeaturesEXT`
-pub static VK_PHYSICAL_DEVICE_ADDRESS_BINDING_REPORT_FEATURES_EXT: Struct = Struct {
-    name: "VkPhysicalDeviceAddressBindingReportFeaturesEXT",
-    size: 24,
-    align: 8,
-    s_type: Some(1000354000),
-    ops: &[Op::Bytes { off: 16, len: 4 }],
-    extended_by: &[],
-    min_wire: 8,
-    hook: Hook::None,
-    provided_by: &[Provider::Extension("VK_EXT_device_address_binding_report")],
-};
-
 /// `VkPhysicalDeviceAmigoProfilingFeaturesSEC`
 pub static VK_PHYSICAL_DEVICE_AMIGO_PROFILING_FEATURES_SEC: Struct = Struct {
     name: "VkPhysicalDeviceAmigoProfilingFeaturesSEC",
@@ -967,7 +954,6 @@ pub static VK_PHYSICAL_DEVICE_FEATURES_2: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_RAY_QUERY_FEATURES_KHR,
         &super::VK_PHYSICAL_DEVICE_MUTABLE_DESCRIPTOR_TYPE_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_VERTEX_INPUT_DYNAMIC_STATE_FEATURES_EXT,
-        &super::VK_PHYSICAL_DEVICE_ADDRESS_BINDING_REPORT_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_DEPTH_CLIP_CONTROL_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_PRIMITIVE_TOPOLOGY_LIST_RESTART_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_SUBPASS_SHADING_FEATURES_HUAWEI,
