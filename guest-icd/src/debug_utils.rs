@@ -206,21 +206,21 @@ pub(crate) unsafe extern "system" fn vkSubmitDebugUtilsMessageEXT(
     }
 }
 
-/// What is named or tagged, as the host's record has it.
+/// What is named or tagged, as the host's record has it. Instance and physical device are the host's own, and not all
+/// loaders pass on a driver's handles of them: null.
 ///
 /// # Safety
 /// `device` must be a live device, the object live and of that type.
 unsafe fn put_object(w: &mut Writer<'_>, device: *mut c_void, ty: vk::ObjectType, handle: u64) {
-    let dispatchable = [
-        vk::ObjectType::INSTANCE,
-        vk::ObjectType::PHYSICAL_DEVICE,
-        vk::ObjectType::DEVICE,
-        vk::ObjectType::QUEUE,
-        vk::ObjectType::COMMAND_BUFFER,
-    ];
     // SAFETY: the caller's promise.
     unsafe {
-        let id = if dispatchable.contains(&ty) { dispatch::id(handle as *const c_void) } else { handle };
+        let id = match ty {
+            vk::ObjectType::INSTANCE | vk::ObjectType::PHYSICAL_DEVICE => 0,
+            vk::ObjectType::DEVICE | vk::ObjectType::QUEUE | vk::ObjectType::COMMAND_BUFFER => {
+                dispatch::id(handle as *const c_void)
+            }
+            _ => handle,
+        };
         w.put_u64(dispatch::id(device));
         w.put_u64(id);
     }

@@ -47,6 +47,7 @@ mod icd;
 mod ids;
 mod image;
 mod instance;
+mod lifeline;
 mod log;
 mod memory;
 mod objects;

@@ -15,6 +15,7 @@ use crate::chunks::Chunks;
 use crate::debug_utils::{Messengers, Severity};
 use crate::failure::Failure;
 use crate::ids::Ids;
+use crate::lifeline::Lifeline;
 use crate::log;
 use crate::memory::Memories;
 use crate::objects::Objects;
@@ -42,7 +43,7 @@ pub(crate) struct Session {
     sender: Mutex<Sender>,
     /// Number of replies received; held from a call's record to its reply.
     pub(crate) call: Mutex<u32>,
-    broken: AtomicBool,
+    lifeline: Lifeline,
     ids: [Mutex<Ids>; HandleType::COUNT],
     /// Queue slots in use, one bit each.
     slots: Mutex<u64>,
@@ -90,7 +91,7 @@ impl Session {
             region,
             peer,
             call: Mutex::new(0),
-            broken: AtomicBool::new(false),
+            lifeline: Lifeline::new(),
             ids: std::array::from_fn(|_| Mutex::default()),
             slots: Mutex::new(0),
             recordings: Recordings::default(),
@@ -126,14 +127,14 @@ impl Session {
         self.region.control()
     }
 
-    /// Whether the connection is of no more use.
+    /// Whether the connection is of no more use, or another process's: one that forked this one.
     pub(crate) fn broken(&self) -> bool {
-        self.broken.load(Ordering::Acquire)
+        !self.lifeline.holds()
     }
 
     /// Gives the connection up: every later command fails, and who waits is woken.
     pub(crate) fn give_up(&self, reason: &dyn std::fmt::Display) {
-        if !self.broken.swap(true, Ordering::AcqRel) {
+        if self.lifeline.cut() {
             let mut text = format!("the connection to the host is lost: {reason}");
             if let Some(words) = self.peer.last_words() {
                 text += &format!(" (it said: {words})");

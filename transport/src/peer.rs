@@ -1,5 +1,6 @@
 //! The other side, as seen through the socket that stays open after the handshake.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,10 +20,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The other side of a connection. Its socket closes when its process ends, however it ends; that is how it is
 /// noticed. Nothing but descriptors and a goodbye travels on the socket after the handshake.
 ///
-/// A child that the other side forked without exec holds the socket too, and counts as alive.
+/// A child that the other side forked without exec holds the socket too, and counts as alive; who must know better
+/// watches the process itself.
 #[derive(Debug)]
 pub struct Peer {
-    socket: OwnedFd,
+    /// Closed in `drop`, unless it is a stranger's by then.
+    socket: ManuallyDrop<OwnedFd>,
     /// Device and inode of the socket: a program that closes descriptors it does not know must not leave us watching a
     /// stranger's.
     identity: Option<(u64, u64)>,
@@ -38,7 +41,7 @@ impl Peer {
     pub(crate) fn new(socket: OwnedFd, versions: Versions) -> Self {
         let identity = identity(&socket);
         Self {
-            socket,
+            socket: ManuallyDrop::new(socket),
             identity,
             versions,
             start: Instant::now(),
@@ -99,7 +102,7 @@ impl Peer {
     /// Looks at the socket.
     fn look(&self) -> bool {
         // IN is not asked for: a goodbye alone does not end it, the shutdown that follows does.
-        let mut fds = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        let mut fds = [PollFd::new(&*self.socket, PollFlags::RDHUP)];
         let over = PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR | PollFlags::NVAL;
         match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
             Ok(_) if fds[0].revents().intersects(over) => false,
@@ -107,6 +110,15 @@ impl Peer {
             // No memory, or interrupted: nothing was learned.
             Err(Errno::INTR | Errno::NOMEM) => true,
             Err(_) => false,
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if identity(&self.socket) == self.identity {
+            // SAFETY: dropped here alone, and not used after this.
+            unsafe { ManuallyDrop::drop(&mut self.socket) };
         }
     }
 }

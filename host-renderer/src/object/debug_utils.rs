@@ -34,7 +34,7 @@ pub unsafe fn load(gpu: &Gpu, device: &ash::Device) -> Option<Functions> {
     there.then(|| Functions(debug_utils::Device::new(&gpu.instance, device)))
 }
 
-/// What a record is about: a live object of the host, and the device that it is named through.
+/// What a record is about: a live object of a device.
 struct Named<'a> {
     device: &'a debug_utils::Device,
     ty: vk::ObjectType,
@@ -59,7 +59,7 @@ impl Session {
                 p_object_name: name.as_ptr(),
                 ..Default::default()
             };
-            // SAFETY: the object is live, of this type, and of this device or above all.
+            // SAFETY: the object is live, of this type, and of this device.
             let named = unsafe { device.set_debug_utils_object_name(&info) };
             named.unwrap_or_else(|result| tracing::debug!("an object was not named: {result}"));
         }
@@ -90,7 +90,8 @@ impl Session {
     }
 
     /// The beginning of such a record, and the length of what follows, which is there. No object where the host has no
-    /// such extension, or does not know the object: fences live in the guest.
+    /// such extension, does not know the object (fences live in the guest), or where it is not of the device: instance
+    /// and physical device are the host's own.
     fn named_object(&self, reader: &mut Reader<'_>) -> Result<(Option<Named<'_>>, usize), End> {
         let (device, id) = (reader.take_u64().map_err(violation)?, reader.take_u64().map_err(violation)?);
         let ty = reader.take_u32().map_err(violation)? as i32;
@@ -109,7 +110,7 @@ impl Session {
             .filter_map(HandleType::from_u8)
             .find(|known| known.object_type() == ty)
             .and_then(|ty| self.tables.live(ty, id).ok())
-            .filter(|object| object.device == 0 || object.device == through.device);
+            .filter(|object| object.device == through.device);
         let device = self.device(through.device)?.debug_utils.as_ref();
         let named = device.zip(object).map(|(Functions(device), object)| Named {
             device,

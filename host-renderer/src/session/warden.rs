@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{PidfdFlags, pidfd_open};
 use vw_transport::Region;
 
 use super::end::End;
@@ -47,6 +49,7 @@ impl Warden {
         let (done, finished) = channel();
         let gone = Arc::new(AtomicBool::new(false));
         let seen_gone = Arc::clone(&gone);
+        let process = guest_process(&socket);
         let thread = std::thread::Builder::new().name("vw-warden".to_owned()).spawn(move || {
             let mut told = Held::default();
             loop {
@@ -55,9 +58,16 @@ impl Warden {
                     reporter.send(&Status::from(&held));
                     told = held;
                 }
-                let mut fds = [PollFd::new(&socket, PollFlags::RDHUP)];
                 let over = PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR | PollFlags::NVAL;
-                if poll(&mut fds, Some(&LOOK_EVERY)).is_ok() && fds[0].revents().intersects(over) {
+                // A pidfd becomes readable when its process ends; without one the socket stands in.
+                let mut fds = [
+                    PollFd::new(&socket, PollFlags::RDHUP),
+                    process.as_ref().map_or(PollFd::new(&socket, PollFlags::empty()), |process| {
+                        PollFd::new(process, PollFlags::IN)
+                    }),
+                ];
+                let looked = poll(&mut fds, Some(&LOOK_EVERY)).is_ok();
+                if looked && fds.iter().any(|fd| fd.revents().intersects(over | PollFlags::IN)) {
                     seen_gone.store(true, Ordering::Release);
                     stop.store(true, Ordering::Release);
                 }
@@ -103,4 +113,11 @@ impl Warden {
 fn exit(end: &End) -> ! {
     // SAFETY: ends the process at once; handlers that could wait for the driver do not run.
     unsafe { libc::_exit(end.exit_code().into()) }
+}
+
+/// The process that connected `socket`, to be told of its end: a child that it forked holds the socket too, and may
+/// outlive it. None where the system does not say, as with guests on another kernel.
+fn guest_process(socket: &OwnedFd) -> Option<OwnedFd> {
+    let process = socket_peercred(socket).ok()?.pid;
+    pidfd_open(process, PidfdFlags::empty()).ok()
 }
