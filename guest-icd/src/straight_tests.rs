@@ -84,7 +84,7 @@ fn record_when_written_straight_is_that_of_the_tables() {
         page_size: 4096,
     };
     let (guest, _host) = vw_transport::in_process::pair(&limits).unwrap();
-    let session = Arc::new(Session::new(guest));
+    let session = Arc::new(Session::new(guest, Arc::default()));
     let chunk = session.region().arena().0.as_ptr().cast_const();
     let pool = Arc::new(CommandPool::default());
     let mut compared = 0;

@@ -91,9 +91,13 @@ pub(crate) unsafe extern "system" fn vkCmdBeginDebugUtilsLabelEXT(
 }
 
 pub(crate) unsafe extern "system" fn vkCmdEndDebugUtilsLabelEXT(commandBuffer: *mut c_void) {
-    let args = [commandBuffer as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_END_DEBUG_UTILS_LABEL_EXT, &args) };
+    unsafe {
+        if straight::begin(commandBuffer, opcodes::VK_CMD_END_DEBUG_UTILS_LABEL_EXT, 8).is_some() {
+            return;
+        }
+        forward::record(commandBuffer, &commands::VK_CMD_END_DEBUG_UTILS_LABEL_EXT, &[commandBuffer as u64]);
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdInsertDebugUtilsLabelEXT(

@@ -282,6 +282,69 @@ pub static VK_TRIM_COMMAND_POOL: Command = Command {
     invoke: invoke::v_qqw,
 };
 
+/// `vkCmdBeginDebugUtilsLabelEXT`
+pub static VK_CMD_BEGIN_DEBUG_UTILS_LABEL_EXT: Command = Command {
+    name: "vkCmdBeginDebugUtilsLabelEXT",
+    aliases: &[],
+    opcode: opcodes::VK_CMD_BEGIN_DEBUG_UTILS_LABEL_EXT,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_DEBUG_UTILS_LABEL_EXT),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 2,
+    ret: Ret::Void,
+    lost: 0,
+    class: Class::Record,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
+    invoke: invoke::v_qq,
+};
+
+/// `vkCmdEndDebugUtilsLabelEXT`
+pub static VK_CMD_END_DEBUG_UTILS_LABEL_EXT: Command = Command {
+    name: "vkCmdEndDebugUtilsLabelEXT",
+    aliases: &[],
+    opcode: opcodes::VK_CMD_END_DEBUG_UTILS_LABEL_EXT,
+    params: &[Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false }],
+    param_count: 1,
+    ret: Ret::Void,
+    lost: 0,
+    class: Class::Record,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
+    invoke: invoke::v_q,
+};
+
+/// `vkCmdInsertDebugUtilsLabelEXT`
+pub static VK_CMD_INSERT_DEBUG_UTILS_LABEL_EXT: Command = Command {
+    name: "vkCmdInsertDebugUtilsLabelEXT",
+    aliases: &[],
+    opcode: opcodes::VK_CMD_INSERT_DEBUG_UTILS_LABEL_EXT,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_DEBUG_UTILS_LABEL_EXT),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 2,
+    ret: Ret::Void,
+    lost: 0,
+    class: Class::Record,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
+    invoke: invoke::v_qq,
+};
+
 /// `vkCmdBeginTransformFeedbackEXT`
 pub static VK_CMD_BEGIN_TRANSFORM_FEEDBACK_EXT: Command = Command {
     name: "vkCmdBeginTransformFeedbackEXT",

@@ -60,6 +60,69 @@ pub static VK_QUEUE_BIND_SPARSE: Command = Command {
     invoke: invoke::r_qwqq,
 };
 
+/// `vkQueueBeginDebugUtilsLabelEXT`
+pub static VK_QUEUE_BEGIN_DEBUG_UTILS_LABEL_EXT: Command = Command {
+    name: "vkQueueBeginDebugUtilsLabelEXT",
+    aliases: &[],
+    opcode: opcodes::VK_QUEUE_BEGIN_DEBUG_UTILS_LABEL_EXT,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::Queue, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_DEBUG_UTILS_LABEL_EXT),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 2,
+    ret: Ret::Void,
+    lost: 0,
+    class: Class::Send,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
+    invoke: invoke::v_qq,
+};
+
+/// `vkQueueEndDebugUtilsLabelEXT`
+pub static VK_QUEUE_END_DEBUG_UTILS_LABEL_EXT: Command = Command {
+    name: "vkQueueEndDebugUtilsLabelEXT",
+    aliases: &[],
+    opcode: opcodes::VK_QUEUE_END_DEBUG_UTILS_LABEL_EXT,
+    params: &[Op::Handle { off: 0, ty: HandleType::Queue, lenient: false }],
+    param_count: 1,
+    ret: Ret::Void,
+    lost: 0,
+    class: Class::Send,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
+    invoke: invoke::v_q,
+};
+
+/// `vkQueueInsertDebugUtilsLabelEXT`
+pub static VK_QUEUE_INSERT_DEBUG_UTILS_LABEL_EXT: Command = Command {
+    name: "vkQueueInsertDebugUtilsLabelEXT",
+    aliases: &[],
+    opcode: opcodes::VK_QUEUE_INSERT_DEBUG_UTILS_LABEL_EXT,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::Queue, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_DEBUG_UTILS_LABEL_EXT),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 2,
+    ret: Ret::Void,
+    lost: 0,
+    class: Class::Send,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
+    invoke: invoke::v_qq,
+};
+
 /// `vkGetQueueCheckpointDataNV`
 pub static VK_GET_QUEUE_CHECKPOINT_DATA_NV: Command = Command {
     name: "vkGetQueueCheckpointDataNV",

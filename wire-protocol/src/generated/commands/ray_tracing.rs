@@ -509,7 +509,6 @@ pub static VK_CREATE_RAY_TRACING_PIPELINES_KHR: Command = Command {
     opcode: opcodes::VK_CREATE_RAY_TRACING_PIPELINES_KHR,
     params: &[
         Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
-        Op::Handle { off: 8, ty: HandleType::DeferredOperationKHR, lenient: false },
         Op::Handle { off: 16, ty: HandleType::PipelineCache, lenient: false },
         Op::Bytes { off: 24, len: 4 },
         Op::Pointer(Pointer {
