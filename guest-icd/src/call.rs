@@ -41,6 +41,10 @@ impl Session {
         read: impl FnOnce(&mut Reader<'_>) -> Result<R, E>,
     ) -> Result<R, Failure> {
         let mut replies = lock(&self.call);
+        if self.broken() {
+            // The socket may be another process's by now: one that forked this one.
+            return Err(Failure::Lost);
+        }
         if let Some(Err(gone)) = descriptor.map(|fd| self.peer.send_descriptor(fd)) {
             self.give_up(&gone);
             return Err(Failure::Lost);

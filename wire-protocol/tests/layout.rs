@@ -110,6 +110,7 @@ fn layout_when_compared_with_ash_is_equal_0() {
     check!(VK_COPY_MEMORY_TO_MICROMAP_INFO_EXT, CopyMemoryToMicromapInfoEXT, s_type @ 0, p_next @ 8, src @ 16, dst @ 24, mode @ 32, );
     check!(VK_COPY_MICROMAP_INFO_EXT, CopyMicromapInfoEXT, s_type @ 0, p_next @ 8, src @ 16, dst @ 24, mode @ 32, );
     check!(VK_COPY_MICROMAP_TO_MEMORY_INFO_EXT, CopyMicromapToMemoryInfoEXT, s_type @ 0, p_next @ 8, src @ 16, dst @ 24, mode @ 32, );
+    check!(VK_DEBUG_UTILS_LABEL_EXT, DebugUtilsLabelEXT, s_type @ 0, p_next @ 8, p_label_name @ 16, color @ 24, );
     check!(VK_DECOMPRESS_MEMORY_REGION_NV, DecompressMemoryRegionNV, src_address @ 0, dst_address @ 8, compressed_size @ 16, decompressed_size @ 24, decompression_method @ 32, );
     check!(VK_DEDICATED_ALLOCATION_BUFFER_CREATE_INFO_NV, DedicatedAllocationBufferCreateInfoNV, s_type @ 0, p_next @ 8, dedicated_allocation @ 16, );
     check!(VK_DEDICATED_ALLOCATION_IMAGE_CREATE_INFO_NV, DedicatedAllocationImageCreateInfoNV, s_type @ 0, p_next @ 8, dedicated_allocation @ 16, );
@@ -118,11 +119,11 @@ fn layout_when_compared_with_ash_is_equal_0() {
     check!(VK_DEPTH_BIAS_INFO_EXT, DepthBiasInfoEXT, s_type @ 0, p_next @ 8, depth_bias_constant_factor @ 16, depth_bias_clamp @ 20, depth_bias_slope_factor @ 24, );
     check!(VK_DEPTH_BIAS_REPRESENTATION_INFO_EXT, DepthBiasRepresentationInfoEXT, s_type @ 0, p_next @ 8, depth_bias_representation @ 16, depth_bias_exact @ 20, );
     check!(VK_DESCRIPTOR_ADDRESS_INFO_EXT, DescriptorAddressInfoEXT, s_type @ 0, p_next @ 8, address @ 16, range @ 24, format @ 32, );
-    check!(VK_DESCRIPTOR_BUFFER_BINDING_INFO_EXT, DescriptorBufferBindingInfoEXT, s_type @ 0, p_next @ 8, address @ 16, usage @ 24, );
 }
 
 #[test]
 fn layout_when_compared_with_ash_is_equal_1() {
+    check!(VK_DESCRIPTOR_BUFFER_BINDING_INFO_EXT, DescriptorBufferBindingInfoEXT, s_type @ 0, p_next @ 8, address @ 16, usage @ 24, );
     check!(VK_DESCRIPTOR_BUFFER_BINDING_PUSH_DESCRIPTOR_BUFFER_HANDLE_EXT, DescriptorBufferBindingPushDescriptorBufferHandleEXT, s_type @ 0, p_next @ 8, buffer @ 16, );
     check!(VK_DESCRIPTOR_BUFFER_INFO, DescriptorBufferInfo, buffer @ 0, offset @ 8, range @ 16, );
     check!(VK_DESCRIPTOR_GET_INFO_EXT, DescriptorGetInfoEXT, s_type @ 0, p_next @ 8, ty @ 16, data @ 24, );
@@ -222,11 +223,11 @@ fn layout_when_compared_with_ash_is_equal_1() {
     check!(VK_MEMORY_ALLOCATE_INFO, MemoryAllocateInfo, s_type @ 0, p_next @ 8, allocation_size @ 16, memory_type_index @ 24, );
     check!(VK_MEMORY_BARRIER, MemoryBarrier, s_type @ 0, p_next @ 8, src_access_mask @ 16, dst_access_mask @ 20, );
     check!(VK_MEMORY_BARRIER_2, MemoryBarrier2, s_type @ 0, p_next @ 8, src_stage_mask @ 16, src_access_mask @ 24, dst_stage_mask @ 32, dst_access_mask @ 40, );
-    check!(VK_MEMORY_DEDICATED_ALLOCATE_INFO, MemoryDedicatedAllocateInfo, s_type @ 0, p_next @ 8, image @ 16, buffer @ 24, );
 }
 
 #[test]
 fn layout_when_compared_with_ash_is_equal_2() {
+    check!(VK_MEMORY_DEDICATED_ALLOCATE_INFO, MemoryDedicatedAllocateInfo, s_type @ 0, p_next @ 8, image @ 16, buffer @ 24, );
     check!(VK_MEMORY_DEDICATED_REQUIREMENTS, MemoryDedicatedRequirements, s_type @ 0, p_next @ 8, prefers_dedicated_allocation @ 16, requires_dedicated_allocation @ 20, );
     check!(VK_MEMORY_HEAP, MemoryHeap, size @ 0, flags @ 8, );
     check!(VK_MEMORY_OPAQUE_CAPTURE_ADDRESS_ALLOCATE_INFO, MemoryOpaqueCaptureAddressAllocateInfo, s_type @ 0, p_next @ 8, opaque_capture_address @ 16, );
@@ -263,7 +264,6 @@ fn layout_when_compared_with_ash_is_equal_2() {
     check!(VK_PHYSICAL_DEVICE_ASTC_DECODE_FEATURES_EXT, PhysicalDeviceASTCDecodeFeaturesEXT, s_type @ 0, p_next @ 8, decode_mode_shared_exponent @ 16, );
     check!(VK_PHYSICAL_DEVICE_ACCELERATION_STRUCTURE_FEATURES_KHR, PhysicalDeviceAccelerationStructureFeaturesKHR, s_type @ 0, p_next @ 8, acceleration_structure @ 16, acceleration_structure_capture_replay @ 20, acceleration_structure_indirect_build @ 24, acceleration_structure_host_commands @ 28, descriptor_binding_acceleration_structure_update_after_bind @ 32, );
     check!(VK_PHYSICAL_DEVICE_ACCELERATION_STRUCTURE_PROPERTIES_KHR, PhysicalDeviceAccelerationStructurePropertiesKHR, s_type @ 0, p_next @ 8, max_geometry_count @ 16, max_instance_count @ 24, max_primitive_count @ 32, max_per_stage_descriptor_acceleration_structures @ 40, max_per_stage_descriptor_update_after_bind_acceleration_structures @ 44, max_descriptor_set_acceleration_structures @ 48, max_descriptor_set_update_after_bind_acceleration_structures @ 52, min_acceleration_structure_scratch_offset_alignment @ 56, );
-    check!(VK_PHYSICAL_DEVICE_ADDRESS_BINDING_REPORT_FEATURES_EXT, PhysicalDeviceAddressBindingReportFeaturesEXT, s_type @ 0, p_next @ 8, report_address_binding @ 16, );
     check!(VK_PHYSICAL_DEVICE_AMIGO_PROFILING_FEATURES_SEC, PhysicalDeviceAmigoProfilingFeaturesSEC, s_type @ 0, p_next @ 8, amigo_profiling @ 16, );
     check!(VK_PHYSICAL_DEVICE_ATTACHMENT_FEEDBACK_LOOP_DYNAMIC_STATE_FEATURES_EXT, PhysicalDeviceAttachmentFeedbackLoopDynamicStateFeaturesEXT, s_type @ 0, p_next @ 8, attachment_feedback_loop_dynamic_state @ 16, );
     check!(VK_PHYSICAL_DEVICE_ATTACHMENT_FEEDBACK_LOOP_LAYOUT_FEATURES_EXT, PhysicalDeviceAttachmentFeedbackLoopLayoutFeaturesEXT, s_type @ 0, p_next @ 8, attachment_feedback_loop_layout @ 16, );

@@ -16,7 +16,7 @@ macro_rules! pointer {
 }
 
 /// Sorted by name.
-pub(crate) static PROCS: [Proc; 527] = [
+pub(crate) static PROCS: [Proc; 538] = [
     Proc {
         name: "vkAcquireProfilingLockKHR",
         ptr: pointer!(entry::device::vkAcquireProfilingLockKHR),
@@ -100,6 +100,12 @@ pub(crate) static PROCS: [Proc; 527] = [
         ptr: pointer!(entry::render_pass::vkCmdBeginConditionalRenderingEXT),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_EXT_conditional_rendering")],
+    },
+    Proc {
+        name: "vkCmdBeginDebugUtilsLabelEXT",
+        ptr: pointer!(entry::command_buffer::vkCmdBeginDebugUtilsLabelEXT),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
     },
     Proc {
         name: "vkCmdBeginQuery",
@@ -633,6 +639,12 @@ pub(crate) static PROCS: [Proc; 527] = [
         provided_by: &[Provider::Extension("VK_EXT_conditional_rendering")],
     },
     Proc {
+        name: "vkCmdEndDebugUtilsLabelEXT",
+        ptr: pointer!(entry::command_buffer::vkCmdEndDebugUtilsLabelEXT),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
+    },
+    Proc {
         name: "vkCmdEndQuery",
         ptr: pointer!(entry::query::vkCmdEndQuery),
         level: Level::Device,
@@ -703,6 +715,12 @@ pub(crate) static PROCS: [Proc; 527] = [
         ptr: pointer!(entry::buffer::vkCmdFillBuffer),
         level: Level::Device,
         provided_by: &[Provider::Core(0x400000)],
+    },
+    Proc {
+        name: "vkCmdInsertDebugUtilsLabelEXT",
+        ptr: pointer!(entry::command_buffer::vkCmdInsertDebugUtilsLabelEXT),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
     },
     Proc {
         name: "vkCmdNextSubpass",
@@ -1815,8 +1833,14 @@ pub(crate) static PROCS: [Proc; 527] = [
         provided_by: &[Provider::Core(0x400000)],
     },
     Proc {
+        name: "vkCreateDebugUtilsMessengerEXT",
+        ptr: pointer!(crate::hand::vkCreateDebugUtilsMessengerEXT),
+        level: Level::Instance,
+        provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
+    },
+    Proc {
         name: "vkCreateDeferredOperationKHR",
-        ptr: pointer!(entry::device::vkCreateDeferredOperationKHR),
+        ptr: pointer!(crate::hand::vkCreateDeferredOperationKHR),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_KHR_deferred_host_operations")],
     },
@@ -2020,7 +2044,7 @@ pub(crate) static PROCS: [Proc; 527] = [
     },
     Proc {
         name: "vkDeferredOperationJoinKHR",
-        ptr: pointer!(entry::device::vkDeferredOperationJoinKHR),
+        ptr: pointer!(crate::hand::vkDeferredOperationJoinKHR),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_KHR_deferred_host_operations")],
     },
@@ -2055,8 +2079,14 @@ pub(crate) static PROCS: [Proc; 527] = [
         provided_by: &[Provider::Core(0x400000)],
     },
     Proc {
+        name: "vkDestroyDebugUtilsMessengerEXT",
+        ptr: pointer!(crate::hand::vkDestroyDebugUtilsMessengerEXT),
+        level: Level::Instance,
+        provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
+    },
+    Proc {
         name: "vkDestroyDeferredOperationKHR",
-        ptr: pointer!(entry::device::vkDestroyDeferredOperationKHR),
+        ptr: pointer!(crate::hand::vkDestroyDeferredOperationKHR),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_KHR_deferred_host_operations")],
     },
@@ -2418,13 +2448,13 @@ pub(crate) static PROCS: [Proc; 527] = [
     },
     Proc {
         name: "vkGetDeferredOperationMaxConcurrencyKHR",
-        ptr: pointer!(entry::device::vkGetDeferredOperationMaxConcurrencyKHR),
+        ptr: pointer!(crate::hand::vkGetDeferredOperationMaxConcurrencyKHR),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_KHR_deferred_host_operations")],
     },
     Proc {
         name: "vkGetDeferredOperationResultKHR",
-        ptr: pointer!(entry::device::vkGetDeferredOperationResultKHR),
+        ptr: pointer!(crate::hand::vkGetDeferredOperationResultKHR),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_KHR_deferred_host_operations")],
     },
@@ -3138,10 +3168,28 @@ pub(crate) static PROCS: [Proc; 527] = [
         provided_by: &[Provider::Core(0x400000)],
     },
     Proc {
+        name: "vkQueueBeginDebugUtilsLabelEXT",
+        ptr: pointer!(entry::queue::vkQueueBeginDebugUtilsLabelEXT),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
+    },
+    Proc {
         name: "vkQueueBindSparse",
         ptr: pointer!(crate::hand::vkQueueBindSparse),
         level: Level::Device,
         provided_by: &[Provider::Core(0x400000)],
+    },
+    Proc {
+        name: "vkQueueEndDebugUtilsLabelEXT",
+        ptr: pointer!(entry::queue::vkQueueEndDebugUtilsLabelEXT),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
+    },
+    Proc {
+        name: "vkQueueInsertDebugUtilsLabelEXT",
+        ptr: pointer!(entry::queue::vkQueueInsertDebugUtilsLabelEXT),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
     },
     Proc {
         name: "vkQueueSubmit",
@@ -3216,6 +3264,18 @@ pub(crate) static PROCS: [Proc; 527] = [
         provided_by: &[Provider::Extension("VK_EXT_host_query_reset")],
     },
     Proc {
+        name: "vkSetDebugUtilsObjectNameEXT",
+        ptr: pointer!(crate::hand::vkSetDebugUtilsObjectNameEXT),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
+    },
+    Proc {
+        name: "vkSetDebugUtilsObjectTagEXT",
+        ptr: pointer!(crate::hand::vkSetDebugUtilsObjectTagEXT),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
+    },
+    Proc {
         name: "vkSetDeviceMemoryPriorityEXT",
         ptr: pointer!(entry::memory::vkSetDeviceMemoryPriorityEXT),
         level: Level::Device,
@@ -3250,6 +3310,12 @@ pub(crate) static PROCS: [Proc; 527] = [
         ptr: pointer!(crate::hand::vkSignalSemaphore),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_KHR_timeline_semaphore")],
+    },
+    Proc {
+        name: "vkSubmitDebugUtilsMessageEXT",
+        ptr: pointer!(crate::hand::vkSubmitDebugUtilsMessageEXT),
+        level: Level::Instance,
+        provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
     },
     Proc {
         name: "vkTransitionImageLayout",

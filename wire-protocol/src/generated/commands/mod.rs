@@ -43,7 +43,7 @@ pub use sync::*;
 pub use transfer::*;
 
 /// Every command; the one with opcode *n* is at index *n* - 1.
-pub static ALL: [&Command; 371] = [
+pub static ALL: [&Command; 372] = [
     &VK_GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES,
     &VK_CREATE_DEVICE,
     &VK_DESTROY_DEVICE,
