@@ -85,6 +85,15 @@ fn main() -> Result<()> {
             std::fs::write(&full, text)?;
         }
     }
+    let readme = root.join("README.md");
+    let old = std::fs::read_to_string(&readme).context("README.md")?;
+    let new = emit::readme::fill(&model, &old)?;
+    if new != old {
+        different.push("README.md");
+        if !args.check {
+            std::fs::write(&readme, new)?;
+        }
+    }
     let stale = stale_files(&root, &files)?;
     for path in &stale {
         different.push(path.as_str());

@@ -443,7 +443,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_direct_mode_display",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("no direct displays"),
         promoted_to: 0x0,
     },
     Extension {
@@ -471,7 +471,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_display_surface_counter",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("no direct displays"),
         promoted_to: 0x0,
     },
     Extension {
@@ -604,7 +604,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_headless_surface",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("the guest has no surfaces yet"),
         promoted_to: 0x0,
     },
     Extension {
@@ -688,7 +688,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_layer_settings",
         spec_version: 2,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("a layer's, not a driver's"),
         promoted_to: 0x0,
     },
     Extension {
@@ -1066,14 +1066,14 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_surface_maintenance1",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("the guest has no surfaces yet"),
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_EXT_swapchain_colorspace",
         spec_version: 5,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("the guest has no surfaces yet"),
         promoted_to: 0x0,
     },
     Extension {
@@ -1122,14 +1122,14 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_validation_features",
         spec_version: 6,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("a layer's, not a driver's"),
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_EXT_validation_flags",
         spec_version: 3,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("a layer's, not a driver's"),
         promoted_to: 0x0,
     },
     Extension {
@@ -1234,7 +1234,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_GOOGLE_surfaceless_query",
         spec_version: 2,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("the guest has no surfaces yet"),
         promoted_to: 0x0,
     },
     Extension {
@@ -1437,7 +1437,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_display",
         spec_version: 23,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("no direct displays"),
         promoted_to: 0x0,
     },
     Extension {
@@ -1584,7 +1584,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_get_display_properties2",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("no direct displays"),
         promoted_to: 0x0,
     },
     Extension {
@@ -1605,7 +1605,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_get_surface_capabilities2",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("the guest has no surfaces yet"),
         promoted_to: 0x0,
     },
     Extension {
@@ -1759,7 +1759,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_portability_enumeration",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("the loader's, not a driver's"),
         promoted_to: 0x0,
     },
     Extension {
@@ -1983,14 +1983,14 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_surface",
         spec_version: 25,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("the guest has no surfaces yet"),
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_KHR_surface_protected_capabilities",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("the guest has no surfaces yet"),
         promoted_to: 0x0,
     },
     Extension {
@@ -2186,7 +2186,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_LUNARG_direct_driver_loading",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("the loader's, not a driver's"),
         promoted_to: 0x0,
     },
     Extension {
@@ -2389,7 +2389,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_NV_display_stereo",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("no direct displays"),
         promoted_to: 0x0,
     },
     Extension {
@@ -2410,7 +2410,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_NV_external_memory_capabilities",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("an instance extension that the guest does not implement"),
+        support: Support::NotOffered("superseded by VK_KHR_external_memory_capabilities"),
         promoted_to: 0x0,
     },
     Extension {

@@ -6,6 +6,7 @@ pub mod extensions;
 pub mod formats;
 pub mod handles;
 pub mod layout_test;
+pub mod readme;
 mod straight;
 pub mod structs;
 
