@@ -226,6 +226,7 @@ pub(crate) unsafe extern "system" fn vkDestroyDevice(device: *mut Device, _: *co
         let orphans = session.map(|session| session.memories.orphans(device as usize)).unwrap_or_default();
         forward::send(device.cast(), &commands::VK_DESTROY_DEVICE, &[device as u64, 0]);
         if let Some(session) = session {
+            session.note_release();
             session.flush();
             session.memories.forget(&orphans);
             for (id, _) in orphans {

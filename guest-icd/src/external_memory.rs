@@ -5,16 +5,18 @@
 //! pages of the window; what is exported is a sealed memfd of its own, whose descriptor is the handle.
 
 use std::ffi::c_void;
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
 use std::ptr::NonNull;
 
 use ash::vk;
 use ash::vk::Handle as _;
-use vw_transport::{SharedFile, pages};
+use vw_transport::SharedFile;
+use vw_transport::pages::{self, Mapping};
 
 use crate::chain;
 use crate::dispatch;
-use crate::session::Session;
+use crate::session::{Session, lock};
 
 /// What an allocation asks for.
 #[derive(Debug)]
@@ -88,6 +90,20 @@ fn open(handle_type: vk::ExternalMemoryHandleTypeFlags, fd: RawFd) -> Option<Sha
 pub(crate) unsafe fn take_over(fd: RawFd) {
     // SAFETY: the caller's promise.
     drop(unsafe { OwnedFd::from_raw_fd(fd) });
+}
+
+impl Session {
+    /// Maps pages of a file that the host's driver keeps memory in. `new`: its descriptor is on the socket.
+    pub(crate) fn map_file(&self, file: u64, offset: u64, size: u64, new: bool) -> io::Result<Mapping> {
+        let mut files = lock(&self.files);
+        if new {
+            let fd = self.peer.receive_descriptor().ok_or(io::ErrorKind::NotFound)?;
+            files.insert(file, fd);
+        }
+        let fd = files.get(&file).ok_or(io::ErrorKind::NotFound)?;
+        let size = usize::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Mapping::new(fd.as_fd(), offset, size.max(1))
+    }
 }
 
 /// The memory types of which imported pages can be: those that the guest sees.

@@ -228,6 +228,7 @@ impl Transfer<'_> {
             let (now, later) = rest.split_at_mut(taken);
             let (offset, staging) =
                 self.session.memories.borrow(used).ok_or(vk::Result::ERROR_OUT_OF_HOST_MEMORY)?;
+            self.session.await_releases();
             // SAFETY: the caller's promise; the staging memory has `used` bytes.
             let result = unsafe { self.exchange(now, offset, staging) };
             self.session.memories.take_back(offset, used);

@@ -8,20 +8,21 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ash::vk;
 use ash::vk::Handle as _;
-use vw_transport::{SharedFile, pages};
-use vw_wire_protocol::codec::{decode_reply, encode_request};
+use vw_transport::SharedFile;
+use vw_transport::pages::{self, Mapping};
+use vw_wire_protocol::codec::{DecodeError, decode_reply, encode_request};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
-use vw_wire_protocol::record::{IN_FILE, NO_OFFSET, op};
+use vw_wire_protocol::record::{IN_FILE, NO_FILE, NO_OFFSET, PROGRAM, op};
 
 use crate::alloc::HostAllocator;
 use crate::device;
 use crate::dispatch;
 use crate::external_memory::{self, Wish};
-use crate::failure::Failure;
 use crate::forward;
 use crate::log;
 use crate::session::{Session, lock};
@@ -38,6 +39,8 @@ pub(crate) struct Memories {
     window: Mutex<Window>,
     /// Bytes taken from each heap.
     used: [AtomicU64; vk::MAX_MEMORY_HEAPS],
+    /// Ring position behind the last record that releases memory.
+    released: AtomicU64,
     table: Table<Memory>,
 }
 
@@ -68,6 +71,8 @@ enum Place {
     Program { offset: u64, address: NonNull<u8> },
     /// In a file of their own.
     File(SharedFile),
+    /// In a file of the host's driver.
+    Driver(Mapping),
 }
 
 // SAFETY: the address is of pages of the program, which shares its memory between its threads itself.
@@ -88,15 +93,16 @@ impl Memory {
     fn offset(&self) -> Option<u64> {
         match self.place {
             Place::Window(offset) | Place::Program { offset, .. } => Some(offset),
-            Place::Hidden | Place::File(_) => None,
+            Place::Hidden | Place::File(_) | Place::Driver(_) => None,
         }
     }
 
     /// What stands in the record.
     fn on_wire(&self) -> u64 {
         match self.place {
-            Place::Hidden => NO_OFFSET,
-            Place::Window(offset) | Place::Program { offset, .. } => offset,
+            Place::Hidden | Place::Driver(_) => NO_OFFSET,
+            Place::Window(offset) => offset,
+            Place::Program { offset, .. } => offset | PROGRAM,
             Place::File(_) => IN_FILE,
         }
     }
@@ -110,6 +116,7 @@ impl Memories {
             page,
             window: Mutex::new(Window::new(size as u64, page as u64)),
             used: std::array::from_fn(|_| AtomicU64::new(0)),
+            released: AtomicU64::new(0),
             table: Table::default(),
         }
     }
@@ -142,9 +149,10 @@ impl Memories {
         used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| none)?;
         let place = match wish {
             Wish::Pages if !visible => Ok(Place::Hidden),
-            Wish::Pages => lock(&self.window).allocate(size).map(Place::Window).ok_or(none),
             Wish::Pointer(_) | Wish::File(..) if !visible => Err(none),
-            Wish::Pointer(address) => self.replace(address, size),
+            Wish::Pages | Wish::Pointer(_) => {
+                lock(&self.window).allocate(size).map(Place::Window).ok_or(none)
+            }
             Wish::File(file, _) => Ok(Place::File(file)),
         };
         match place {
@@ -156,20 +164,22 @@ impl Memories {
         }
     }
 
-    /// Replaces pages of the program with pages of the window that have the same contents.
-    fn replace(&self, address: NonNull<u8>, size: u64) -> Result<Place, vk::Result> {
+    /// Replaces pages of the program with the pages of the window that `memory` has; these get the same contents. The host
+    /// must have taken all [releases](Session::await_releases) of them.
+    fn replace(&self, memory: &mut Memory, address: NonNull<u8>) -> Result<(), vk::Result> {
         // Of two threads with the same pages one finds that they are shared already.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _one = lock(&ONE_AT_A_TIME);
         let invalid = vk::Result::ERROR_INVALID_EXTERNAL_HANDLE;
-        let length = usize::try_from(size).map_err(|_| invalid)?;
-        let whole =
-            length > 0 && length.is_multiple_of(self.page) && address.addr().get().is_multiple_of(self.page);
+        let (Ok(length), Some(offset)) = (usize::try_from(memory.size), memory.offset()) else {
+            return Err(invalid);
+        };
+        let aligned = address.addr().get().is_multiple_of(self.page);
+        let whole = aligned && length > 0 && length.is_multiple_of(self.page);
         if !whole || !pages::are_private(address, length).unwrap_or(false) {
             return Err(invalid);
         }
-        let offset = lock(&self.window).allocate(size).ok_or(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)?;
-        // SAFETY: the range was just taken from the window. The program's pages are readable, private, and by valid usage
+        // SAFETY: the range is the memory's. The program's pages are readable, private, and by valid usage
         // (vkAllocateMemory, "Host External Memory") the driver's to share until the memory is freed.
         let replaced = unsafe {
             let window = self.base.add(offset as usize);
@@ -178,10 +188,10 @@ impl Memories {
         };
         if let Err(error) = replaced {
             log::error!("{length} bytes of the program cannot be shared: {error}");
-            lock(&self.window).free(offset, size);
             return Err(invalid);
         }
-        Ok(Place::Program { offset, address })
+        memory.place = Place::Program { offset, address };
+        Ok(())
     }
 
     /// Gives the program its own pages back; before the host is told that the memory is free. False if that fails: then
@@ -194,6 +204,14 @@ impl Memories {
             log::error!("{} bytes of the program stay shared: {error}", memory.size);
         }
         restored.is_ok()
+    }
+
+    /// The pages are the driver's: those of the window are free again.
+    fn replace_window(&self, memory: &mut Memory, mapping: Mapping) {
+        if let Some(offset) = memory.offset() {
+            lock(&self.window).free(offset, memory.size);
+        }
+        memory.place = Place::Driver(mapping);
     }
 
     fn give_back(&self, memory: &Memory) {
@@ -244,9 +262,29 @@ impl Memories {
             Place::Window(offset) => unsafe { self.base.add(*offset as usize) },
             Place::Program { address, .. } => *address,
             Place::File(file) => file.base(),
+            Place::Driver(mapping) => mapping.base(),
         };
         // SAFETY: `offset` is at most the allocation's size.
         Some(unsafe { start.add(offset as usize) }.as_ptr().cast())
+    }
+}
+
+impl Session {
+    /// Notes that all that was sent so far may release memory.
+    pub(crate) fn note_release(&self) {
+        if let Ok(position) = self.with_sender(|sender| Ok(sender.position())) {
+            self.memories.released.fetch_max(position, Ordering::AcqRel);
+        }
+    }
+
+    /// Waits until the host has taken every release of memory so far. Whoever writes to new pages of the window before the
+    /// host knows of their use has to: until then it may still punch out what they were before.
+    pub(crate) fn await_releases(&self) {
+        let last = self.memories.released.load(Ordering::Acquire);
+        while self.control().head_cursor().load() < last && !self.lost_now() {
+            self.flush();
+            std::thread::sleep(Duration::from_micros(20));
+        }
     }
 }
 
@@ -291,18 +329,30 @@ unsafe fn allocate(
         Ok(wish) => wish,
         Err(result) => return result,
     };
-    let given = if let Wish::File(_, given) = &wish { *given } else { None };
+    let (pointer, given) = match &wish {
+        Wish::Pages => (None, None),
+        Wish::Pointer(address) => (Some(*address), None),
+        Wish::File(_, given) => (None, *given),
+    };
     let taken = session.memories.take(info.allocation_size, heap, visible, wish, args[0] as usize);
-    let state = match taken {
+    let mut state = match taken {
         Ok(state) => state,
         Err(result) => return result,
     };
     let cmd = &commands::VK_ALLOCATE_MEMORY;
+    let size = info.allocation_size;
     let give_back = |state: &Memory| {
         if session.memories.restore(state) {
             session.memories.give_back(state);
         }
     };
+    if let Some(address) = pointer {
+        session.await_releases();
+        if let Err(result) = session.memories.replace(&mut state, address) {
+            give_back(&state);
+            return result;
+        }
+    }
     let Some(id) = session.allocate_id(HandleType::DeviceMemory, allocator) else {
         give_back(&state);
         return no_host_memory;
@@ -317,10 +367,30 @@ unsafe fn allocate(
                 w.put_u64(state.on_wire());
                 encode_request(cmd, args, w);
             },
-            |r| decode_reply(cmd, args, r),
+            |r| {
+                let ret = decode_reply(cmd, args, r)?;
+                let (file, offset, new) = (r.take_u64()?, r.take_u64()?, r.take_u32()? != 0);
+                // Before another call, whose answer may bring a descriptor too.
+                let mapping = (file != NO_FILE).then(|| session.map_file(file, offset, size, new));
+                Ok::<_, DecodeError>((vk::Result::from_raw(ret as i32), mapping))
+            },
         )
     };
-    let result = called.map_or_else(Failure::result, |ret| vk::Result::from_raw(ret as i32));
+    let (mut result, mapping) = called.unwrap_or_else(|failure| (failure.result(), None));
+    match mapping {
+        Some(Ok(mapping)) => session.memories.replace_window(&mut state, mapping),
+        Some(Err(error)) => {
+            log::error!("{size} bytes of the host's driver cannot be mapped: {error}");
+            // SAFETY: the memory was made with this device, and is known to nobody.
+            let _ = unsafe {
+                session.send(commands::VK_FREE_MEMORY.opcode, &|w| {
+                    encode_request(&commands::VK_FREE_MEMORY, &[args[0], id, 0], w);
+                })
+            };
+            result = vk::Result::ERROR_OUT_OF_HOST_MEMORY;
+        }
+        None => {}
+    }
     // SAFETY: the caller's promise.
     if result.as_raw() < 0 || unsafe { out.read() } != id {
         // SAFETY: as above.
@@ -351,6 +421,7 @@ pub(crate) unsafe extern "system" fn vkFreeMemory(
         let restored = state.as_ref().is_none_or(|state| session.memories.restore(state));
         forward::destroy(device, &commands::VK_FREE_MEMORY, &args, memory, HandleType::DeviceMemory);
         if let Some(state) = state {
+            session.note_release();
             if restored {
                 // A new allocation there comes later in the ring than the release.
                 session.memories.give_back(&state);
@@ -473,7 +544,11 @@ mod tests {
         let mut own = vec![5u8; 4 * 4096];
         let start = own.as_ptr().align_offset(4096);
         let address = NonNull::from(&mut own[start]);
-        let take = |size| memories.take(size, (0, 1 << 20), true, Wish::Pointer(address), 1);
+        let take = |size| {
+            let mut memory = memories.take(size, (0, 1 << 20), true, Wish::Pointer(address), 1)?;
+            let replaced = memories.replace(&mut memory, address);
+            replaced.inspect_err(|_| memories.give_back(&memory)).map(|()| memory)
+        };
         let memory = take(8192).unwrap();
         // SAFETY: the page is shared, and used by this thread alone.
         unsafe {

@@ -108,6 +108,11 @@ impl Sender {
         Ok(self.producer.position())
     }
 
+    /// The ring position behind everything appended so far.
+    pub(crate) fn position(&self) -> u64 {
+        self.producer.position()
+    }
+
     /// Lets the host see everything appended so far.
     pub(crate) fn publish(&mut self) {
         self.producer.publish();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -58,6 +59,8 @@ pub(crate) struct Session {
     pub(crate) objects: Objects,
     /// Whether descriptors pass to the host.
     pub(crate) descriptors: bool,
+    /// Files that the host's driver keeps memory in, by their numbers.
+    pub(crate) files: Mutex<HashMap<u64, OwnedFd>>,
     facts: OnceLock<DeviceFacts>,
     /// Those of the instance.
     messengers: Arc<Messengers>,
@@ -100,6 +103,7 @@ impl Session {
             completion_spin: spin(),
             objects: Objects::default(),
             descriptors,
+            files: Mutex::default(),
             facts: OnceLock::new(),
             messengers,
             loss_told: AtomicBool::new(false),

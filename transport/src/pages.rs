@@ -19,15 +19,8 @@ const TMPFS: u64 = 0x0102_1994;
 #[derive(Debug)]
 pub struct SharedFile {
     file: OwnedFd,
-    base: NonNull<u8>,
-    len: usize,
+    mapping: Mapping,
 }
-
-// SAFETY: the fields are an address of a mapping that stays until drop, and a descriptor; nothing here reads or writes
-// the pages.
-unsafe impl Send for SharedFile {}
-// SAFETY: as above; no method changes the fields.
-unsafe impl Sync for SharedFile {}
 
 impl SharedFile {
     /// Makes a file of `len` bytes (whole pages, not 0), all 0.
@@ -66,30 +59,19 @@ impl SharedFile {
     }
 
     fn map(file: OwnedFd, len: usize) -> io::Result<Self> {
-        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
-        let base = unsafe {
-            rustix::mm::mmap(
-                ptr::null_mut(),
-                len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED | MapFlags::NORESERVE,
-                &file,
-                0,
-            )
-        }?;
-        let base = NonNull::new(base.cast()).ok_or(Errno::NOMEM)?;
-        Ok(Self { file, base, len })
+        let mapping = Mapping::new(file.as_fd(), 0, len)?;
+        Ok(Self { file, mapping })
     }
 
     /// Start of the mapping.
     pub fn base(&self) -> NonNull<u8> {
-        self.base
+        self.mapping.base
     }
 
     /// Size in bytes, whole pages.
     #[allow(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> usize {
-        self.len
+        self.mapping.len
     }
 }
 
@@ -99,9 +81,40 @@ impl AsFd for SharedFile {
     }
 }
 
-impl Drop for SharedFile {
+/// A part of a file, mapped to be shared, and unmapped when dropped.
+#[derive(Debug)]
+pub struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the fields are the address of a mapping that stays until drop; nothing here reads or writes the pages.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; no method changes the fields.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps `len` bytes of the file from `offset` on, whole pages.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Self> {
+        let (read_write, shared) =
+            (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::NORESERVE);
+        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
+        let base = unsafe { rustix::mm::mmap(ptr::null_mut(), len, read_write, shared, file, offset) }?;
+        Ok(Self { base: NonNull::new(base.cast()).ok_or(Errno::NOMEM)?, len })
+    }
+
+    /// Start of the mapping.
+    pub fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+}
+
+impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the range was mapped by `map`, and who uses it holds this.
+        // SAFETY: the range was mapped by `new`, and who uses it holds this.
         let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
         debug_assert!(unmapped.is_ok(), "{unmapped:?}");
     }
@@ -162,16 +175,14 @@ pub fn are_private(at: NonNull<u8>, len: usize) -> io::Result<bool> {
     let (mut start, Some(end)) = (at.addr().get(), at.addr().get().checked_add(len)) else {
         return Ok(false);
     };
-    for line in BufReader::new(File::open("/proc/self/maps")?).lines() {
-        let line = line?;
-        let Some(mapping) = Mapping::parse(&line) else { continue };
-        if mapping.end <= start {
+    for line in lines()? {
+        if line.end <= start {
             continue;
         }
-        if mapping.start > start || !mapping.own {
+        if line.start > start || !line.is_own() {
             return Ok(false);
         }
-        start = mapping.end;
+        start = line.end;
         if start >= end {
             return Ok(true);
         }
@@ -179,26 +190,72 @@ pub fn are_private(at: NonNull<u8>, len: usize) -> io::Result<bool> {
     Ok(false)
 }
 
-/// A line of `/proc/self/maps`.
-struct Mapping {
-    start: usize,
-    end: usize,
-    own: bool,
+/// Pages of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FilePages {
+    /// Device and inode.
+    pub identity: (u64, u64),
+    /// Offset in the file, in bytes.
+    pub offset: u64,
 }
 
-impl Mapping {
+/// The file whose pages are mapped, to be shared, at `at` and for the `len` bytes from there on; none if they are not of
+/// one mapping of whole pages of a file.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn file_at(at: *const u8, len: usize) -> io::Result<Option<FilePages>> {
+    let Some(end) = at.addr().checked_add(len) else { return Ok(None) };
+    let found = lines()?.find(|line| (line.start..line.end).contains(&at.addr()) && end <= line.end);
+    Ok(found.filter(|line| line.flags == *b"rw-s" && line.inode != 0).map(|line| FilePages {
+        identity: (line.device, line.inode),
+        offset: line.offset + (at.addr() - line.start) as u64,
+    }))
+}
+
+/// A line of `/proc/self/maps`.
+struct Line {
+    start: usize,
+    end: usize,
+    flags: [u8; 4],
+    offset: u64,
+    device: u64,
+    inode: u64,
+    anonymous: bool,
+}
+
+/// The lines of `/proc/self/maps`, by address.
+fn lines() -> io::Result<impl Iterator<Item = Line>> {
+    let lines = BufReader::new(File::open("/proc/self/maps")?).lines();
+    Ok(lines.map_while(Result::ok).filter_map(|line| Line::parse(&line)))
+}
+
+impl Line {
     fn parse(line: &str) -> Option<Self> {
+        let hex = |text| u64::from_str_radix(text, 16).ok();
         let mut fields = line.split_ascii_whitespace();
         let (start, end) = fields.next()?.split_once('-')?;
-        let (flags, _offset, _device, inode) =
-            (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let flags = fields.next()?.as_bytes().try_into().ok()?;
+        let offset = hex(fields.next()?)?;
+        let (major, minor) = fields.next()?.split_once(':')?;
+        let device = rustix::fs::makedev(hex(major)? as u32, hex(minor)? as u32);
+        let inode = fields.next()?.parse().ok()?;
         let name = fields.next().unwrap_or_default();
         let anonymous = name.is_empty() || name == "[heap]" || name.starts_with("[anon:");
         Some(Self {
-            start: usize::from_str_radix(start, 16).ok()?,
-            end: usize::from_str_radix(end, 16).ok()?,
-            own: flags.starts_with("rw") && flags.ends_with('p') && inode == "0" && anonymous,
+            start: hex(start)? as usize,
+            end: hex(end)? as usize,
+            flags,
+            offset,
+            device,
+            inode,
+            anonymous,
         })
+    }
+
+    /// Memory of this process's own.
+    fn is_own(&self) -> bool {
+        self.flags.starts_with(b"rw") && self.flags[3] == b'p' && self.inode == 0 && self.anonymous
     }
 }
 

@@ -55,7 +55,8 @@ pub mod op {
     /// Call: the queues that the guest numbers, then a `vkCreateDevice` request.
     pub const CREATE_DEVICE: u16 = 0xF005;
     /// Call: `u64` offset in the memory window (or [`super::NO_OFFSET`], [`super::IN_FILE`]), then a `vkAllocateMemory`
-    /// request.
+    /// request. Behind the answer: `u64` number of the file that has the pages instead (or [`super::NO_FILE`]), `u64`
+    /// offset in it, `u32` not 0 if its descriptor comes with the answer.
     pub const ALLOCATE_MEMORY: u16 = 0xF006;
     /// `u64` device id, `u64` object id, `u32` `VkObjectType`, `u32` length, then the object's name. What the host does
     /// not know is nothing to name.
@@ -95,6 +96,12 @@ pub const NO_OFFSET: u64 = u64::MAX;
 
 /// [`op::ALLOCATE_MEMORY`]: the pages of a sealed memfd, whose descriptor went before the record.
 pub const IN_FILE: u64 = u64::MAX - 1;
+
+/// [`op::ALLOCATE_MEMORY`], added to an offset: the pages in the window are the program's own, and no others will do.
+pub const PROGRAM: u64 = 1;
+
+/// [`op::ALLOCATE_MEMORY`], in the answer: the pages are where the guest wants them.
+pub const NO_FILE: u64 = u64::MAX;
 
 /// Largest record, joined from fragments, that the host takes: 256 MiB.
 pub const MAX_RECORD: usize = 256 << 20;

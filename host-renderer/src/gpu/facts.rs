@@ -8,7 +8,8 @@ use vw_wire_protocol::generated::structs;
 use vw_wire_protocol::schema::{Count, Elem, Op, Struct};
 
 use super::import::Import;
-use super::{Gpu, formats, mask, sparse};
+use super::sparse::{self, Sparse};
+use super::{Gpu, formats, mask};
 
 /// Offset of `pNext`.
 const P_NEXT: usize = 8;
@@ -34,7 +35,7 @@ pub fn gather(gpu: &Gpu, import: &Import, window: u64) -> Facts {
         unsafe { gpu.instance.get_physical_device_memory_properties2(gpu.physical, &mut *mem.cast()) };
     });
     let mut queue_families = queue_families(gpu);
-    if sparse::is_hidden(gpu) {
+    if import.sparse == Sparse::Hidden {
         sparse::hide(&mut properties, &mut features, &mut queue_families);
     }
     patch_properties(&mut properties, gpu, import);

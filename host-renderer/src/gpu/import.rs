@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use ash::{ext, vk};
 
 use super::Gpu;
+use super::sparse::Sparse;
 
 /// Device extension by which pages are imported.
 pub const EXTENSION: &CStr = c"VK_EXT_external_memory_host";
@@ -27,6 +28,8 @@ const TRIAL_TIMEOUT: u64 = 5_000_000_000;
 pub struct Import {
     /// Alignment that addresses and sizes need, in bytes.
     pub alignment: u64,
+    /// How sparse resources get their memory.
+    pub sparse: Sparse,
     /// Bit *i*: memory type *i* is host-visible, coherent, and can be imported.
     types: u32,
 }
@@ -34,7 +37,7 @@ pub struct Import {
 impl Import {
     /// Import of exactly these memory types.
     pub fn of_types(types: u32, alignment: u64) -> Self {
-        Self { alignment, types }
+        Self { alignment, sparse: Sparse::Imported, types }
     }
 
     /// Whether memory of type `index` is imported from the window.
@@ -103,7 +106,19 @@ pub fn probe(gpu: &Gpu, window: (NonNull<u8>, usize), alignment: u64) -> Result<
     for reason in &reasons {
         tracing::info!("{reason}; guests do not see it as host-visible");
     }
-    Ok(Import { alignment, types })
+    Ok(Import { alignment, sparse: Sparse::probe(gpu), types })
+}
+
+/// A queue family that can do something.
+///
+/// # Errors
+/// When there is none.
+pub fn family(gpu: &Gpu) -> Result<u32, String> {
+    // SAFETY: the instance and its physical device are live.
+    let families = unsafe { gpu.instance.get_physical_device_queue_family_properties(gpu.physical) };
+    let useful = vk::QueueFlags::GRAPHICS | vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER;
+    let family = families.iter().position(|f| f.queue_flags.intersects(useful));
+    Ok(family.ok_or("the device has no queue")? as u32)
 }
 
 /// A device of its own for the trial.
@@ -116,14 +131,7 @@ struct Trial<'a> {
 
 impl<'a> Trial<'a> {
     fn new(gpu: &'a Gpu) -> Result<Self, String> {
-        // SAFETY: the instance and its physical device are live.
-        let families = unsafe { gpu.instance.get_physical_device_queue_family_properties(gpu.physical) };
-        let useful = vk::QueueFlags::GRAPHICS | vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER;
-        let family = families
-            .iter()
-            .position(|f| f.queue_flags.intersects(useful))
-            .ok_or("the device has no queue")?;
-        let family = family as u32;
+        let family = family(gpu)?;
         let queue =
             [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])];
         let names = [EXTENSION.as_ptr()];

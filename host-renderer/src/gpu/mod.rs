@@ -1,5 +1,6 @@
 //! The host's Vulkan: one instance, one physical device, what it can do for guests.
 
+pub mod driver_memory;
 pub mod facts;
 pub mod formats;
 pub mod import;

@@ -1,20 +1,90 @@
-//! Sparse resources, where the driver cannot bind imported memory to them.
+//! Sparse resources, and the memory that is bound to them.
 //!
 //! lavapipe maps the pages of a sparse resource by the descriptor of their memory, and imported memory has none: what is
-//! bound cannot be touched. There, sparse resources are not offered.
+//! bound cannot be touched. A device with sparse resources gets memory of the driver's own there, which the guest maps
+//! from the file that the driver keeps it in. Where that cannot be, sparse resources are not offered.
 
 use ash::vk;
+use vw_transport::pages::Mapping;
 use vw_wire_protocol::facts::Chain;
 
 use super::Gpu;
+use super::driver_memory::Files;
+use super::import::family;
 
-/// Whether sparse resources are not offered on this device.
-pub fn is_hidden(gpu: &Gpu) -> bool {
-    let mut driver = vk::PhysicalDeviceDriverProperties::default();
-    let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut driver);
-    // SAFETY: a valid chain; a device that does not know the second structure leaves it alone.
-    unsafe { gpu.instance.get_physical_device_properties2(gpu.physical, &mut properties) };
-    driver.driver_id == vk::DriverId::MESA_LLVMPIPE
+/// How sparse resources get their memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sparse {
+    /// As all resources: the driver binds imported pages.
+    Imported,
+    /// From the driver, on devices with sparse resources enabled; the guest maps the driver's file.
+    Driver,
+    /// They are not offered.
+    Hidden,
+}
+
+impl Sparse {
+    /// Finds out; what the driver says about its memory is tried.
+    pub fn probe(gpu: &Gpu) -> Self {
+        let mut driver = vk::PhysicalDeviceDriverProperties::default();
+        let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut driver);
+        // SAFETY: a valid chain; a device that does not know the second structure leaves it alone.
+        unsafe { gpu.instance.get_physical_device_properties2(gpu.physical, &mut properties) };
+        if driver.driver_id != vk::DriverId::MESA_LLVMPIPE {
+            return Self::Imported;
+        }
+        // SAFETY: the instance and its physical device are live.
+        let features = unsafe { gpu.instance.get_physical_device_features(gpu.physical) };
+        if features.sparse_binding != 0 && is_in_a_file(gpu) { Self::Driver } else { Self::Hidden }
+    }
+
+    /// What is left of it for a guest; `descriptors`: whether they pass to it.
+    pub fn offered(self, descriptors: bool) -> Self {
+        if self == Self::Driver && !descriptors { Self::Hidden } else { self }
+    }
+}
+
+/// Bytes of the trial's memory.
+const TRIAL: u64 = 1 << 16;
+
+/// Whether what the driver maps of its memory is pages of a file that can be mapped again.
+fn is_in_a_file(gpu: &Gpu) -> bool {
+    let visible = vk::MemoryPropertyFlags::HOST_VISIBLE | vk::MemoryPropertyFlags::HOST_COHERENT;
+    let memory = gpu.memory_properties();
+    let types = memory.memory_types_as_slice();
+    let index = types.iter().position(|ty| ty.property_flags.contains(visible));
+    let (Some(index), Ok(family)) = (index, family(gpu)) else { return false };
+    let queue = [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])];
+    let info = vk::DeviceCreateInfo::default().queue_create_infos(&queue);
+    // SAFETY: valid structures; everything made here is destroyed here, and no work is submitted.
+    unsafe {
+        let Ok(device) = gpu.instance.create_device(gpu.physical, &info, None) else { return false };
+        let info = vk::MemoryAllocateInfo::default().allocation_size(TRIAL).memory_type_index(index as u32);
+        let memory = device.allocate_memory(&info, None);
+        let shared = memory.and_then(|memory| {
+            let place = device.map_memory(memory, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty());
+            let shared = place.map(|place| shows_in_its_file(place.cast()));
+            device.free_memory(memory, None);
+            shared
+        });
+        device.destroy_device(None);
+        shared.unwrap_or(false)
+    }
+}
+
+/// # Safety
+/// `place` must be the driver's mapping of [`TRIAL`] bytes that nobody uses.
+unsafe fn shows_in_its_file(place: *mut u32) -> bool {
+    let mut files = Files::default();
+    let found = files.locate(place.cast(), TRIAL as usize);
+    let mapped =
+        found.and_then(|found| Mapping::new(files.fd(found.file)?, found.offset, TRIAL as usize).ok());
+    let Some(mapped) = mapped else { return false };
+    // SAFETY: both are at least a word, and nobody else's.
+    unsafe {
+        place.write_volatile(0x7677_1235);
+        mapped.base().cast::<u32>().read_volatile() == 0x7677_1235
+    }
 }
 
 /// The features that have to do with sparse resources.

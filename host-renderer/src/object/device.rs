@@ -16,6 +16,7 @@ use super::debug_utils;
 use super::image::ExternalImages;
 use super::queue::{Queue, Shared};
 use crate::gpu::procs::Procs;
+use crate::gpu::sparse::Sparse;
 use crate::gpu::{import, mask, offer, sparse};
 use crate::session::end::{End, violation};
 use crate::session::policy::destroyer;
@@ -42,6 +43,8 @@ pub struct Device {
     pub buffers: ExternalBuffers,
     /// Which images are.
     pub images: ExternalImages,
+    /// Memory that the guest sees is the driver's own, for sparse resources.
+    pub driver_memory: bool,
 }
 
 /// A queue as the record `CREATE_DEVICE` names it.
@@ -83,6 +86,8 @@ impl Session {
                 .reserve(HandleType::Queue, queue.id)
                 .map_err(|error| violation(format!("Queue {:#x}: {error}", queue.id)))?;
         }
+        // SAFETY: the structure was decoded with its chain.
+        let sparse = unsafe { sparse::is_enabled(info) };
         let created = self.open_device(info);
         let result = match &created {
             Ok(_) => vk::Result::SUCCESS,
@@ -95,7 +100,7 @@ impl Session {
                     // SAFETY: the decoder made room for one handle.
                     unsafe { new.raw.write(raw) };
                 }
-                self.add_device(id, device, &wanted)?;
+                self.add_device(id, device, &wanted, sparse && self.import.sparse == Sparse::Driver)?;
             }
             Err(result) => {
                 tracing::warn!("vkCreateDevice: {result}");
@@ -144,7 +149,7 @@ impl Session {
                 tracing::warn!("the guest enables {}, which is not offered: {}", masked.name, masked.reason);
                 return Err(vk::Result::ERROR_FEATURE_NOT_PRESENT);
             }
-            if sparse::is_enabled(info) && sparse::is_hidden(&self.gpu) {
+            if self.import.sparse == Sparse::Hidden && sparse::is_enabled(info) {
                 tracing::warn!("the guest enables sparse resources, which are not offered on this driver");
                 return Err(vk::Result::ERROR_FEATURE_NOT_PRESENT);
             }
@@ -201,7 +206,13 @@ impl Session {
         if sound { Ok(()) } else { Err(vk::Result::ERROR_INITIALIZATION_FAILED) }
     }
 
-    fn add_device(&mut self, id: u64, device: ash::Device, wanted: &[WantedQueue]) -> Result<(), End> {
+    fn add_device(
+        &mut self,
+        id: u64,
+        device: ash::Device,
+        wanted: &[WantedQueue],
+        driver_memory: bool,
+    ) -> Result<(), End> {
         let number = self.free_device_number()?;
         let lookup = |name: &CStr| {
             // SAFETY: the device is live and the name a C string.
@@ -242,7 +253,8 @@ impl Session {
         if self.devices.len() <= index {
             self.devices.resize_with(index + 1, || None);
         }
-        self.devices[index] = Some(Device { id, shared, procs, debug_utils, queues, buffers, images });
+        self.devices[index] =
+            Some(Device { id, shared, procs, debug_utils, queues, buffers, images, driver_memory });
         Ok(())
     }
 

@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use ash::vk;
+use ash::vk::Handle;
 use vw_transport::SharedFile;
-use vw_wire_protocol::codec::{Arena, Reader};
+use vw_wire_protocol::codec::{Arena, Reader, Request, encode_reply};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
-use vw_wire_protocol::record::{IN_FILE, NO_OFFSET};
+use vw_wire_protocol::record::{IN_FILE, NO_FILE, NO_OFFSET, PROGRAM};
+use vw_wire_protocol::schema::Command;
 
 use crate::gpu::import::HANDLE_TYPE;
 use crate::session::end::{End, violation};
+use crate::session::resolve::Seen;
 use crate::session::{Decoded, Session};
 
 /// Index of `pAllocateInfo` among the arguments of `vkAllocateMemory`.
@@ -21,6 +25,8 @@ const ALLOCATE_INFO: usize = 1;
 #[derive(Debug, Default)]
 pub struct Memories {
     by_id: HashMap<u64, Allocation>,
+    /// Bytes that the driver keeps where the guest maps them.
+    drivers: u64,
     /// Ranges of the window in use: start to end.
     ranges: BTreeMap<u64, u64>,
 }
@@ -30,23 +36,26 @@ pub struct Memories {
 pub struct Allocation {
     /// Size in bytes.
     pub bytes: u64,
-    /// Offset and length in the window, for memory that the guest sees.
-    pub range: Option<(u64, u64)>,
-    /// The file that the guest has sent the pages in.
-    pub file: Option<SharedFile>,
+    /// Where it is.
+    pub pages: Pages,
 }
 
-/// Where the pages of a new allocation are.
-enum Pages {
-    /// Where the driver puts them.
-    None,
+/// Where the pages of an allocation are.
+#[derive(Debug)]
+pub enum Pages {
+    /// Where the guest does not see them.
+    Hidden,
     /// Offset and length in the window.
     Window(u64, u64),
-    /// A file, and how much of it from its start.
+    /// A file that the guest has sent, and how much of it from its start.
     File(SharedFile, u64),
-    /// Nowhere: there is no room to map them.
-    Lacking,
+    /// As many bytes in a file of the driver's, which the guest maps.
+    Driver(u64),
 }
+
+/// What is behind the answer to an allocation: the number of a file, the offset in it, and whether its descriptor comes
+/// along.
+type Behind = (u64, u64, bool);
 
 impl Memories {
     /// Whether nothing of the window from `offset` on for `length` bytes is in use.
@@ -56,8 +65,12 @@ impl Memories {
     }
 
     fn add(&mut self, id: u64, allocation: Allocation) {
-        if let Some((offset, length)) = allocation.range {
-            self.ranges.insert(offset, offset + length);
+        match allocation.pages {
+            Pages::Window(offset, length) => {
+                self.ranges.insert(offset, offset + length);
+            }
+            Pages::Driver(length) => self.drivers += length,
+            Pages::Hidden | Pages::File(..) => {}
         }
         self.by_id.insert(id, allocation);
     }
@@ -65,8 +78,12 @@ impl Memories {
     /// Forgets an allocation.
     pub fn remove(&mut self, id: u64) -> Option<Allocation> {
         let allocation = self.by_id.remove(&id)?;
-        if let Some((offset, _)) = allocation.range {
-            self.ranges.remove(&offset);
+        match allocation.pages {
+            Pages::Window(offset, _) => {
+                self.ranges.remove(&offset);
+            }
+            Pages::Driver(length) => self.drivers -= length,
+            Pages::Hidden | Pages::File(..) => {}
         }
         Some(allocation)
     }
@@ -89,11 +106,49 @@ impl Session {
         let info = unsafe { &mut *info };
         let pages = match offset {
             IN_FILE => self.take_file(info)?,
-            offset => self.check_range(offset, info)?,
+            offset => Some(self.choose_pages(offset, info, seen.device)?),
         };
+        let (result, behind) = match &pages {
+            Some(pages) if request.poisoned.is_none() => {
+                self.allocate_pages(command, &request, info, seen, pages)?
+            }
+            _ => (vk::Result::ERROR_OUT_OF_DEVICE_MEMORY, None),
+        };
+        let bytes = info.allocation_size;
+        let ids: Vec<u64> = request.new.iter().flat_map(|new| new.ids.iter().copied()).collect();
+        self.settle(command, &request, result.as_raw() as i64 as u64, seen, true);
+        let made = ids.first().filter(|id| self.tables.object(HandleType::DeviceMemory, **id).is_some());
+        if let (vk::Result::SUCCESS, Some(id), Some(pages)) = (result, made, pages) {
+            self.memories.add(*id, Allocation { bytes, pages });
+            self.stats.add_memory(bytes);
+        }
+        let (file, offset, new) = behind.unwrap_or((NO_FILE, 0, false));
+        if let Some(fd) = self.files.fd(file as usize).filter(|_| new)
+            && self.peer.send_descriptor(fd).is_err()
+        {
+            return Err(End::Disconnected);
+        }
+        self.replies.post(|writer| {
+            // SAFETY: the request was decoded for this command into an arena that has not been reset.
+            unsafe { encode_reply(command, &request, result.as_raw() as i64 as u64, writer) };
+            writer.put_u64(file);
+            writer.put_u64(offset);
+            writer.put_u32(new.into());
+        })
+    }
+
+    /// Calls the driver for an allocation with these pages.
+    fn allocate_pages(
+        &mut self,
+        command: &'static Command,
+        request: &Request<'_>,
+        info: &mut vk::MemoryAllocateInfo<'_>,
+        seen: Seen,
+        pages: &Pages,
+    ) -> Result<(vk::Result, Option<Behind>), End> {
         let mut import = vk::ImportMemoryHostPointerInfoEXT::default().handle_type(HANDLE_TYPE);
-        let place = match &pages {
-            Pages::None | Pages::Lacking => None,
+        let place = match pages {
+            Pages::Hidden | Pages::Driver(_) => None,
             Pages::Window(offset, length) => {
                 // SAFETY: the range was checked to lie in the window.
                 Some((unsafe { self.region.window().0.add(*offset as usize) }, *length))
@@ -108,38 +163,73 @@ impl Session {
             info.p_next = std::ptr::from_ref(&import).cast();
             info.allocation_size = length;
         }
-        let bytes = info.allocation_size;
-        let result = if request.poisoned.is_some() || matches!(pages, Pages::Lacking) {
-            vk::Result::ERROR_OUT_OF_DEVICE_MEMORY
-        } else {
-            let device = self.device(seen.device)?;
-            // SAFETY: the request was decoded for this command; `import` lives until it returns.
-            match vk::Result::from_raw(unsafe { self.call(&device.procs, command, &request)? } as i32) {
-                // How it is done is not the guest's business; that there is no memory is.
-                vk::Result::ERROR_INVALID_EXTERNAL_HANDLE => {
-                    tracing::warn!(bytes, "the driver refused to import pages of the window");
-                    vk::Result::ERROR_OUT_OF_DEVICE_MEMORY
-                }
-                result => result,
-            }
-        };
+        if let Pages::Driver(length) = pages {
+            info.allocation_size = *length;
+        }
+        let device = self.device(seen.device)?;
+        // SAFETY: the request was decoded for this command; `import` lives until it returns.
+        let result = vk::Result::from_raw(unsafe { self.call(&device.procs, command, request)? } as i32);
         // `import` does not outlive this function, the arena may.
         if place.is_some() {
             info.p_next = import.p_next;
         }
-        let (range, file) = match pages {
-            Pages::None | Pages::Lacking => (None, None),
-            Pages::Window(offset, length) => (Some((offset, length)), None),
-            Pages::File(file, _) => (None, Some(file)),
-        };
-        let ids: Vec<u64> = request.new.iter().flat_map(|new| new.ids.iter().copied()).collect();
-        self.settle(command, &request, result.as_raw() as i64 as u64, seen, true);
-        let made = ids.first().filter(|id| self.tables.object(HandleType::DeviceMemory, **id).is_some());
-        if let (vk::Result::SUCCESS, Some(id)) = (result, made) {
-            self.memories.add(*id, Allocation { bytes, range, file });
-            self.stats.add_memory(bytes);
+        match (result, pages) {
+            // How it is done is not the guest's business; that there is no memory is.
+            (vk::Result::ERROR_INVALID_EXTERNAL_HANDLE, _) => {
+                tracing::warn!(bytes = info.allocation_size, "the driver refused to import shared pages");
+                Ok((vk::Result::ERROR_OUT_OF_DEVICE_MEMORY, None))
+            }
+            (vk::Result::SUCCESS, Pages::Driver(length)) => {
+                // SAFETY: the driver has written the one handle that the decoder made room for.
+                let memory = unsafe { request.new.iter().next().map(|new| new.raw.read()) };
+                Ok(self.show_memory(seen, vk::DeviceMemory::from_raw(memory.unwrap_or_default()), *length)?)
+            }
+            (result, _) => Ok((result, None)),
         }
-        self.answer(command, &request, result.as_raw() as i64 as u64)
+    }
+
+    /// Finds out where the driver's memory can be mapped; it is freed if that cannot be.
+    fn show_memory(
+        &mut self,
+        seen: Seen,
+        memory: vk::DeviceMemory,
+        length: u64,
+    ) -> Result<(vk::Result, Option<Behind>), End> {
+        let shared = Arc::clone(&self.device(seen.device)?.shared);
+        // SAFETY: new memory of this device, which nobody uses; it stays mapped as long as it lives.
+        let place =
+            unsafe { shared.device.map_memory(memory, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()) };
+        let page = self.region.layout().page_size() as u64;
+        let found = place.ok().and_then(|place| self.files.locate(place.cast(), length as usize));
+        if let Some(found) = found.filter(|found| found.offset.is_multiple_of(page)) {
+            return Ok((vk::Result::SUCCESS, Some((found.file as u64, found.offset, found.new))));
+        }
+        tracing::warn!(bytes = length, "the driver's memory is in no file");
+        // SAFETY: as above.
+        unsafe { shared.device.free_memory(memory, None) };
+        Ok((vk::Result::ERROR_OUT_OF_DEVICE_MEMORY, None))
+    }
+
+    /// Where an allocation goes for which the guest offers a range of the window.
+    fn choose_pages(
+        &self,
+        offset: u64,
+        info: &vk::MemoryAllocateInfo<'_>,
+        device: u16,
+    ) -> Result<Pages, End> {
+        let program = offset != NO_OFFSET && offset & PROGRAM != 0;
+        let pages = self.check_range(if program { offset & !PROGRAM } else { offset }, info)?;
+        match pages {
+            // The guest's window bounds what a session may have, whoever keeps it.
+            Pages::Window(_, length)
+                if !program
+                    && self.device(device)?.driver_memory
+                    && self.memories.drivers + length <= self.region.window().1 as u64 =>
+            {
+                Ok(Pages::Driver(length))
+            }
+            pages => Ok(pages),
+        }
     }
 
     /// The memory type of an allocation.
@@ -152,8 +242,8 @@ impl Session {
         }
     }
 
-    /// The pages in the file that the guest has sent.
-    fn take_file(&self, info: &vk::MemoryAllocateInfo<'_>) -> Result<Pages, End> {
+    /// The pages in the file that the guest has sent; none if there is no room to map them.
+    fn take_file(&self, info: &vk::MemoryAllocateInfo<'_>) -> Result<Option<Pages>, End> {
         let index = self.check_type(info)?;
         if !self.handles.descriptors || !self.import.serves(index) {
             return Err(violation(format!("memory of type {index} is not in files")));
@@ -166,13 +256,13 @@ impl Session {
             Err(error) if error.kind() == ErrorKind::InvalidData => return Err(violation(error)),
             Err(error) => {
                 tracing::warn!("a file of shared pages cannot be mapped: {error}");
-                return Ok(Pages::Lacking);
+                return Ok(None);
             }
         };
         let page = self.region.layout().page_size() as u64;
         let length = info.allocation_size.max(1).checked_next_multiple_of(page);
         match length {
-            Some(length) if length <= file.len() as u64 => Ok(Pages::File(file, length)),
+            Some(length) if length <= file.len() as u64 => Ok(Some(Pages::File(file, length))),
             _ => Err(violation(format!("{} bytes in a file of {}", info.allocation_size, file.len()))),
         }
     }
@@ -182,7 +272,7 @@ impl Session {
         let index = self.check_type(info)?;
         if !self.import.serves(index) {
             return if offset == NO_OFFSET {
-                Ok(Pages::None)
+                Ok(Pages::Hidden)
             } else {
                 Err(violation(format!(
                     "memory of type {index} at offset {offset:#x}: the guest does not see this type"
@@ -214,7 +304,7 @@ impl Session {
     pub(crate) fn memory_freed(&mut self, id: u64) {
         let Some(allocation) = self.memories.remove(id) else { return };
         self.stats.remove_memory(allocation.bytes);
-        if let Some((offset, length)) = allocation.range
+        if let Pages::Window(offset, length) = allocation.pages
             && let Err(error) = self.region.punch(offset as usize, length as usize)
         {
             tracing::warn!("pages of freed memory stay: {error}");
@@ -249,7 +339,7 @@ mod tests {
     #[test]
     fn range_when_it_touches_a_live_one_is_free_and_when_it_overlaps_is_not() {
         let mut memories = Memories::default();
-        memories.add(1, Allocation { bytes: 100, range: Some((0x2000, 0x2000)), file: None });
+        memories.add(1, Allocation { bytes: 100, pages: Pages::Window(0x2000, 0x2000) });
         for (offset, length, free) in [
             (0, 0x2000, true),
             (0, 0x3000, false),

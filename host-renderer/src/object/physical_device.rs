@@ -6,6 +6,7 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::schema::Command;
 
 use super::external::{Question, find};
+use crate::gpu::sparse::Sparse;
 use crate::session::Session;
 use crate::session::end::End;
 
@@ -43,11 +44,11 @@ impl Session {
                     Ok(NOT_SUPPORTED)
                 }
                 IMAGE_FORMAT_2 => self.ask_image_format(command, request),
-                SPARSE_FORMAT if self.sparse_hidden => {
+                SPARSE_FORMAT if self.import.sparse == Sparse::Hidden => {
                     (args[6] as *mut u32).write(0);
                     Ok(0)
                 }
-                SPARSE_FORMAT_2 if self.sparse_hidden => {
+                SPARSE_FORMAT_2 if self.import.sparse == Sparse::Hidden => {
                     (args[2] as *mut u32).write(0);
                     Ok(0)
                 }
@@ -58,7 +59,7 @@ impl Session {
     }
 
     fn hides_sparse(&self, flags: vk::ImageCreateFlags) -> bool {
-        self.sparse_hidden && flags.intersects(SPARSE)
+        self.import.sparse == Sparse::Hidden && flags.intersects(SPARSE)
     }
 
     /// # Safety

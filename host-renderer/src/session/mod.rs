@@ -39,9 +39,10 @@ use self::stats::Stats;
 use self::tables::{Object, Tables};
 use crate::config::Limits;
 use crate::gpu::Gpu;
+use crate::gpu::driver_memory::Files;
+use crate::gpu::facts;
 use crate::gpu::import::Import;
 use crate::gpu::procs::Procs;
-use crate::gpu::{facts, sparse};
 use crate::object::command_buffer::CommandBuffers;
 use crate::object::device::Device;
 use crate::object::external::Handles;
@@ -76,10 +77,10 @@ pub struct Session {
     pub(crate) peer: Arc<Peer>,
     /// Which handles of memory the guest may have.
     pub(crate) handles: Handles,
-    /// Sparse resources are not offered.
-    pub(crate) sparse_hidden: bool,
+    /// Files that the driver keeps its memory in.
+    pub(crate) files: Files,
     policies: Policies,
-    replies: Replies,
+    pub(crate) replies: Replies,
     /// Objects that the last record names, for commands that ask for the list.
     pub(crate) touched: Vec<(HandleType, u64)>,
     /// Parts of a record that is not complete yet.
@@ -110,11 +111,13 @@ impl Session {
     pub fn new(
         connection: &Connection,
         gpu: Gpu,
-        import: Import,
+        mut import: Import,
         limits: &Limits,
         stats: Arc<Stats>,
     ) -> Self {
         let region = Arc::clone(&connection.region);
+        let descriptors = connection.welcome.features & feature::DESCRIPTORS != 0;
+        import.sparse = import.sparse.offered(descriptors);
         let mut tables = Tables::new(Arc::clone(&stats));
         for (ty, raw) in [
             (HandleType::Instance, gpu.instance.handle().as_raw()),
@@ -133,8 +136,8 @@ impl Session {
             memory_types: gpu.memory_properties().memory_type_count,
             physical_procs,
             peer: Arc::clone(&connection.peer),
-            handles: Handles { descriptors: connection.welcome.features & feature::DESCRIPTORS != 0 },
-            sparse_hidden: sparse::is_hidden(&gpu),
+            handles: Handles { descriptors },
+            files: Files::default(),
             replies: Replies::new(Arc::clone(&region)),
             robust_buffer_access: limits.robust_buffer_access,
             record_limit: usize::try_from(limits.record.0).unwrap_or(usize::MAX),

@@ -18,6 +18,7 @@ mod queries;
 mod recording;
 mod robustness;
 mod samplers;
+mod sparse;
 mod states;
 mod synchronisation;
 mod threads;
@@ -43,6 +44,7 @@ cases! {
     device: instances facts properties extensions everything_enabled refused queues private_data names;
     formats: properties image_formats sparse external;
     memory: round_trip persistent_mapping ranges shared_by_buffers requirements too_much accounting;
+    sparse: buffer images;
     external: capabilities host_pointer host_pointer_image file processes;
     buffers: usages views addresses;
     images: clears levels layers volumes linear one_dimension depth_stencil views mutable compressed requirements;
