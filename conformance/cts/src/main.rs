@@ -2,6 +2,7 @@
 //!
 //! Results are kept in CSV files as the run goes on; the same command again continues where it was stopped.
 
+mod about;
 mod cases;
 mod expectations;
 mod report;
@@ -125,5 +126,6 @@ fn run(arguments: &Arguments) -> Result<bool> {
         vw.run(&part)?;
     }
     std::fs::write(arguments.output.join("renderer.log"), renderer.log())?;
-    report::write(&arguments.output.join("report.md"), &cases, &native, &vw, &expectations)
+    let about = about::line(&arguments.deqp, &host, &arguments.output)?;
+    report::write(&arguments.output.join("report.md"), &about, &cases, &native, &vw, &expectations)
 }

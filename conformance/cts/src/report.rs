@@ -54,6 +54,7 @@ pub(crate) fn print_counts(name: &str, results: &HashMap<String, RunnerStatus>) 
 /// The file cannot be written.
 pub(crate) fn write(
     path: &Path,
+    about: &str,
     cases: &[String],
     native: &Suite,
     vw: &Suite,
@@ -79,7 +80,7 @@ pub(crate) fn write(
     }
     let mut text = String::from("# CTS: natively and through vw\n\n");
     let (nt, vt) = (native.elapsed.as_secs_f64(), vw.elapsed.as_secs_f64());
-    writeln!(text, "{} cases; {nt:.0} s natively and {vt:.0} s through vw.\n", cases.len())?;
+    writeln!(text, "{about}: {} cases; {nt:.0} s natively and {vt:.0} s through vw.\n", cases.len())?;
     text.push_str("| group | native pass | not supported | other | vw pass | not supported | other |\n|---|---|---|---|---|---|---|\n");
     let mut total = (Counts::default(), Counts::default());
     for (name, (n, v)) in &groups {
