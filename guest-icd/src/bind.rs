@@ -1,4 +1,4 @@
-//! Binding memory with a result for each object: binding is not waited for.
+//! Binding memory with a result for each object: binding is waited for where these are asked for.
 
 use std::ffi::c_void;
 
@@ -8,7 +8,7 @@ use vw_wire_protocol::schema::Command;
 use crate::chain;
 use crate::forward;
 
-/// Sends a binding and writes its result wherever it is asked for.
+/// Sends a binding. Where the host does not answer, the results that are asked for are errors.
 ///
 /// # Safety
 /// `infos` must be `count` valid structures, as `cmd` takes them.
@@ -16,14 +16,13 @@ pub(crate) unsafe fn bind<T>(device: *mut c_void, cmd: &Command, count: u32, inf
     let args = [device as u64, count.into(), infos as u64];
     // SAFETY: the caller's promise; every structure with a chain begins with its type and the chain.
     unsafe {
-        let result = forward::send(device, cmd, &args);
         for i in 0..count as usize {
             let info = infos.add(i).cast::<vk::BaseInStructure<'_>>();
             let status = chain::find::<vk::BindMemoryStatusKHR<'_>>((*info).p_next.cast()).as_ref();
             if let Some(out) = status.and_then(|status| status.p_result.as_mut()) {
-                *out = vk::Result::from_raw(result);
+                *out = vk::Result::ERROR_UNKNOWN;
             }
         }
-        result
+        forward::send(device, cmd, &args)
     }
 }

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ash::vk;
-use vw_wire_protocol::codec::{Writer, encode_request};
+use vw_wire_protocol::codec::{Writer, asks_for_results, encode_request};
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::MAX_RECORD;
 use vw_wire_protocol::schema::{Class, Command, Count, Dir, Op, Pointer, Ret};
@@ -58,7 +58,7 @@ pub(crate) unsafe fn record(object: *mut c_void, cmd: &Command, args: &[u64]) {
     }
 }
 
-/// Sends a command that is not answered.
+/// Sends a command that is not answered, unless results are asked for inside of its inputs.
 ///
 /// # Safety
 /// `object` must be a live dispatchable handle, `args` valid arguments of `cmd`.
@@ -69,10 +69,12 @@ pub(crate) unsafe fn send(object: *mut c_void, cmd: &Command, args: &[u64]) -> i
     unsafe {
         guard(object, lost, || {
             let Some(session) = dispatch::session(object) else { return lost };
-            match session.send(cmd.opcode, &|w| encode_request(cmd, args, w)) {
-                Ok(_) => vk::Result::SUCCESS.as_raw(),
-                Err(failure) => refusal(cmd, failure).as_raw(),
-            }
+            let result = if asks_for_results(cmd, args) {
+                session.call_command(cmd, args).map(|ret| ret as i32)
+            } else {
+                session.send(cmd.opcode, &|w| encode_request(cmd, args, w)).map(|_| 0)
+            };
+            result.unwrap_or_else(|failure| refusal(cmd, failure).as_raw())
         })
     }
 }
@@ -147,7 +149,8 @@ pub(crate) unsafe fn create(
     }
 }
 
-/// As [`create`]; `waits`: until the host has answered, whatever the command's class.
+/// As [`create`]; `waits`: until the host has answered, whatever the command's class. It is waited for also where results
+/// are asked for inside of the inputs.
 ///
 /// # Safety
 /// As [`create`].
@@ -163,6 +166,23 @@ pub(crate) unsafe fn try_create(
     if new.count == 0 || new.first.is_null() {
         return vk::Result::SUCCESS;
     }
+    // SAFETY: the caller's promise.
+    unsafe { create_in(session, cmd, args, ty, &new, allocator, waits || asks_for_results(cmd, args)) }
+}
+
+/// As [`try_create`], with the place of the new handles.
+///
+/// # Safety
+/// As [`create`]; `new` is where the command's new handles go.
+pub(crate) unsafe fn create_in(
+    session: &Session,
+    cmd: &Command,
+    args: &[u64],
+    ty: HandleType,
+    new: &NewHandles,
+    allocator: HostAllocator,
+    waits: bool,
+) -> vk::Result {
     let mut ids = Vec::with_capacity(new.count);
     while ids.len() < new.count
         && let Some(id) = session.allocate_id(ty, allocator)
@@ -195,9 +215,9 @@ pub(crate) unsafe fn try_create(
 }
 
 /// Where a command's new handles go.
-struct NewHandles {
-    first: *mut u64,
-    count: usize,
+pub(crate) struct NewHandles {
+    pub(crate) first: *mut u64,
+    pub(crate) count: usize,
 }
 
 /// Raw accesses: the codec reads and writes the same memory by the pointer among the arguments.

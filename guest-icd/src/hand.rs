@@ -11,6 +11,7 @@ pub(crate) use crate::command_buffer::{
 pub(crate) use crate::command_pool::{
     vkCreateCommandPool, vkDestroyCommandPool, vkResetCommandPool, vkTrimCommandPool,
 };
+pub(crate) use crate::cooperative_vector::vkConvertCooperativeVectorMatrixNV;
 pub(crate) use crate::debug_utils::{
     vkCreateDebugUtilsMessengerEXT, vkDestroyDebugUtilsMessengerEXT, vkSetDebugUtilsObjectNameEXT,
     vkSetDebugUtilsObjectTagEXT, vkSubmitDebugUtilsMessageEXT,
@@ -66,6 +67,7 @@ pub(crate) use crate::pipeline::{
     vkCreateComputePipelines, vkCreateGraphicsPipelines, vkCreateRayTracingPipelinesKHR,
     vkCreateRayTracingPipelinesNV,
 };
+pub(crate) use crate::pipeline_binary::vkCreatePipelineBinariesKHR;
 pub(crate) use crate::pipeline_layout::vkDestroyPipelineLayout;
 pub(crate) use crate::private_data::{
     vkCreatePrivateDataSlot, vkDestroyPrivateDataSlot, vkGetPrivateData, vkSetPrivateData,

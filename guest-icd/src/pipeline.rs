@@ -1,4 +1,4 @@
-//! `VkPipeline`: creation is not waited for.
+//! `VkPipeline`: creation is not waited for, unless the program asks how it went.
 
 use std::ffi::c_void;
 
@@ -83,7 +83,7 @@ unsafe fn flags(info: *const CommonInfo) -> u64 {
     }
 }
 
-/// Says in the feedback of a pipeline, if it is asked for, that there is none.
+/// Says in the feedback of a pipeline, if it is asked for, that there is none: as long as the host has not answered.
 ///
 /// # Safety
 /// The chain must be valid.

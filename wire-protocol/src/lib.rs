@@ -11,6 +11,7 @@
 //! * [`record`] frames what travels on the command ring.
 
 pub mod codec;
+pub mod cooperative_vector;
 pub mod facts;
 pub mod generated;
 pub mod record;

@@ -28,6 +28,9 @@ pub struct Struct {
     pub extended_by: &'static [&'static Struct],
     /// Least number of bytes that one element takes on the wire in [`full`](crate::codec) mode.
     pub min_wire: u32,
+    /// It, or what it leads to, has pointers through which the call returns something: where such a structure is an
+    /// input, and one of these pointers is not null, the command has to be waited for.
+    pub results: bool,
     /// What the encoder notes on entering this structure (state that rules of inner pointers need).
     pub hook: Hook,
     /// What brings the structure; any one suffices.
@@ -108,7 +111,8 @@ pub struct Pointer {
     pub elem: Elem,
     /// How many.
     pub count: Count,
-    /// Which way the pointee travels. In a structure that itself travels as a result, `In` means "with it".
+    /// Which way the pointee travels. In a structure that itself travels as a result, `In` means "with it"; in one that
+    /// is an input, `Out` and `InOut` are results of the command.
     pub dir: Dir,
     /// When it may be read at all; where the rule says no, null is sent.
     pub rule: Rule,
@@ -216,6 +220,16 @@ pub enum Count {
         off: u16,
         /// Offset of the count behind it.
         field: u16,
+    },
+    /// A parameter of the command is a pointer to a structure that holds the count
+    /// (`pFaultCounts->addressInfoCount`): 0 outside of a command, and when null.
+    Param {
+        /// Offset of the parameter's slot.
+        slot: u16,
+        /// Offset of the count behind it.
+        field: u16,
+        /// Size of the count in bytes: 4 or 8.
+        size: u8,
     },
     /// Up to and including a terminating zero byte.
     Terminated,

@@ -22,6 +22,7 @@ const fn structure(name: &'static str, size: u32, ops: &'static [Op], min_wire: 
         ops,
         extended_by: &[],
         min_wire,
+        results: false,
         hook: Hook::None,
         provided_by: &[],
     }

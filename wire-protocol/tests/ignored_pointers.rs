@@ -182,6 +182,7 @@ static PIPELINE_AND_VIEWPORT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 2,
+    results: false,
     hook: Hook::None,
     provided_by: &[],
 };

@@ -53,6 +53,7 @@ fn layout_when_compared_with_ash_is_equal_0() {
     check!(VK_BIND_IMAGE_MEMORY_DEVICE_GROUP_INFO, BindImageMemoryDeviceGroupInfo, s_type @ 0, p_next @ 8, device_index_count @ 16, p_device_indices @ 24, split_instance_bind_region_count @ 32, p_split_instance_bind_regions @ 40, );
     check!(VK_BIND_IMAGE_MEMORY_INFO, BindImageMemoryInfo, s_type @ 0, p_next @ 8, image @ 16, memory @ 24, memory_offset @ 32, );
     check!(VK_BIND_IMAGE_PLANE_MEMORY_INFO, BindImagePlaneMemoryInfo, s_type @ 0, p_next @ 8, plane_aspect @ 16, );
+    check!(VK_BIND_MEMORY_STATUS, BindMemoryStatusKHR, s_type @ 0, p_next @ 8, p_result @ 16, );
     check!(VK_BIND_SPARSE_INFO, BindSparseInfo, s_type @ 0, p_next @ 8, wait_semaphore_count @ 16, p_wait_semaphores @ 24, buffer_bind_count @ 32, p_buffer_binds @ 40, image_opaque_bind_count @ 48, p_image_opaque_binds @ 56, image_bind_count @ 64, p_image_binds @ 72, signal_semaphore_count @ 80, p_signal_semaphores @ 88, );
     check!(VK_BLIT_IMAGE_CUBIC_WEIGHTS_INFO_QCOM, BlitImageCubicWeightsInfoQCOM, s_type @ 0, p_next @ 8, cubic_weights @ 16, );
     check!(VK_BLIT_IMAGE_INFO_2, BlitImageInfo2, s_type @ 0, p_next @ 8, src_image @ 16, src_image_layout @ 24, dst_image @ 32, dst_image_layout @ 40, region_count @ 44, p_regions @ 48, filter @ 56, );
@@ -118,11 +119,11 @@ fn layout_when_compared_with_ash_is_equal_0() {
     check!(VK_DEPENDENCY_INFO, DependencyInfo, s_type @ 0, p_next @ 8, dependency_flags @ 16, memory_barrier_count @ 20, p_memory_barriers @ 24, buffer_memory_barrier_count @ 32, p_buffer_memory_barriers @ 40, image_memory_barrier_count @ 48, p_image_memory_barriers @ 56, );
     check!(VK_DEPTH_BIAS_INFO_EXT, DepthBiasInfoEXT, s_type @ 0, p_next @ 8, depth_bias_constant_factor @ 16, depth_bias_clamp @ 20, depth_bias_slope_factor @ 24, );
     check!(VK_DEPTH_BIAS_REPRESENTATION_INFO_EXT, DepthBiasRepresentationInfoEXT, s_type @ 0, p_next @ 8, depth_bias_representation @ 16, depth_bias_exact @ 20, );
-    check!(VK_DESCRIPTOR_ADDRESS_INFO_EXT, DescriptorAddressInfoEXT, s_type @ 0, p_next @ 8, address @ 16, range @ 24, format @ 32, );
 }
 
 #[test]
 fn layout_when_compared_with_ash_is_equal_1() {
+    check!(VK_DESCRIPTOR_ADDRESS_INFO_EXT, DescriptorAddressInfoEXT, s_type @ 0, p_next @ 8, address @ 16, range @ 24, format @ 32, );
     check!(VK_DESCRIPTOR_BUFFER_BINDING_INFO_EXT, DescriptorBufferBindingInfoEXT, s_type @ 0, p_next @ 8, address @ 16, usage @ 24, );
     check!(VK_DESCRIPTOR_BUFFER_BINDING_PUSH_DESCRIPTOR_BUFFER_HANDLE_EXT, DescriptorBufferBindingPushDescriptorBufferHandleEXT, s_type @ 0, p_next @ 8, buffer @ 16, );
     check!(VK_DESCRIPTOR_BUFFER_INFO, DescriptorBufferInfo, buffer @ 0, offset @ 8, range @ 16, );
@@ -141,6 +142,10 @@ fn layout_when_compared_with_ash_is_equal_1() {
     check!(VK_DEVICE_BUFFER_MEMORY_REQUIREMENTS, DeviceBufferMemoryRequirements, s_type @ 0, p_next @ 8, p_create_info @ 16, );
     check!(VK_DEVICE_CREATE_INFO, DeviceCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, queue_create_info_count @ 20, p_queue_create_infos @ 24, enabled_layer_count @ 32, pp_enabled_layer_names @ 40, enabled_extension_count @ 48, pp_enabled_extension_names @ 56, p_enabled_features @ 64, );
     check!(VK_DEVICE_DIAGNOSTICS_CONFIG_CREATE_INFO_NV, DeviceDiagnosticsConfigCreateInfoNV, s_type @ 0, p_next @ 8, flags @ 16, );
+    check!(VK_DEVICE_FAULT_ADDRESS_INFO_EXT, DeviceFaultAddressInfoEXT, address_type @ 0, reported_address @ 8, address_precision @ 16, );
+    check!(VK_DEVICE_FAULT_COUNTS_EXT, DeviceFaultCountsEXT, s_type @ 0, p_next @ 8, address_info_count @ 16, vendor_info_count @ 20, vendor_binary_size @ 24, );
+    check!(VK_DEVICE_FAULT_INFO_EXT, DeviceFaultInfoEXT, s_type @ 0, p_next @ 8, description @ 16, p_address_infos @ 272, p_vendor_infos @ 280, p_vendor_binary_data @ 288, );
+    check!(VK_DEVICE_FAULT_VENDOR_INFO_EXT, DeviceFaultVendorInfoEXT, description @ 0, vendor_fault_code @ 256, vendor_fault_data @ 264, );
     check!(VK_DEVICE_GROUP_BIND_SPARSE_INFO, DeviceGroupBindSparseInfo, s_type @ 0, p_next @ 8, resource_device_index @ 16, memory_device_index @ 20, );
     check!(VK_DEVICE_GROUP_COMMAND_BUFFER_BEGIN_INFO, DeviceGroupCommandBufferBeginInfo, s_type @ 0, p_next @ 8, device_mask @ 16, );
     check!(VK_DEVICE_GROUP_RENDER_PASS_BEGIN_INFO, DeviceGroupRenderPassBeginInfo, s_type @ 0, p_next @ 8, device_mask @ 16, device_render_area_count @ 20, p_device_render_areas @ 24, );
@@ -218,15 +223,15 @@ fn layout_when_compared_with_ash_is_equal_1() {
     check!(VK_INDIRECT_COMMANDS_LAYOUT_CREATE_INFO_NV, IndirectCommandsLayoutCreateInfoNV, s_type @ 0, p_next @ 8, flags @ 16, pipeline_bind_point @ 20, token_count @ 24, p_tokens @ 32, stream_count @ 40, p_stream_strides @ 48, );
     check!(VK_INDIRECT_COMMANDS_LAYOUT_TOKEN_NV, IndirectCommandsLayoutTokenNV, s_type @ 0, p_next @ 8, token_type @ 16, stream @ 20, offset @ 24, vertex_binding_unit @ 28, vertex_dynamic_stride @ 32, pushconstant_pipeline_layout @ 40, pushconstant_shader_stage_flags @ 48, pushconstant_offset @ 52, pushconstant_size @ 56, indirect_state_flags @ 60, index_type_count @ 64, p_index_types @ 72, p_index_type_values @ 80, );
     check!(VK_INDIRECT_COMMANDS_STREAM_NV, IndirectCommandsStreamNV, buffer @ 0, offset @ 8, );
+}
+
+#[test]
+fn layout_when_compared_with_ash_is_equal_2() {
     check!(VK_INPUT_ATTACHMENT_ASPECT_REFERENCE, InputAttachmentAspectReference, subpass @ 0, input_attachment_index @ 4, aspect_mask @ 8, );
     check!(VK_MEMORY_ALLOCATE_FLAGS_INFO, MemoryAllocateFlagsInfo, s_type @ 0, p_next @ 8, flags @ 16, device_mask @ 20, );
     check!(VK_MEMORY_ALLOCATE_INFO, MemoryAllocateInfo, s_type @ 0, p_next @ 8, allocation_size @ 16, memory_type_index @ 24, );
     check!(VK_MEMORY_BARRIER, MemoryBarrier, s_type @ 0, p_next @ 8, src_access_mask @ 16, dst_access_mask @ 20, );
     check!(VK_MEMORY_BARRIER_2, MemoryBarrier2, s_type @ 0, p_next @ 8, src_stage_mask @ 16, src_access_mask @ 24, dst_stage_mask @ 32, dst_access_mask @ 40, );
-}
-
-#[test]
-fn layout_when_compared_with_ash_is_equal_2() {
     check!(VK_MEMORY_DEDICATED_ALLOCATE_INFO, MemoryDedicatedAllocateInfo, s_type @ 0, p_next @ 8, image @ 16, buffer @ 24, );
     check!(VK_MEMORY_DEDICATED_REQUIREMENTS, MemoryDedicatedRequirements, s_type @ 0, p_next @ 8, prefers_dedicated_allocation @ 16, requires_dedicated_allocation @ 20, );
     check!(VK_MEMORY_HEAP, MemoryHeap, size @ 0, flags @ 8, );
@@ -322,15 +327,16 @@ fn layout_when_compared_with_ash_is_equal_2() {
     check!(VK_PHYSICAL_DEVICE_EXTENDED_SPARSE_ADDRESS_SPACE_FEATURES_NV, PhysicalDeviceExtendedSparseAddressSpaceFeaturesNV, s_type @ 0, p_next @ 8, extended_sparse_address_space @ 16, );
     check!(VK_PHYSICAL_DEVICE_EXTENDED_SPARSE_ADDRESS_SPACE_PROPERTIES_NV, PhysicalDeviceExtendedSparseAddressSpacePropertiesNV, s_type @ 0, p_next @ 8, extended_sparse_address_space_size @ 16, extended_sparse_image_usage_flags @ 24, extended_sparse_buffer_usage_flags @ 28, );
     check!(VK_PHYSICAL_DEVICE_EXTERNAL_BUFFER_INFO, PhysicalDeviceExternalBufferInfo, s_type @ 0, p_next @ 8, flags @ 16, usage @ 20, handle_type @ 24, );
-    check!(VK_PHYSICAL_DEVICE_EXTERNAL_IMAGE_FORMAT_INFO, PhysicalDeviceExternalImageFormatInfo, s_type @ 0, p_next @ 8, handle_type @ 16, );
-    check!(VK_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT, PhysicalDeviceExternalMemoryHostPropertiesEXT, s_type @ 0, p_next @ 8, min_imported_host_pointer_alignment @ 16, );
-    check!(VK_PHYSICAL_DEVICE_FEATURES, PhysicalDeviceFeatures, robust_buffer_access @ 0, full_draw_index_uint32 @ 4, image_cube_array @ 8, independent_blend @ 12, geometry_shader @ 16, tessellation_shader @ 20, sample_rate_shading @ 24, dual_src_blend @ 28, logic_op @ 32, multi_draw_indirect @ 36, draw_indirect_first_instance @ 40, depth_clamp @ 44, depth_bias_clamp @ 48, fill_mode_non_solid @ 52, depth_bounds @ 56, wide_lines @ 60, large_points @ 64, alpha_to_one @ 68, multi_viewport @ 72, sampler_anisotropy @ 76, texture_compression_etc2 @ 80, texture_compression_astc_ldr @ 84, texture_compression_bc @ 88, occlusion_query_precise @ 92, pipeline_statistics_query @ 96, vertex_pipeline_stores_and_atomics @ 100, fragment_stores_and_atomics @ 104, shader_tessellation_and_geometry_point_size @ 108, shader_image_gather_extended @ 112, shader_storage_image_extended_formats @ 116, shader_storage_image_multisample @ 120, shader_storage_image_read_without_format @ 124, shader_storage_image_write_without_format @ 128, shader_uniform_buffer_array_dynamic_indexing @ 132, shader_sampled_image_array_dynamic_indexing @ 136, shader_storage_buffer_array_dynamic_indexing @ 140, shader_storage_image_array_dynamic_indexing @ 144, shader_clip_distance @ 148, shader_cull_distance @ 152, shader_float64 @ 156, shader_int64 @ 160, shader_int16 @ 164, shader_resource_residency @ 168, shader_resource_min_lod @ 172, sparse_binding @ 176, sparse_residency_buffer @ 180, sparse_residency_image2_d @ 184, sparse_residency_image3_d @ 188, sparse_residency2_samples @ 192, sparse_residency4_samples @ 196, sparse_residency8_samples @ 200, sparse_residency16_samples @ 204, sparse_residency_aliased @ 208, variable_multisample_rate @ 212, inherited_queries @ 216, );
-    check!(VK_PHYSICAL_DEVICE_FEATURES_2, PhysicalDeviceFeatures2, s_type @ 0, p_next @ 8, features @ 16, );
-    check!(VK_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES, PhysicalDeviceFloatControlsProperties, s_type @ 0, p_next @ 8, denorm_behavior_independence @ 16, rounding_mode_independence @ 20, shader_signed_zero_inf_nan_preserve_float16 @ 24, shader_signed_zero_inf_nan_preserve_float32 @ 28, shader_signed_zero_inf_nan_preserve_float64 @ 32, shader_denorm_preserve_float16 @ 36, shader_denorm_preserve_float32 @ 40, shader_denorm_preserve_float64 @ 44, shader_denorm_flush_to_zero_float16 @ 48, shader_denorm_flush_to_zero_float32 @ 52, shader_denorm_flush_to_zero_float64 @ 56, shader_rounding_mode_rte_float16 @ 60, shader_rounding_mode_rte_float32 @ 64, shader_rounding_mode_rte_float64 @ 68, shader_rounding_mode_rtz_float16 @ 72, shader_rounding_mode_rtz_float32 @ 76, shader_rounding_mode_rtz_float64 @ 80, );
 }
 
 #[test]
 fn layout_when_compared_with_ash_is_equal_3() {
+    check!(VK_PHYSICAL_DEVICE_EXTERNAL_IMAGE_FORMAT_INFO, PhysicalDeviceExternalImageFormatInfo, s_type @ 0, p_next @ 8, handle_type @ 16, );
+    check!(VK_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT, PhysicalDeviceExternalMemoryHostPropertiesEXT, s_type @ 0, p_next @ 8, min_imported_host_pointer_alignment @ 16, );
+    check!(VK_PHYSICAL_DEVICE_FAULT_FEATURES_EXT, PhysicalDeviceFaultFeaturesEXT, s_type @ 0, p_next @ 8, device_fault @ 16, device_fault_vendor_binary @ 20, );
+    check!(VK_PHYSICAL_DEVICE_FEATURES, PhysicalDeviceFeatures, robust_buffer_access @ 0, full_draw_index_uint32 @ 4, image_cube_array @ 8, independent_blend @ 12, geometry_shader @ 16, tessellation_shader @ 20, sample_rate_shading @ 24, dual_src_blend @ 28, logic_op @ 32, multi_draw_indirect @ 36, draw_indirect_first_instance @ 40, depth_clamp @ 44, depth_bias_clamp @ 48, fill_mode_non_solid @ 52, depth_bounds @ 56, wide_lines @ 60, large_points @ 64, alpha_to_one @ 68, multi_viewport @ 72, sampler_anisotropy @ 76, texture_compression_etc2 @ 80, texture_compression_astc_ldr @ 84, texture_compression_bc @ 88, occlusion_query_precise @ 92, pipeline_statistics_query @ 96, vertex_pipeline_stores_and_atomics @ 100, fragment_stores_and_atomics @ 104, shader_tessellation_and_geometry_point_size @ 108, shader_image_gather_extended @ 112, shader_storage_image_extended_formats @ 116, shader_storage_image_multisample @ 120, shader_storage_image_read_without_format @ 124, shader_storage_image_write_without_format @ 128, shader_uniform_buffer_array_dynamic_indexing @ 132, shader_sampled_image_array_dynamic_indexing @ 136, shader_storage_buffer_array_dynamic_indexing @ 140, shader_storage_image_array_dynamic_indexing @ 144, shader_clip_distance @ 148, shader_cull_distance @ 152, shader_float64 @ 156, shader_int64 @ 160, shader_int16 @ 164, shader_resource_residency @ 168, shader_resource_min_lod @ 172, sparse_binding @ 176, sparse_residency_buffer @ 180, sparse_residency_image2_d @ 184, sparse_residency_image3_d @ 188, sparse_residency2_samples @ 192, sparse_residency4_samples @ 196, sparse_residency8_samples @ 200, sparse_residency16_samples @ 204, sparse_residency_aliased @ 208, variable_multisample_rate @ 212, inherited_queries @ 216, );
+    check!(VK_PHYSICAL_DEVICE_FEATURES_2, PhysicalDeviceFeatures2, s_type @ 0, p_next @ 8, features @ 16, );
+    check!(VK_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES, PhysicalDeviceFloatControlsProperties, s_type @ 0, p_next @ 8, denorm_behavior_independence @ 16, rounding_mode_independence @ 20, shader_signed_zero_inf_nan_preserve_float16 @ 24, shader_signed_zero_inf_nan_preserve_float32 @ 28, shader_signed_zero_inf_nan_preserve_float64 @ 32, shader_denorm_preserve_float16 @ 36, shader_denorm_preserve_float32 @ 40, shader_denorm_preserve_float64 @ 44, shader_denorm_flush_to_zero_float16 @ 48, shader_denorm_flush_to_zero_float32 @ 52, shader_denorm_flush_to_zero_float64 @ 56, shader_rounding_mode_rte_float16 @ 60, shader_rounding_mode_rte_float32 @ 64, shader_rounding_mode_rte_float64 @ 68, shader_rounding_mode_rtz_float16 @ 72, shader_rounding_mode_rtz_float32 @ 76, shader_rounding_mode_rtz_float64 @ 80, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP2_FEATURES_EXT, PhysicalDeviceFragmentDensityMap2FeaturesEXT, s_type @ 0, p_next @ 8, fragment_density_map_deferred @ 16, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP2_PROPERTIES_EXT, PhysicalDeviceFragmentDensityMap2PropertiesEXT, s_type @ 0, p_next @ 8, subsampled_loads @ 16, subsampled_coarse_reconstruction_early_access @ 20, max_subsampled_array_layers @ 24, max_descriptor_set_subsampled_samplers @ 28, );
     check!(VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP_FEATURES_EXT, PhysicalDeviceFragmentDensityMapFeaturesEXT, s_type @ 0, p_next @ 8, fragment_density_map @ 16, fragment_density_map_dynamic @ 20, fragment_density_map_non_subsampled_images @ 24, );
@@ -417,6 +423,7 @@ fn layout_when_compared_with_ash_is_equal_3() {
     check!(VK_PHYSICAL_DEVICE_PIPELINE_CREATION_CACHE_CONTROL_FEATURES, PhysicalDevicePipelineCreationCacheControlFeatures, s_type @ 0, p_next @ 8, pipeline_creation_cache_control @ 16, );
     check!(VK_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR, PhysicalDevicePipelineExecutablePropertiesFeaturesKHR, s_type @ 0, p_next @ 8, pipeline_executable_info @ 16, );
     check!(VK_PHYSICAL_DEVICE_PIPELINE_LIBRARY_GROUP_HANDLES_FEATURES_EXT, PhysicalDevicePipelineLibraryGroupHandlesFeaturesEXT, s_type @ 0, p_next @ 8, pipeline_library_group_handles @ 16, );
+    check!(VK_PHYSICAL_DEVICE_PIPELINE_PROPERTIES_FEATURES_EXT, PhysicalDevicePipelinePropertiesFeaturesEXT, s_type @ 0, p_next @ 8, pipeline_properties_identifier @ 16, );
     check!(VK_PHYSICAL_DEVICE_PIPELINE_PROTECTED_ACCESS_FEATURES, PhysicalDevicePipelineProtectedAccessFeaturesEXT, s_type @ 0, p_next @ 8, pipeline_protected_access @ 16, );
     check!(VK_PHYSICAL_DEVICE_PIPELINE_ROBUSTNESS_FEATURES, PhysicalDevicePipelineRobustnessFeaturesEXT, s_type @ 0, p_next @ 8, pipeline_robustness @ 16, );
     check!(VK_PHYSICAL_DEVICE_PIPELINE_ROBUSTNESS_PROPERTIES, PhysicalDevicePipelineRobustnessPropertiesEXT, s_type @ 0, p_next @ 8, default_robustness_storage_buffers @ 16, default_robustness_uniform_buffers @ 20, default_robustness_vertex_inputs @ 24, default_robustness_images @ 28, );
@@ -424,6 +431,10 @@ fn layout_when_compared_with_ash_is_equal_3() {
     check!(VK_PHYSICAL_DEVICE_PRIMITIVE_TOPOLOGY_LIST_RESTART_FEATURES_EXT, PhysicalDevicePrimitiveTopologyListRestartFeaturesEXT, s_type @ 0, p_next @ 8, primitive_topology_list_restart @ 16, primitive_topology_patch_list_restart @ 20, );
     check!(VK_PHYSICAL_DEVICE_PRIMITIVES_GENERATED_QUERY_FEATURES_EXT, PhysicalDevicePrimitivesGeneratedQueryFeaturesEXT, s_type @ 0, p_next @ 8, primitives_generated_query @ 16, primitives_generated_query_with_rasterizer_discard @ 20, primitives_generated_query_with_non_zero_streams @ 24, );
     check!(VK_PHYSICAL_DEVICE_PRIVATE_DATA_FEATURES, PhysicalDevicePrivateDataFeatures, s_type @ 0, p_next @ 8, private_data @ 16, );
+}
+
+#[test]
+fn layout_when_compared_with_ash_is_equal_4() {
     check!(VK_PHYSICAL_DEVICE_PROPERTIES, PhysicalDeviceProperties, api_version @ 0, driver_version @ 4, vendor_id @ 8, device_id @ 12, device_type @ 16, device_name @ 20, pipeline_cache_uuid @ 276, limits @ 296, sparse_properties @ 800, );
     check!(VK_PHYSICAL_DEVICE_PROPERTIES_2, PhysicalDeviceProperties2, s_type @ 0, p_next @ 8, properties @ 16, );
     check!(VK_PHYSICAL_DEVICE_PROTECTED_MEMORY_FEATURES, PhysicalDeviceProtectedMemoryFeatures, s_type @ 0, p_next @ 8, protected_memory @ 16, );
@@ -431,10 +442,6 @@ fn layout_when_compared_with_ash_is_equal_3() {
     check!(VK_PHYSICAL_DEVICE_PROVOKING_VERTEX_FEATURES_EXT, PhysicalDeviceProvokingVertexFeaturesEXT, s_type @ 0, p_next @ 8, provoking_vertex_last @ 16, transform_feedback_preserves_provoking_vertex @ 20, );
     check!(VK_PHYSICAL_DEVICE_PROVOKING_VERTEX_PROPERTIES_EXT, PhysicalDeviceProvokingVertexPropertiesEXT, s_type @ 0, p_next @ 8, provoking_vertex_mode_per_pipeline @ 16, transform_feedback_preserves_triangle_fan_provoking_vertex @ 20, );
     check!(VK_PHYSICAL_DEVICE_PUSH_DESCRIPTOR_PROPERTIES, PhysicalDevicePushDescriptorPropertiesKHR, s_type @ 0, p_next @ 8, max_push_descriptors @ 16, );
-}
-
-#[test]
-fn layout_when_compared_with_ash_is_equal_4() {
     check!(VK_PHYSICAL_DEVICE_RGBA10X6_FORMATS_FEATURES_EXT, PhysicalDeviceRGBA10X6FormatsFeaturesEXT, s_type @ 0, p_next @ 8, format_rgba10x6_without_y_cb_cr_sampler @ 16, );
     check!(VK_PHYSICAL_DEVICE_RASTERIZATION_ORDER_ATTACHMENT_ACCESS_FEATURES_EXT, PhysicalDeviceRasterizationOrderAttachmentAccessFeaturesEXT, s_type @ 0, p_next @ 8, rasterization_order_color_attachment_access @ 16, rasterization_order_depth_attachment_access @ 20, rasterization_order_stencil_attachment_access @ 24, );
     check!(VK_PHYSICAL_DEVICE_RAW_ACCESS_CHAINS_FEATURES_NV, PhysicalDeviceRawAccessChainsFeaturesNV, s_type @ 0, p_next @ 8, shader_raw_access_chains @ 16, );
@@ -503,6 +510,7 @@ fn layout_when_compared_with_ash_is_equal_4() {
     check!(VK_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES, PhysicalDeviceSubgroupProperties, s_type @ 0, p_next @ 8, subgroup_size @ 16, supported_stages @ 20, supported_operations @ 24, quad_operations_in_all_stages @ 28, );
     check!(VK_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES, PhysicalDeviceSubgroupSizeControlFeatures, s_type @ 0, p_next @ 8, subgroup_size_control @ 16, compute_full_subgroups @ 20, );
     check!(VK_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES, PhysicalDeviceSubgroupSizeControlProperties, s_type @ 0, p_next @ 8, min_subgroup_size @ 16, max_subgroup_size @ 20, max_compute_workgroup_subgroups @ 24, required_subgroup_size_stages @ 28, );
+    check!(VK_PHYSICAL_DEVICE_SUBPASS_MERGE_FEEDBACK_FEATURES_EXT, PhysicalDeviceSubpassMergeFeedbackFeaturesEXT, s_type @ 0, p_next @ 8, subpass_merge_feedback @ 16, );
     check!(VK_PHYSICAL_DEVICE_SUBPASS_SHADING_FEATURES_HUAWEI, PhysicalDeviceSubpassShadingFeaturesHUAWEI, s_type @ 0, p_next @ 8, subpass_shading @ 16, );
     check!(VK_PHYSICAL_DEVICE_SUBPASS_SHADING_PROPERTIES_HUAWEI, PhysicalDeviceSubpassShadingPropertiesHUAWEI, s_type @ 0, p_next @ 8, max_subpass_shading_workgroup_size_aspect_ratio @ 16, );
     check!(VK_PHYSICAL_DEVICE_SYNCHRONIZATION2_FEATURES, PhysicalDeviceSynchronization2Features, s_type @ 0, p_next @ 8, synchronization2 @ 16, );
@@ -527,6 +535,10 @@ fn layout_when_compared_with_ash_is_equal_4() {
     check!(VK_PHYSICAL_DEVICE_VULKAN13_FEATURES, PhysicalDeviceVulkan13Features, s_type @ 0, p_next @ 8, robust_image_access @ 16, inline_uniform_block @ 20, descriptor_binding_inline_uniform_block_update_after_bind @ 24, pipeline_creation_cache_control @ 28, private_data @ 32, shader_demote_to_helper_invocation @ 36, shader_terminate_invocation @ 40, subgroup_size_control @ 44, compute_full_subgroups @ 48, synchronization2 @ 52, texture_compression_astc_hdr @ 56, shader_zero_initialize_workgroup_memory @ 60, dynamic_rendering @ 64, shader_integer_dot_product @ 68, maintenance4 @ 72, );
     check!(VK_PHYSICAL_DEVICE_VULKAN13_PROPERTIES, PhysicalDeviceVulkan13Properties, s_type @ 0, p_next @ 8, min_subgroup_size @ 16, max_subgroup_size @ 20, max_compute_workgroup_subgroups @ 24, required_subgroup_size_stages @ 28, max_inline_uniform_block_size @ 32, max_per_stage_descriptor_inline_uniform_blocks @ 36, max_per_stage_descriptor_update_after_bind_inline_uniform_blocks @ 40, max_descriptor_set_inline_uniform_blocks @ 44, max_descriptor_set_update_after_bind_inline_uniform_blocks @ 48, max_inline_uniform_total_size @ 52, integer_dot_product8_bit_unsigned_accelerated @ 56, integer_dot_product8_bit_signed_accelerated @ 60, integer_dot_product8_bit_mixed_signedness_accelerated @ 64, integer_dot_product4x8_bit_packed_unsigned_accelerated @ 68, integer_dot_product4x8_bit_packed_signed_accelerated @ 72, integer_dot_product4x8_bit_packed_mixed_signedness_accelerated @ 76, integer_dot_product16_bit_unsigned_accelerated @ 80, integer_dot_product16_bit_signed_accelerated @ 84, integer_dot_product16_bit_mixed_signedness_accelerated @ 88, integer_dot_product32_bit_unsigned_accelerated @ 92, integer_dot_product32_bit_signed_accelerated @ 96, integer_dot_product32_bit_mixed_signedness_accelerated @ 100, integer_dot_product64_bit_unsigned_accelerated @ 104, integer_dot_product64_bit_signed_accelerated @ 108, integer_dot_product64_bit_mixed_signedness_accelerated @ 112, integer_dot_product_accumulating_saturating8_bit_unsigned_accelerated @ 116, integer_dot_product_accumulating_saturating8_bit_signed_accelerated @ 120, integer_dot_product_accumulating_saturating8_bit_mixed_signedness_accelerated @ 124, integer_dot_product_accumulating_saturating4x8_bit_packed_unsigned_accelerated @ 128, integer_dot_product_accumulating_saturating4x8_bit_packed_signed_accelerated @ 132, integer_dot_product_accumulating_saturating4x8_bit_packed_mixed_signedness_accelerated @ 136, integer_dot_product_accumulating_saturating16_bit_unsigned_accelerated @ 140, integer_dot_product_accumulating_saturating16_bit_signed_accelerated @ 144, integer_dot_product_accumulating_saturating16_bit_mixed_signedness_accelerated @ 148, integer_dot_product_accumulating_saturating32_bit_unsigned_accelerated @ 152, integer_dot_product_accumulating_saturating32_bit_signed_accelerated @ 156, integer_dot_product_accumulating_saturating32_bit_mixed_signedness_accelerated @ 160, integer_dot_product_accumulating_saturating64_bit_unsigned_accelerated @ 164, integer_dot_product_accumulating_saturating64_bit_signed_accelerated @ 168, integer_dot_product_accumulating_saturating64_bit_mixed_signedness_accelerated @ 172, storage_texel_buffer_offset_alignment_bytes @ 176, storage_texel_buffer_offset_single_texel_alignment @ 184, uniform_texel_buffer_offset_alignment_bytes @ 192, uniform_texel_buffer_offset_single_texel_alignment @ 200, max_buffer_size @ 208, );
     check!(VK_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES, PhysicalDeviceVulkanMemoryModelFeatures, s_type @ 0, p_next @ 8, vulkan_memory_model @ 16, vulkan_memory_model_device_scope @ 20, vulkan_memory_model_availability_visibility_chains @ 24, );
+}
+
+#[test]
+fn layout_when_compared_with_ash_is_equal_5() {
     check!(VK_PHYSICAL_DEVICE_WORKGROUP_MEMORY_EXPLICIT_LAYOUT_FEATURES_KHR, PhysicalDeviceWorkgroupMemoryExplicitLayoutFeaturesKHR, s_type @ 0, p_next @ 8, workgroup_memory_explicit_layout @ 16, workgroup_memory_explicit_layout_scalar_block_layout @ 20, workgroup_memory_explicit_layout8_bit_access @ 24, workgroup_memory_explicit_layout16_bit_access @ 28, );
     check!(VK_PHYSICAL_DEVICE_YCBCR2_PLANE444_FORMATS_FEATURES_EXT, PhysicalDeviceYcbcr2Plane444FormatsFeaturesEXT, s_type @ 0, p_next @ 8, ycbcr2plane444_formats @ 16, );
     check!(VK_PHYSICAL_DEVICE_YCBCR_DEGAMMA_FEATURES_QCOM, PhysicalDeviceYcbcrDegammaFeaturesQCOM, s_type @ 0, p_next @ 8, ycbcr_degamma @ 16, );
@@ -535,10 +547,6 @@ fn layout_when_compared_with_ash_is_equal_4() {
     check!(VK_PIPELINE_CACHE_CREATE_INFO, PipelineCacheCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, initial_data_size @ 24, p_initial_data @ 32, );
     check!(VK_PIPELINE_COLOR_BLEND_ADVANCED_STATE_CREATE_INFO_EXT, PipelineColorBlendAdvancedStateCreateInfoEXT, s_type @ 0, p_next @ 8, src_premultiplied @ 16, dst_premultiplied @ 20, blend_overlap @ 24, );
     check!(VK_PIPELINE_COLOR_BLEND_ATTACHMENT_STATE, PipelineColorBlendAttachmentState, blend_enable @ 0, src_color_blend_factor @ 4, dst_color_blend_factor @ 8, color_blend_op @ 12, src_alpha_blend_factor @ 16, dst_alpha_blend_factor @ 20, alpha_blend_op @ 24, color_write_mask @ 28, );
-}
-
-#[test]
-fn layout_when_compared_with_ash_is_equal_5() {
     check!(VK_PIPELINE_COLOR_BLEND_STATE_CREATE_INFO, PipelineColorBlendStateCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, logic_op_enable @ 20, logic_op @ 24, attachment_count @ 28, p_attachments @ 32, blend_constants @ 40, );
     check!(VK_PIPELINE_COLOR_WRITE_CREATE_INFO_EXT, PipelineColorWriteCreateInfoEXT, s_type @ 0, p_next @ 8, attachment_count @ 16, p_color_write_enables @ 24, );
     check!(VK_PIPELINE_COMPILER_CONTROL_CREATE_INFO_AMD, PipelineCompilerControlCreateInfoAMD, s_type @ 0, p_next @ 8, compiler_control_flags @ 16, );
@@ -546,6 +554,8 @@ fn layout_when_compared_with_ash_is_equal_5() {
     check!(VK_PIPELINE_COVERAGE_REDUCTION_STATE_CREATE_INFO_NV, PipelineCoverageReductionStateCreateInfoNV, s_type @ 0, p_next @ 8, flags @ 16, coverage_reduction_mode @ 20, );
     check!(VK_PIPELINE_COVERAGE_TO_COLOR_STATE_CREATE_INFO_NV, PipelineCoverageToColorStateCreateInfoNV, s_type @ 0, p_next @ 8, flags @ 16, coverage_to_color_enable @ 20, coverage_to_color_location @ 24, );
     check!(VK_PIPELINE_CREATE_FLAGS2_CREATE_INFO, PipelineCreateFlags2CreateInfoKHR, s_type @ 0, p_next @ 8, flags @ 16, );
+    check!(VK_PIPELINE_CREATION_FEEDBACK, PipelineCreationFeedback, flags @ 0, duration @ 8, );
+    check!(VK_PIPELINE_CREATION_FEEDBACK_CREATE_INFO, PipelineCreationFeedbackCreateInfo, s_type @ 0, p_next @ 8, p_pipeline_creation_feedback @ 16, pipeline_stage_creation_feedback_count @ 24, p_pipeline_stage_creation_feedbacks @ 32, );
     check!(VK_PIPELINE_DEPTH_STENCIL_STATE_CREATE_INFO, PipelineDepthStencilStateCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, depth_test_enable @ 20, depth_write_enable @ 24, depth_compare_op @ 28, depth_bounds_test_enable @ 32, stencil_test_enable @ 36, front @ 40, back @ 68, min_depth_bounds @ 96, max_depth_bounds @ 100, );
     check!(VK_PIPELINE_DISCARD_RECTANGLE_STATE_CREATE_INFO_EXT, PipelineDiscardRectangleStateCreateInfoEXT, s_type @ 0, p_next @ 8, flags @ 16, discard_rectangle_mode @ 20, discard_rectangle_count @ 24, p_discard_rectangles @ 32, );
     check!(VK_PIPELINE_DYNAMIC_STATE_CREATE_INFO, PipelineDynamicStateCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, dynamic_state_count @ 20, p_dynamic_states @ 24, );
@@ -561,6 +571,7 @@ fn layout_when_compared_with_ash_is_equal_5() {
     check!(VK_PIPELINE_LAYOUT_CREATE_INFO, PipelineLayoutCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, set_layout_count @ 20, p_set_layouts @ 24, push_constant_range_count @ 32, p_push_constant_ranges @ 40, );
     check!(VK_PIPELINE_LIBRARY_CREATE_INFO_KHR, PipelineLibraryCreateInfoKHR, s_type @ 0, p_next @ 8, library_count @ 16, p_libraries @ 24, );
     check!(VK_PIPELINE_MULTISAMPLE_STATE_CREATE_INFO, PipelineMultisampleStateCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, rasterization_samples @ 20, sample_shading_enable @ 24, min_sample_shading @ 28, p_sample_mask @ 32, alpha_to_coverage_enable @ 40, alpha_to_one_enable @ 44, );
+    check!(VK_PIPELINE_PROPERTIES_IDENTIFIER_EXT, PipelinePropertiesIdentifierEXT, s_type @ 0, p_next @ 8, pipeline_identifier @ 16, );
     check!(VK_PIPELINE_RASTERIZATION_CONSERVATIVE_STATE_CREATE_INFO_EXT, PipelineRasterizationConservativeStateCreateInfoEXT, s_type @ 0, p_next @ 8, flags @ 16, conservative_rasterization_mode @ 20, extra_primitive_overestimation_size @ 24, );
     check!(VK_PIPELINE_RASTERIZATION_DEPTH_CLIP_STATE_CREATE_INFO_EXT, PipelineRasterizationDepthClipStateCreateInfoEXT, s_type @ 0, p_next @ 8, flags @ 16, depth_clip_enable @ 20, );
     check!(VK_PIPELINE_RASTERIZATION_LINE_STATE_CREATE_INFO, PipelineRasterizationLineStateCreateInfoEXT, s_type @ 0, p_next @ 8, line_rasterization_mode @ 16, stippled_line_enable @ 20, line_stipple_factor @ 24, line_stipple_pattern @ 28, );
@@ -607,6 +618,9 @@ fn layout_when_compared_with_ash_is_equal_5() {
     check!(VK_RENDER_PASS_BEGIN_INFO, RenderPassBeginInfo, s_type @ 0, p_next @ 8, render_pass @ 16, framebuffer @ 24, render_area @ 32, clear_value_count @ 48, p_clear_values @ 56, );
     check!(VK_RENDER_PASS_CREATE_INFO, RenderPassCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, attachment_count @ 20, p_attachments @ 24, subpass_count @ 32, p_subpasses @ 40, dependency_count @ 48, p_dependencies @ 56, );
     check!(VK_RENDER_PASS_CREATE_INFO_2, RenderPassCreateInfo2, s_type @ 0, p_next @ 8, flags @ 16, attachment_count @ 20, p_attachments @ 24, subpass_count @ 32, p_subpasses @ 40, dependency_count @ 48, p_dependencies @ 56, correlated_view_mask_count @ 64, p_correlated_view_masks @ 72, );
+    check!(VK_RENDER_PASS_CREATION_CONTROL_EXT, RenderPassCreationControlEXT, s_type @ 0, p_next @ 8, disallow_merging @ 16, );
+    check!(VK_RENDER_PASS_CREATION_FEEDBACK_CREATE_INFO_EXT, RenderPassCreationFeedbackCreateInfoEXT, s_type @ 0, p_next @ 8, p_render_pass_feedback @ 16, );
+    check!(VK_RENDER_PASS_CREATION_FEEDBACK_INFO_EXT, RenderPassCreationFeedbackInfoEXT, post_merge_subpass_count @ 0, );
     check!(VK_RENDER_PASS_FRAGMENT_DENSITY_MAP_CREATE_INFO_EXT, RenderPassFragmentDensityMapCreateInfoEXT, s_type @ 0, p_next @ 8, fragment_density_map_attachment @ 16, );
     check!(VK_RENDER_PASS_INPUT_ATTACHMENT_ASPECT_CREATE_INFO, RenderPassInputAttachmentAspectCreateInfo, s_type @ 0, p_next @ 8, aspect_reference_count @ 16, p_aspect_references @ 24, );
     check!(VK_RENDER_PASS_MULTIVIEW_CREATE_INFO, RenderPassMultiviewCreateInfo, s_type @ 0, p_next @ 8, subpass_count @ 16, p_view_masks @ 24, dependency_count @ 32, p_view_offsets @ 40, correlation_mask_count @ 48, p_correlation_masks @ 56, );
@@ -614,6 +628,8 @@ fn layout_when_compared_with_ash_is_equal_5() {
     check!(VK_RENDER_PASS_STRIPE_BEGIN_INFO_ARM, RenderPassStripeBeginInfoARM, s_type @ 0, p_next @ 8, stripe_info_count @ 16, p_stripe_infos @ 24, );
     check!(VK_RENDER_PASS_STRIPE_INFO_ARM, RenderPassStripeInfoARM, s_type @ 0, p_next @ 8, stripe_area @ 16, );
     check!(VK_RENDER_PASS_STRIPE_SUBMIT_INFO_ARM, RenderPassStripeSubmitInfoARM, s_type @ 0, p_next @ 8, stripe_semaphore_info_count @ 16, p_stripe_semaphore_infos @ 24, );
+    check!(VK_RENDER_PASS_SUBPASS_FEEDBACK_CREATE_INFO_EXT, RenderPassSubpassFeedbackCreateInfoEXT, s_type @ 0, p_next @ 8, p_subpass_feedback @ 16, );
+    check!(VK_RENDER_PASS_SUBPASS_FEEDBACK_INFO_EXT, RenderPassSubpassFeedbackInfoEXT, subpass_merge_status @ 0, description @ 4, post_merge_index @ 260, );
     check!(VK_RENDER_PASS_TRANSFORM_BEGIN_INFO_QCOM, RenderPassTransformBeginInfoQCOM, s_type @ 0, p_next @ 8, transform @ 16, );
     check!(VK_RENDERING_AREA_INFO, RenderingAreaInfoKHR, s_type @ 0, p_next @ 8, view_mask @ 16, color_attachment_count @ 20, p_color_attachment_formats @ 24, depth_attachment_format @ 32, stencil_attachment_format @ 36, );
     check!(VK_RENDERING_ATTACHMENT_INFO, RenderingAttachmentInfo, s_type @ 0, p_next @ 8, image_view @ 16, image_layout @ 24, resolve_mode @ 28, resolve_image_view @ 32, resolve_image_layout @ 40, load_op @ 44, store_op @ 48, clear_value @ 52, );
@@ -623,6 +639,10 @@ fn layout_when_compared_with_ash_is_equal_5() {
     check!(VK_RENDERING_INFO, RenderingInfo, s_type @ 0, p_next @ 8, flags @ 16, render_area @ 20, layer_count @ 36, view_mask @ 40, color_attachment_count @ 44, p_color_attachments @ 48, p_depth_attachment @ 56, p_stencil_attachment @ 64, );
     check!(VK_RENDERING_INPUT_ATTACHMENT_INDEX_INFO, RenderingInputAttachmentIndexInfoKHR, s_type @ 0, p_next @ 8, color_attachment_count @ 16, p_color_attachment_input_indices @ 24, p_depth_input_attachment_index @ 32, p_stencil_input_attachment_index @ 40, );
     check!(VK_RESOLVE_IMAGE_INFO_2, ResolveImageInfo2, s_type @ 0, p_next @ 8, src_image @ 16, src_image_layout @ 24, dst_image @ 32, dst_image_layout @ 40, region_count @ 44, p_regions @ 48, );
+}
+
+#[test]
+fn layout_when_compared_with_ash_is_equal_6() {
     check!(VK_SAMPLE_LOCATION_EXT, SampleLocationEXT, x @ 0, y @ 4, );
     check!(VK_SAMPLE_LOCATIONS_INFO_EXT, SampleLocationsInfoEXT, s_type @ 0, p_next @ 8, sample_locations_per_pixel @ 16, sample_location_grid_size @ 20, sample_locations_count @ 28, p_sample_locations @ 32, );
     check!(VK_SAMPLER_BLOCK_MATCH_WINDOW_CREATE_INFO_QCOM, SamplerBlockMatchWindowCreateInfoQCOM, s_type @ 0, p_next @ 8, window_extent @ 16, window_compare_mode @ 24, );
@@ -639,10 +659,6 @@ fn layout_when_compared_with_ash_is_equal_5() {
     check!(VK_SEMAPHORE_SIGNAL_INFO, SemaphoreSignalInfo, s_type @ 0, p_next @ 8, semaphore @ 16, value @ 24, );
     check!(VK_SEMAPHORE_SUBMIT_INFO, SemaphoreSubmitInfo, s_type @ 0, p_next @ 8, semaphore @ 16, value @ 24, stage_mask @ 32, device_index @ 40, );
     check!(VK_SEMAPHORE_TYPE_CREATE_INFO, SemaphoreTypeCreateInfo, s_type @ 0, p_next @ 8, semaphore_type @ 16, initial_value @ 24, );
-}
-
-#[test]
-fn layout_when_compared_with_ash_is_equal_6() {
     check!(VK_SET_DESCRIPTOR_BUFFER_OFFSETS_INFO_EXT, SetDescriptorBufferOffsetsInfoEXT, s_type @ 0, p_next @ 8, stage_flags @ 16, layout @ 24, first_set @ 32, set_count @ 36, p_buffer_indices @ 40, p_offsets @ 48, );
     check!(VK_SHADER_CREATE_INFO_EXT, ShaderCreateInfoEXT, s_type @ 0, p_next @ 8, flags @ 16, stage @ 20, next_stage @ 24, code_type @ 28, code_size @ 32, p_code @ 40, p_name @ 48, set_layout_count @ 56, p_set_layouts @ 64, push_constant_range_count @ 72, p_push_constant_ranges @ 80, p_specialization_info @ 88, );
     check!(VK_SHADER_MODULE_CREATE_INFO, ShaderModuleCreateInfo, s_type @ 0, p_next @ 8, flags @ 16, code_size @ 24, p_code @ 32, );

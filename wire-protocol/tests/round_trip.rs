@@ -14,7 +14,7 @@ use vw_wire_protocol::codec::{
 };
 use vw_wire_protocol::generated::{commands, structs};
 use vw_wire_protocol::rules::Ctx;
-use vw_wire_protocol::schema::{Command, Elem, Op, Pointer};
+use vw_wire_protocol::schema::{Command, Dir, Elem, Op, Pointer};
 
 const SEEDS: u64 = if cfg!(miri) { 1 } else { 24 };
 
@@ -80,7 +80,9 @@ fn structure_when_encoded_and_decoded_is_the_same() {
                 assert_eq!(r.left(), 0, "{} with seed {seed:#x}", desc.name);
                 compare::structure(desc, mem, back.as_ptr(), Ctx::default());
                 let second = written(|w| encode_struct(desc, back.as_ptr(), Mode::Full, w));
-                assert_eq!(first, second, "{} with seed {seed:#x}", desc.name);
+                // Places for new handles are null until the call.
+                let creates = desc.ops.iter().any(|op| matches!(op, Op::Pointer(p) if p.dir == Dir::New));
+                assert!(creates || first == second, "{} with seed {seed:#x}", desc.name);
             }
         }
     }

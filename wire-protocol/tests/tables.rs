@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use common::is_len;
 use vw_wire_protocol::codec::{Arena, MAX_PARAMS, NewList};
 use vw_wire_protocol::generated::{commands, structs};
+use vw_wire_protocol::rules::Rule;
 use vw_wire_protocol::schema::{Count, Dir, Elem, Inner, Op, Pointer, Struct};
 
 /// Structures and parameter lists alike: `(name, ops, size)`.
@@ -153,6 +154,22 @@ fn count_when_met_is_known_from_what_precedes() {
                     assert!(matches!(q.count, Count::One) && sends(&inside, field, 4), "{name} at {at}");
                     assert_ne!(q.dir, Dir::Out, "{name} at {at}");
                 }
+                Count::Param { slot, field, size } => {
+                    let users = commands::ALL.iter().filter(|cmd| {
+                        let names = |p: &&Pointer| matches!(p.elem, Elem::Struct(desc) if desc.name == name);
+                        pointers(cmd.params).iter().any(names)
+                    });
+                    let users: Vec<_> = users.collect();
+                    assert!(!users.is_empty(), "{name} at {at}");
+                    for cmd in users {
+                        let before: Vec<&Op> = cmd.params.iter().collect();
+                        let q = earlier_pointer(&before, slot).unwrap_or_else(|| panic!("{name} at {at}"));
+                        let Elem::Struct(desc) = &q.elem else { panic!("{name} at {at}") };
+                        let inside: Vec<&Op> = desc.ops.iter().collect();
+                        assert!(sends(&inside, field, size.into()), "{name} at {at}");
+                        assert_eq!(q.dir, Dir::InOut, "{name} at {at}");
+                    }
+                }
                 Count::Terminated => {
                     assert!(matches!(p.elem, Elem::Bytes { size: 1, .. }), "{name} at {at}");
                 }
@@ -217,6 +234,8 @@ fn result_when_it_holds_arrays_sends_their_capacities() {
                 let counted = match p.count {
                     Count::One | Count::Const(_) => true,
                     Count::Field { off, .. } => is_len(desc, off),
+                    // The whole of the other parameter is sent.
+                    Count::Param { .. } => true,
                     _ => false,
                 };
                 let in_arm = before.iter().any(|op| matches!(op, Op::Select { .. }));
@@ -224,6 +243,36 @@ fn result_when_it_holds_arrays_sends_their_capacities() {
             }
         });
     }
+}
+
+/// The reply's walk looks at no rules, and at no unions.
+#[test]
+fn structure_when_it_leads_to_results_is_always_followed() {
+    let mut some = 0;
+    for (name, ops, _) in holders() {
+        for op in ops {
+            let leads = |elem: &Elem| matches!(elem, Elem::Struct(desc) if desc.results);
+            match op {
+                Op::Pointer(p) if leads(&p.elem) => assert_eq!(p.rule, Rule::Always, "{name}"),
+                Op::Select { arms, .. } => {
+                    let inside = arms.iter().flat_map(|arm| arm.ops);
+                    for op in inside {
+                        assert!(
+                            !matches!(op, Op::Pointer(p) if p.dir != Dir::In || leads(&p.elem)),
+                            "{name}"
+                        );
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    for desc in structs::ALL {
+        let own = pointers(desc.ops).iter().any(|p| matches!(p.dir, Dir::Out | Dir::InOut));
+        assert!(!own || desc.results, "{}", desc.name);
+        some += usize::from(own);
+    }
+    assert!(some >= 4);
 }
 
 #[test]
@@ -290,6 +339,7 @@ fn command_when_looked_at_has_sound_figures() {
     assert!(commands::by_opcode(0).is_none());
     assert!(commands::by_opcode(commands::ALL.len() as u16 + 1).is_none());
     for s in structs::ALL {
-        assert!(pointers(s.ops).iter().all(|p| p.dir == Dir::In), "{}", s.name);
+        let creates = pointers(s.ops).iter().any(|p| p.dir == Dir::New);
+        assert!(!creates || s.name == "VkPipelineBinaryHandlesInfoKHR", "{}", s.name);
     }
 }

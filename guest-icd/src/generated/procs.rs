@@ -16,7 +16,7 @@ macro_rules! pointer {
 }
 
 /// Sorted by name.
-pub(crate) static PROCS: [Proc; 538] = [
+pub(crate) static PROCS: [Proc; 548] = [
     Proc {
         name: "vkAcquireProfilingLockKHR",
         ptr: pointer!(entry::device::vkAcquireProfilingLockKHR),
@@ -337,6 +337,12 @@ pub(crate) static PROCS: [Proc; 538] = [
         ptr: pointer!(entry::transfer::vkCmdClearDepthStencilImage),
         level: Level::Device,
         provided_by: &[Provider::Core(0x400000)],
+    },
+    Proc {
+        name: "vkCmdConvertCooperativeVectorMatrixNV",
+        ptr: pointer!(entry::command_buffer::vkCmdConvertCooperativeVectorMatrixNV),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_NV_cooperative_vector")],
     },
     Proc {
         name: "vkCmdCopyAccelerationStructureKHR",
@@ -1761,6 +1767,12 @@ pub(crate) static PROCS: [Proc; 538] = [
         provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
     },
     Proc {
+        name: "vkConvertCooperativeVectorMatrixNV",
+        ptr: pointer!(crate::hand::vkConvertCooperativeVectorMatrixNV),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_NV_cooperative_vector")],
+    },
+    Proc {
         name: "vkCopyImageToImage",
         ptr: pointer!(crate::hand::vkCopyImageToImage),
         level: Level::Device,
@@ -1945,6 +1957,12 @@ pub(crate) static PROCS: [Proc; 538] = [
         ptr: pointer!(entry::device::vkCreateOpticalFlowSessionNV),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_NV_optical_flow")],
+    },
+    Proc {
+        name: "vkCreatePipelineBinariesKHR",
+        ptr: pointer!(crate::hand::vkCreatePipelineBinariesKHR),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
     },
     Proc {
         name: "vkCreatePipelineCache",
@@ -2191,6 +2209,12 @@ pub(crate) static PROCS: [Proc; 538] = [
         ptr: pointer!(entry::pipeline::vkDestroyPipeline),
         level: Level::Device,
         provided_by: &[Provider::Core(0x400000)],
+    },
+    Proc {
+        name: "vkDestroyPipelineBinaryKHR",
+        ptr: pointer!(entry::pipeline::vkDestroyPipelineBinaryKHR),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
     },
     Proc {
         name: "vkDestroyPipelineCache",
@@ -2507,6 +2531,12 @@ pub(crate) static PROCS: [Proc; 538] = [
         provided_by: &[Provider::Extension("VK_KHR_maintenance4")],
     },
     Proc {
+        name: "vkGetDeviceFaultInfoEXT",
+        ptr: pointer!(entry::device::vkGetDeviceFaultInfoEXT),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_device_fault")],
+    },
+    Proc {
         name: "vkGetDeviceGroupPeerMemoryFeatures",
         ptr: pointer!(entry::memory::vkGetDeviceGroupPeerMemoryFeatures),
         level: Level::Device,
@@ -2788,6 +2818,12 @@ pub(crate) static PROCS: [Proc; 538] = [
         provided_by: &[Provider::Extension("VK_NV_cooperative_matrix")],
     },
     Proc {
+        name: "vkGetPhysicalDeviceCooperativeVectorPropertiesNV",
+        ptr: pointer!(entry::physical_device::vkGetPhysicalDeviceCooperativeVectorPropertiesNV),
+        level: Level::PhysicalDevice,
+        provided_by: &[Provider::Extension("VK_NV_cooperative_vector")],
+    },
+    Proc {
         name: "vkGetPhysicalDeviceExternalBufferProperties",
         ptr: pointer!(entry::physical_device::vkGetPhysicalDeviceExternalBufferProperties),
         level: Level::PhysicalDevice,
@@ -2994,6 +3030,12 @@ pub(crate) static PROCS: [Proc; 538] = [
         provided_by: &[Provider::Extension("VK_EXT_tooling_info")],
     },
     Proc {
+        name: "vkGetPipelineBinaryDataKHR",
+        ptr: pointer!(entry::pipeline::vkGetPipelineBinaryDataKHR),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+    },
+    Proc {
         name: "vkGetPipelineCacheData",
         ptr: pointer!(entry::pipeline::vkGetPipelineCacheData),
         level: Level::Device,
@@ -3028,6 +3070,18 @@ pub(crate) static PROCS: [Proc; 538] = [
         ptr: pointer!(entry::generated_commands::vkGetPipelineIndirectMemoryRequirementsNV),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_NV_device_generated_commands_compute")],
+    },
+    Proc {
+        name: "vkGetPipelineKeyKHR",
+        ptr: pointer!(entry::pipeline::vkGetPipelineKeyKHR),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+    },
+    Proc {
+        name: "vkGetPipelinePropertiesEXT",
+        ptr: pointer!(entry::pipeline::vkGetPipelinePropertiesEXT),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_pipeline_properties")],
     },
     Proc {
         name: "vkGetPrivateData",
@@ -3214,6 +3268,12 @@ pub(crate) static PROCS: [Proc; 538] = [
         ptr: pointer!(crate::hand::vkQueueWaitIdle),
         level: Level::Device,
         provided_by: &[Provider::Core(0x400000)],
+    },
+    Proc {
+        name: "vkReleaseCapturedPipelineDataKHR",
+        ptr: pointer!(entry::pipeline::vkReleaseCapturedPipelineDataKHR),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
     },
     Proc {
         name: "vkReleaseProfilingLockKHR",

@@ -77,6 +77,7 @@ impl Session {
                 call |= spare_poisoned(command, &request);
             }
             Kind::HostCopy if call => self.place_texels(seen.device, &request)?,
+            Kind::ConvertMatrix if call => self.place_matrices(seen.device, &request)?,
             Kind::HostImageCopy if call => self.check_image_copy(&request)?,
             // What was never begun cannot be ended.
             Kind::End => {

@@ -42,6 +42,8 @@ pub enum Kind {
     Execute,
     /// `vkCopyMemoryToImage`, `vkCopyImageToMemory`: the texels are in the window.
     HostCopy,
+    /// `vkConvertCooperativeVectorMatrixNV`: the matrices are in the window.
+    ConvertMatrix,
     /// `vkCopyImageToImage`.
     HostImageCopy,
     /// `vk*DebugUtilsLabelEXT`: for tools; a driver that does not have it misses nothing.
@@ -158,6 +160,7 @@ fn kind(command: &Command, first: Option<HandleType>) -> Kind {
         | "vkGetDeviceImageMemoryRequirements"
         | "vkGetDeviceImageSparseMemoryRequirements" => Kind::Image,
         "vkCopyMemoryToImage" | "vkCopyImageToMemory" => Kind::HostCopy,
+        "vkConvertCooperativeVectorMatrixNV" => Kind::ConvertMatrix,
         "vkCopyImageToImage" => Kind::HostImageCopy,
         "vkCreateGraphicsPipelines" => Kind::GraphicsPipelines,
         "vkQueueSubmit" | "vkQueueSubmit2" | "vkQueueBindSparse" => Kind::Submit,

@@ -207,7 +207,7 @@ fn lower_pointer(model: &Model, scope: &Scope, placed: &Placed, exception: &Memb
     };
     let depth = if m.array.is_some() { m.pointers + 1 } else { m.pointers };
     let elem = match depth {
-        1 => match (element(model, &m.ty, !lens.is_empty(), exception)?, &m.stride) {
+        1 => match (element(model, model.type_of(scope.owner, m), !lens.is_empty(), exception)?, &m.stride) {
             (Elem::Bytes { size, align }, Some(stride)) => {
                 Elem::Strided { size, align, stride: scope.field(stride)?.off }
             }
@@ -245,7 +245,7 @@ fn leak_dir(name: &str) -> Result<&'static str> {
 fn direction(model: &Model, scope: &Scope, m: &Decl, elem: &Elem) -> Result<&'static str> {
     if !scope.params {
         if !m.is_const && !model.returned.contains(scope.owner) && !matches!(elem, Elem::Strings) {
-            bail!("a result inside an input structure");
+            bail!("a result inside an input structure; say so in the overlay");
         }
         return Ok("In");
     }
@@ -314,6 +314,9 @@ fn count(model: &Model, scope: &Scope, len: Option<&str>) -> Result<String> {
     if len == "2*VK_UUID_SIZE" {
         return Ok("Count::Const(32)".to_owned());
     }
+    if let Some((owner, path)) = len.split_once('.') {
+        return count_of_param(model, owner, path);
+    }
     if let Some((pointer, field)) = len.split_once("->") {
         let p = scope.field(pointer)?;
         let r = model.record(&p.decl.ty).context("path through something that is no structure")?;
@@ -335,6 +338,17 @@ fn count(model: &Model, scope: &Scope, len: Option<&str>) -> Result<String> {
         return Ok(format!("Count::Deref {{ off: {}, size: {size} }}", f.off));
     }
     Ok(format!("Count::Field {{ off: {}, size: {} }}", f.off, f.layout.size))
+}
+
+/// `param->member` of a command, in a structure that only this command has.
+fn count_of_param(model: &Model, command: &str, path: &str) -> Result<String> {
+    let command = model.reg.commands.iter().find(|c| c.name == command).context("no such command")?;
+    let (param, field) = path.split_once("->").context("no path through a parameter")?;
+    let at = command.params.iter().position(|p| p.name == param).context("no such parameter")?;
+    let r = model.record(&command.params[at].ty).context("path through something that is no structure")?;
+    let placed = model.place(r)?;
+    let f = placed.iter().find(|f| f.decl.name == field).with_context(|| format!("no member {field}"))?;
+    Ok(format!("Count::Param {{ slot: {}, field: {}, size: {} }}", 8 * at, f.off, f.layout.size))
 }
 
 fn inner_count(model: &Model, scope: &Scope, len: Option<&str>) -> Result<String> {

@@ -202,7 +202,9 @@ impl<'a> Model<'a> {
                 bail!("overlay: no extension {name} in the registry");
             }
         }
-        for name in o.skip.keys().chain(o.plain_unions.keys()).chain(o.hooks.keys()) {
+        let structs = o.skip.keys().chain(o.plain_unions.keys()).chain(o.hooks.keys());
+        for name in structs.chain(o.nested_chains.iter().flat_map(|(name, inner)| inner.iter().chain([name])))
+        {
             if self.record(name).is_none() {
                 bail!("overlay: no structure {name} in the registry");
             }
@@ -239,7 +241,8 @@ impl<'a> Model<'a> {
     fn collect_structs(&mut self) -> Result<()> {
         let mut todo: Vec<String> = Vec::new();
         for c in self.wire_commands() {
-            todo.extend(c.params.iter().filter(|p| !self.dropped(&c.name, p)).map(|p| p.ty.clone()));
+            let travelling = c.params.iter().filter(|p| !self.dropped(&c.name, p));
+            todo.extend(travelling.map(|p| self.type_of(&c.name, p).to_owned()));
         }
         // Answered from the bulk facts, which are made of these.
         for root in crate::FACT_ROOTS {
@@ -269,6 +272,11 @@ impl<'a> Model<'a> {
                 }
             }
         }
+        for (name, inner) in &self.overlay.nested_chains {
+            let mut all = inner.clone();
+            all.extend(inner.iter().flat_map(|i| self.extended_by.get(i)).flatten().cloned());
+            self.extended_by.entry(name.clone()).or_default().extend(all);
+        }
         for name in self.structs.clone() {
             self.layout_of(&name)?;
         }
@@ -279,7 +287,8 @@ impl<'a> Model<'a> {
     fn collect_returned(&mut self) {
         let mut todo: Vec<String> = crate::FACT_ROOTS.iter().map(|r| (*r).to_owned()).collect();
         for c in self.commands() {
-            todo.extend(c.params.iter().filter(|p| p.pointers == 1 && !p.is_const).map(|p| p.ty.clone()));
+            let results = c.params.iter().filter(|p| p.pointers == 1 && !p.is_const);
+            todo.extend(results.map(|p| self.type_of(&c.name, p).to_owned()));
         }
         todo.extend(self.structs.iter().filter(|s| self.record(s).is_some_and(|r| r.returned_only)).cloned());
         while let Some(name) = todo.pop() {
@@ -297,6 +306,11 @@ impl<'a> Model<'a> {
     /// Commands that travel, in the registry's order.
     pub fn wire_commands(&self) -> impl Iterator<Item = &CommandDecl> {
         self.commands().filter(|c| !self.is_local(&c.name))
+    }
+
+    /// The type of a member or parameter, or of what it points to.
+    pub fn type_of<'s>(&'s self, owner: &str, m: &'s Decl) -> &'s str {
+        self.overlay.member(owner, &m.name).and_then(|o| o.ty.as_deref()).unwrap_or(&m.ty)
     }
 
     /// The guest answers it alone.

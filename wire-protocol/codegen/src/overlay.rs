@@ -21,6 +21,8 @@ pub struct Overlay {
     pub plain_unions: BTreeMap<String, String>,
     /// Exceptions for single members and parameters: `VkStruct.member` or `vkCommand.param`.
     pub members: BTreeMap<String, Member>,
+    /// Structures whose chain begins with another structure and its chain: name -> the others.
+    pub nested_chains: BTreeMap<String, Vec<String>>,
     /// Hooks: structure -> name of the `Hook` variant.
     pub hooks: BTreeMap<String, String>,
     /// How commands are sent.
@@ -43,7 +45,9 @@ pub struct Member {
     pub drop: bool,
     /// Direction in place of the derived one.
     pub dir: Option<String>,
-    /// Number of elements in place of `len`.
+    /// Type behind the pointer in place of the declared one.
+    pub ty: Option<String>,
+    /// Number of elements in place of `len`; `vkCommand.param->member` goes through a parameter.
     pub len: Option<String>,
     /// Travels as a plain scalar though its C type is opaque.
     #[serde(default)]

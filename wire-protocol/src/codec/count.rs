@@ -3,13 +3,14 @@
 use super::mem::{load_ptr, load_u32, load_uint};
 use crate::schema::{Arm, Count, Inner};
 
-/// The number of elements that `count` gives for a pointer in the structure at `base`;
-/// 0 for [`Count::Terminated`], which only the data themselves can tell.
+/// The number of elements that `count` gives for a pointer in the structure at `base`, which belongs to the command
+/// with its slots at `root`; 0 for [`Count::Terminated`], which only the data themselves can tell.
 ///
 /// # Safety
-/// `base` is a structure that the table describes; a pointer that the count goes through is null or valid.
+/// `base` is a structure that the table describes; a pointer that the count goes through is null or valid. `root` is
+/// null or has the slots of the command that the table is for.
 #[inline(always)]
-pub(crate) unsafe fn count_of(count: Count, base: *const u8) -> u64 {
+pub(crate) unsafe fn count_of(count: Count, base: *const u8, root: *const u8) -> u64 {
     // SAFETY: offsets in tables lie in their structure; the caller vouches for the pointers.
     unsafe {
         match count {
@@ -25,6 +26,11 @@ pub(crate) unsafe fn count_of(count: Count, base: *const u8) -> u64 {
             Count::Path { off, field } => match load_ptr(base, off.into()) {
                 p if p.is_null() => 0,
                 p => load_u32(p, field.into()).into(),
+            },
+            Count::Param { .. } if root.is_null() => 0,
+            Count::Param { slot, field, size } => match load_ptr(root, slot.into()) {
+                p if p.is_null() => 0,
+                p => load_uint(p, field, size),
             },
             Count::Terminated => 0,
         }

@@ -30,10 +30,12 @@ pub unsafe fn decode_request<'m, R: Resolve + ?Sized>(
     res: &mut R,
 ) -> Result<Request<'m>, DecodeError> {
     let mut args = [0u64; MAX_PARAMS];
-    let mut d = Decoder::new(r, arena, res);
+    let root: *mut u8 = args.as_mut_ptr().cast();
+    let mut d = Decoder::new(r, arena, res, root);
     // SAFETY: no command of the tables has more parameters than there are slots.
-    unsafe { d.full_ops(cmd.params, args.as_mut_ptr().cast())? };
-    Ok(Request { args, new: d.new, poisoned: d.poisoned })
+    unsafe { d.full_ops(cmd.params, root)? };
+    let (new, poisoned) = (d.new, d.poisoned);
+    Ok(Request { args, new, poisoned })
 }
 
 /// Decodes one structure with its chain and all that it points to, into the arena.
@@ -51,7 +53,7 @@ pub unsafe fn decode_struct<R: Resolve + ?Sized>(
     res: &mut R,
 ) -> Result<NonNull<u8>, DecodeError> {
     let mem = arena.alloc_zeroed(desc.size as usize)?;
-    let mut d = Decoder::new(r, arena, res);
+    let mut d = Decoder::new(r, arena, res, std::ptr::null());
     // SAFETY: the block has the structure's size.
     unsafe {
         match mode {
@@ -72,6 +74,8 @@ struct Decoder<'d, 'r, 'm, R: ?Sized> {
     r: &'d mut Reader<'r>,
     arena: &'m Arena,
     res: &'d mut R,
+    /// The command's slots, if it is one.
+    root: *const u8,
     depth: u8,
     /// Inside a parameter that the reply carries.
     returning: bool,
@@ -81,8 +85,8 @@ struct Decoder<'d, 'r, 'm, R: ?Sized> {
 
 /// In all methods `base` is zeroed memory of the size that the ops describe, in the arena or in the slots.
 impl<'d, 'r, 'm, R: Resolve + ?Sized> Decoder<'d, 'r, 'm, R> {
-    fn new(r: &'d mut Reader<'r>, arena: &'m Arena, res: &'d mut R) -> Self {
-        Self { r, arena, res, depth: 0, returning: false, new: NewList::default(), poisoned: None }
+    fn new(r: &'d mut Reader<'r>, arena: &'m Arena, res: &'d mut R, root: *const u8) -> Self {
+        Self { r, arena, res, root, depth: 0, returning: false, new: NewList::default(), poisoned: None }
     }
 
     // Everything, the values included.
@@ -137,11 +141,13 @@ impl<'d, 'r, 'm, R: Resolve + ?Sized> Decoder<'d, 'r, 'm, R> {
         unsafe {
             let ptr = match (p.count, p.dir) {
                 (Count::Terminated, _) => self.string()?,
-                (count, Dir::In) => self.full_elems(&p.elem, count_of(count, base), base, varies(count))?,
-                (count, Dir::New) => self.new_handles(&p.elem, count_of(count, base))?,
+                (count, Dir::In) => {
+                    self.full_elems(&p.elem, count_of(count, base, self.root), base, varies(count))?
+                }
+                (count, Dir::New) => self.new_handles(&p.elem, count_of(count, base, self.root))?,
                 (count, dir) => {
                     let outer = std::mem::replace(&mut self.returning, true);
-                    let n = count_of(count, base);
+                    let n = count_of(count, base, self.root);
                     let ptr = match dir {
                         Dir::Out => self.shape_elems(&p.elem, n, base, varies(count))?,
                         _ => self.full_elems(&p.elem, n, base, varies(count))?,
@@ -305,8 +311,12 @@ impl<'d, 'r, 'm, R: Resolve + ?Sized> Decoder<'d, 'r, 'm, R> {
                             if matches!(p.count, Count::Terminated) {
                                 return Err(DecodeError::Mismatch);
                             }
-                            let ptr =
-                                self.shape_elems(&p.elem, count_of(p.count, base), base, varies(p.count))?;
+                            let ptr = self.shape_elems(
+                                &p.elem,
+                                count_of(p.count, base, self.root),
+                                base,
+                                varies(p.count),
+                            )?;
                             store_ptr(base, p.off.into(), ptr);
                         }
                     }

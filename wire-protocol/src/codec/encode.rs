@@ -24,7 +24,7 @@ pub const DISPATCHABLE_ID: usize = 8;
 pub unsafe fn encode_request(cmd: &Command, args: &[u64], w: &mut Writer<'_>) {
     debug_assert_eq!(args.len(), usize::from(cmd.param_count));
     // SAFETY: the caller vouches for the arguments, which form a structure of slots.
-    unsafe { Encoder::new(w).full_ops(cmd.params, args.as_ptr().cast()) }
+    unsafe { Encoder::new(w, args.as_ptr().cast()).full_ops(cmd.params, args.as_ptr().cast()) }
 }
 
 /// Encodes one structure with its chain and all that it points to.
@@ -32,7 +32,7 @@ pub unsafe fn encode_request(cmd: &Command, args: &[u64], w: &mut Writer<'_>) {
 /// # Safety
 /// `desc` is of the generated tables and describes what lies at `mem`; see [`encode_request`].
 pub unsafe fn encode_struct(desc: &'static Struct, mem: *const u8, mode: Mode, w: &mut Writer<'_>) {
-    let mut e = Encoder::new(w);
+    let mut e = Encoder::new(w, std::ptr::null());
     // SAFETY: the caller vouches for the structure.
     unsafe {
         match mode {
@@ -44,6 +44,8 @@ pub unsafe fn encode_struct(desc: &'static Struct, mem: *const u8, mode: Mode, w
 
 struct Encoder<'w, 'a> {
     w: &'w mut Writer<'a>,
+    /// The command's slots, if it is one.
+    root: *const u8,
     ctx: Ctx,
     depth: u8,
 }
@@ -51,8 +53,8 @@ struct Encoder<'w, 'a> {
 /// All methods rely on what [`encode_request`] asks of its caller: `base` is a structure that the ops describe,
 /// and `ptr` points to `n` elements that may be read.
 impl<'w, 'a> Encoder<'w, 'a> {
-    fn new(w: &'w mut Writer<'a>) -> Self {
-        Self { w, ctx: Ctx::default(), depth: 0 }
+    fn new(w: &'w mut Writer<'a>, root: *const u8) -> Self {
+        Self { w, root, ctx: Ctx::default(), depth: 0 }
     }
 
     // Everything, the values included.
@@ -71,6 +73,10 @@ impl<'w, 'a> Encoder<'w, 'a> {
                 if !load_ptr(base, super::chain::P_NEXT).is_null() {
                     for (link, mem) in Links::new(desc, base) {
                         self.put_link(link);
+                        // What follows in the chain extends this link.
+                        if link.hook != Hook::None {
+                            self.ctx = link.hook.enter(self.ctx, mem);
+                        }
                         self.full_ops(link.ops, mem);
                     }
                 }
@@ -116,8 +122,8 @@ impl<'w, 'a> Encoder<'w, 'a> {
             self.w.put_u8(1);
             match (p.count, p.dir) {
                 (Count::Terminated, _) => self.string(ptr),
-                (count, Dir::Out) => self.shape_elems(&p.elem, count_of(count, base), ptr, base),
-                (count, _) => self.full_elems(&p.elem, count_of(count, base), ptr, base),
+                (count, Dir::Out) => self.shape_elems(&p.elem, count_of(count, base, self.root), ptr, base),
+                (count, _) => self.full_elems(&p.elem, count_of(count, base, self.root), ptr, base),
             }
         }
     }
@@ -237,7 +243,7 @@ impl<'w, 'a> Encoder<'w, 'a> {
                             self.w.put_u8(0);
                         } else {
                             self.w.put_u8(1);
-                            self.shape_elems(&p.elem, count_of(p.count, base), ptr, base);
+                            self.shape_elems(&p.elem, count_of(p.count, base, self.root), ptr, base);
                         }
                     }
                     Op::Bytes { .. } | Op::Handle { .. } | Op::Select { .. } => {}

@@ -17,9 +17,10 @@
 //!   null-terminated strings (`u64` length with the terminator first) and in out form (`u64` number first
 //!   wherever it is not fixed by the table).
 //! * A handle is its 64-bit id. Handles do not travel from host to guest: the guest has named them before.
-//! * A reply starts with the return value as `u64`; unless that is a negative `VkResult`, each parameter
-//!   that returns something follows, arrays before the counts that size them. For new handles there is one byte
-//!   each, 1 where it was created.
+//! * A reply starts with the return value as `u64`. If inputs of the command have places for results in them, a byte
+//!   says whether it was called, and these results follow, in the order of the table; chains consist of the links that
+//!   lead to results. Unless the return value is a negative `VkResult`, each parameter that returns something follows,
+//!   arrays before the counts that size them. For new handles there is one byte each, 1 where it was created.
 //!
 //! # What decoding promises
 //!
@@ -30,6 +31,7 @@
 //! sizes, offsets) are not judged here.
 
 mod arena;
+mod asked;
 mod chain;
 mod count;
 mod decode;
@@ -43,6 +45,7 @@ mod request;
 mod writer;
 
 pub use arena::Arena;
+pub use asked::asks_for_results;
 pub use decode::{decode_request, decode_struct};
 pub use encode::{DISPATCHABLE_ID, encode_request, encode_struct};
 pub use error::{DecodeError, EncodeError, HandleError};

@@ -55,7 +55,7 @@ impl NewHandles<'_> {
     }
 }
 
-/// The handles that one command creates, by parameter.
+/// The handles that one command creates, by the pointer that they are behind.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NewList<'m> {
     list: [Option<NewHandles<'m>>; NewList::CAPACITY],
@@ -63,7 +63,7 @@ pub struct NewList<'m> {
 }
 
 impl<'m> NewList<'m> {
-    /// Most parameters of one command that create handles.
+    /// Most pointers of one command that create handles.
     pub const CAPACITY: usize = 2;
 
     /// False when there is no room, which no command of the tables causes.
@@ -74,7 +74,12 @@ impl<'m> NewList<'m> {
         true
     }
 
-    /// The handles of each parameter, in order.
+    /// The handles of the pointer with this number.
+    pub(crate) fn get(&self, index: usize) -> Option<&NewHandles<'m>> {
+        self.list.get(index)?.as_ref()
+    }
+
+    /// The handles of each pointer, in order.
     pub fn iter(&self) -> impl Iterator<Item = &NewHandles<'m>> {
         self.list.iter().flatten()
     }

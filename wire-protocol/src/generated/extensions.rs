@@ -8,7 +8,7 @@ use crate::schema::{Extension, Support};
 pub const REGISTRY_VERSION: u32 = 309;
 
 /// Hash of all tables: two builds with the same value understand each other's records.
-pub const TABLE_HASH: u64 = 0xddbcc952f0aac2bd;
+pub const TABLE_HASH: u64 = 0x5c9ebd061fe0f653;
 
 /// Every extension, sorted by name.
 pub static EXTENSIONS: [Extension; 398] = [
@@ -422,7 +422,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_device_fault",
         spec_version: 2,
         instance: false,
-        support: Support::NotOffered("arrays of the result are sized by another parameter"),
+        support: Support::Forwarded,
         promoted_to: 0x0,
     },
     Extension {
@@ -849,7 +849,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_pipeline_properties",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("the prototype does not say which structure is the result"),
+        support: Support::Forwarded,
         promoted_to: 0x0,
     },
     Extension {
@@ -1059,7 +1059,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_subpass_merge_feedback",
         spec_version: 2,
         instance: false,
-        support: Support::NotOffered("results inside input structures"),
+        support: Support::Forwarded,
         promoted_to: 0x0,
     },
     Extension {
@@ -1738,7 +1738,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_pipeline_binary",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("creates handles inside a result structure"),
+        support: Support::Forwarded,
         promoted_to: 0x0,
     },
     Extension {
@@ -2298,7 +2298,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_NV_cooperative_vector",
         spec_version: 4,
         instance: false,
-        support: Support::NotOffered("the host conversion writes into the program's memory"),
+        support: Support::Forwarded,
         promoted_to: 0x0,
     },
     Extension {

@@ -56,6 +56,8 @@ pub enum HandleType {
     RenderPass,
     /// `VkPipelineCache`
     PipelineCache,
+    /// `VkPipelineBinaryKHR`
+    PipelineBinaryKHR,
     /// `VkIndirectCommandsLayoutNV`
     IndirectCommandsLayoutNV,
     /// `VkIndirectCommandsLayoutEXT`
@@ -84,7 +86,7 @@ pub enum HandleType {
     DebugUtilsMessengerEXT,
 }
 
-const ALL: [HandleType; 38] = [
+const ALL: [HandleType; 39] = [
     HandleType::Instance,
     HandleType::PhysicalDevice,
     HandleType::Device,
@@ -110,6 +112,7 @@ const ALL: [HandleType; 38] = [
     HandleType::Framebuffer,
     HandleType::RenderPass,
     HandleType::PipelineCache,
+    HandleType::PipelineBinaryKHR,
     HandleType::IndirectCommandsLayoutNV,
     HandleType::IndirectCommandsLayoutEXT,
     HandleType::IndirectExecutionSetEXT,
@@ -127,7 +130,7 @@ const ALL: [HandleType; 38] = [
 
 impl HandleType {
     /// Number of handle types.
-    pub const COUNT: usize = 38;
+    pub const COUNT: usize = 39;
 
     /// The type with this number.
     pub fn from_u8(n: u8) -> Option<Self> {
@@ -170,6 +173,7 @@ impl HandleType {
             Self::Framebuffer => "VkFramebuffer",
             Self::RenderPass => "VkRenderPass",
             Self::PipelineCache => "VkPipelineCache",
+            Self::PipelineBinaryKHR => "VkPipelineBinaryKHR",
             Self::IndirectCommandsLayoutNV => "VkIndirectCommandsLayoutNV",
             Self::IndirectCommandsLayoutEXT => "VkIndirectCommandsLayoutEXT",
             Self::IndirectExecutionSetEXT => "VkIndirectExecutionSetEXT",
@@ -214,6 +218,7 @@ impl HandleType {
             Self::Framebuffer => 24,
             Self::RenderPass => 18,
             Self::PipelineCache => 16,
+            Self::PipelineBinaryKHR => 1000483000,
             Self::IndirectCommandsLayoutNV => 1000277000,
             Self::IndirectCommandsLayoutEXT => 1000572000,
             Self::IndirectExecutionSetEXT => 1000572001,

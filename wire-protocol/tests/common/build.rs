@@ -5,7 +5,7 @@ use vw_wire_protocol::schema::{Command, Count, Dir, Elem, Op, Pointer, Struct};
 
 use super::Rng;
 use super::host::Objects;
-use super::mem::{Pool, count, elem_size, get, inner, put, put_ptr};
+use super::mem::{Pool, ROOT, count, elem_size, get, inner, put, put_ptr};
 
 /// Deepest nesting that is built; below the codec's limit.
 const DEPTH: u32 = 7;
@@ -18,6 +18,9 @@ pub struct Builder<'p> {
     /// Blocks that may still be made, so that nothing grows out of hand.
     budget: u32,
 }
+
+/// Offset and size of a member that sizes something behind another pointer.
+type Sizer = (u16, u8);
 
 /// A member that sizes something: what it may be set to.
 struct Size {
@@ -34,6 +37,7 @@ impl<'p> Builder<'p> {
     /// Arguments of a command, one slot each.
     pub fn args(&mut self, cmd: &Command) -> Vec<u64> {
         let mut args = vec![0u64; cmd.param_count.into()];
+        ROOT.set(args.as_ptr().cast());
         // SAFETY: there is a slot for each parameter.
         unsafe { self.fill(cmd.params, args.as_mut_ptr().cast(), &[]) };
         args
@@ -42,12 +46,13 @@ impl<'p> Builder<'p> {
     /// One structure with its chain.
     pub fn structure(&mut self, desc: &'static Struct) -> *mut u8 {
         let mem = self.pool.alloc(desc.size as usize);
+        ROOT.set(std::ptr::null());
         // SAFETY: the block has the structure's size.
         unsafe { self.fill_struct(desc, mem, &[]) };
         mem
     }
 
-    unsafe fn fill_struct(&mut self, desc: &'static Struct, base: *mut u8, sizes: &[u16]) {
+    unsafe fn fill_struct(&mut self, desc: &'static Struct, base: *mut u8, sizes: &[Sizer]) {
         self.depth += 1;
         // SAFETY: as the caller's.
         unsafe {
@@ -91,12 +96,13 @@ impl<'p> Builder<'p> {
         }
     }
 
-    /// `more` are further offsets of `u32`s that size something elsewhere.
-    unsafe fn fill(&mut self, ops: &'static [Op], base: *mut u8, more: &[u16]) {
+    /// `more` are further members that size something elsewhere.
+    unsafe fn fill(&mut self, ops: &'static [Op], base: *mut u8, more: &[Sizer]) {
         // SAFETY: the tables describe the structure.
         unsafe {
             self.values(ops, base);
-            let mut sizes: Vec<Size> = more.iter().map(|off| Size { off: *off, size: 4, scale: 1 }).collect();
+            let mut sizes: Vec<Size> =
+                more.iter().map(|(off, size)| Size { off: *off, size: *size, scale: 1 }).collect();
             self.sizes(ops, &mut sizes);
             for s in &sizes {
                 // Several arrays may share a size.
@@ -197,12 +203,22 @@ impl<'p> Builder<'p> {
                 return;
             }
             // Members of the pointee that size something in this structure.
-            let sizes: Vec<u16> = pointers(all)
+            let mut sizes: Vec<Sizer> = pointers(all)
                 .filter_map(|q| match q.count {
-                    Count::Path { off, field } if off == p.off => Some(field),
+                    Count::Path { off, field } if off == p.off => Some((field, 4)),
                     _ => None,
                 })
                 .collect();
+            if ROOT.get() == base.cast_const() {
+                let nested = pointers(all).filter_map(|q| match q.elem {
+                    Elem::Struct(desc) => Some(pointers(desc.ops)),
+                    _ => None,
+                });
+                sizes.extend(nested.flatten().filter_map(|q| match q.count {
+                    Count::Param { slot, field, size } if slot == p.off => Some((field, size)),
+                    _ => None,
+                }));
+            }
             let is_count = pointers(all).find_map(|q| match q.count {
                 Count::Deref { off, size } if off == p.off => Some(size),
                 _ => None,
@@ -220,7 +236,7 @@ impl<'p> Builder<'p> {
         elem: &'static Elem,
         n: usize,
         outer: *mut u8,
-        sizes: &[u16],
+        sizes: &[Sizer],
         new: bool,
     ) -> *mut u8 {
         // SAFETY: the array has room for the elements; `outer` is the structure that points to it.

@@ -5,7 +5,7 @@ use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::rules::{Ctx, Hook};
 use vw_wire_protocol::schema::{Command, Count, Dir, Elem, Op, Pointer, Struct};
 
-use super::mem::{bytes, count, elem_size, get, get_ptr, inner, text};
+use super::mem::{ROOT, bytes, count, elem_size, get, get_ptr, inner, text};
 
 /// The known links of a chain, each type once, in order.
 pub unsafe fn links(desc: &'static Struct, base: *const u8) -> Vec<(&'static Struct, *mut u8)> {
@@ -28,6 +28,7 @@ pub unsafe fn links(desc: &'static Struct, base: *const u8) -> Vec<(&'static Str
 
 /// Arguments against decoded arguments.
 pub unsafe fn request(cmd: &Command, a: &[u64], b: &[u64]) {
+    ROOT.set(a.as_ptr().cast());
     // SAFETY: both are slots of the command.
     unsafe { full(cmd.params, a.as_ptr().cast(), b.as_ptr().cast(), Ctx::default(), cmd.name) }
 }
@@ -35,13 +36,16 @@ pub unsafe fn request(cmd: &Command, a: &[u64], b: &[u64]) {
 pub unsafe fn structure(desc: &'static Struct, a: *const u8, b: *const u8, ctx: Ctx) {
     // SAFETY: both are such structures.
     unsafe {
-        let ctx = if desc.hook == Hook::None { ctx } else { desc.hook.enter(ctx, a) };
+        let mut ctx = if desc.hook == Hook::None { ctx } else { desc.hook.enter(ctx, a) };
         if let Some(s_type) = desc.s_type {
             assert_eq!(get(b, 0, 4) as i32, s_type, "{}", desc.name);
             let (la, lb) = (links(desc, a), links(desc, b));
             assert_eq!(la.len(), lb.len(), "chain of {}", desc.name);
             for ((da, ma), (db, mb)) in la.into_iter().zip(lb) {
                 assert_eq!(da.s_type, db.s_type, "chain of {}", desc.name);
+                if da.hook != Hook::None {
+                    ctx = da.hook.enter(ctx, ma);
+                }
                 full(da.ops, ma, mb, ctx, da.name);
             }
         }

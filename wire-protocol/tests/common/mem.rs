@@ -1,6 +1,7 @@
 //! Raw memory of an "application": blocks that stay where they are and notice writes behind their end.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::cell::Cell;
 
 use vw_wire_protocol::schema::{Count, Elem, Inner};
 
@@ -81,6 +82,11 @@ pub unsafe fn put_ptr(base: *mut u8, off: usize, p: *const u8) {
     unsafe { base.add(off).cast::<*const u8>().write_unaligned(p) }
 }
 
+thread_local! {
+    /// The slots of the command at hand, for counts that go through a parameter.
+    pub static ROOT: Cell<*const u8> = const { Cell::new(std::ptr::null()) };
+}
+
 /// The number of elements that the schema's text gives, without the codec's help.
 pub unsafe fn count(count: Count, base: *const u8) -> usize {
     // SAFETY: the caller vouches for the memory.
@@ -101,6 +107,13 @@ pub unsafe fn count(count: Count, base: *const u8) -> usize {
             Count::Path { off, field } => match get_ptr(base, off.into()) {
                 p if p.is_null() => 0,
                 p => get(p, field.into(), 4),
+            },
+            Count::Param { slot, field, size } => match ROOT.get() {
+                root if root.is_null() => 0,
+                root => match get_ptr(root, slot.into()) {
+                    p if p.is_null() => 0,
+                    p => get(p, field.into(), size),
+                },
             },
             Count::Terminated => panic!("strings have no count"),
         }

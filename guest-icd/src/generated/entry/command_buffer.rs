@@ -244,3 +244,13 @@ pub(crate) unsafe extern "system" fn vkCmdPushConstants2(
     // SAFETY: the application's valid usage of this command.
     unsafe { forward::record(commandBuffer, &commands::VK_CMD_PUSH_CONSTANTS_2, &args) };
 }
+
+pub(crate) unsafe extern "system" fn vkCmdConvertCooperativeVectorMatrixNV(
+    commandBuffer: *mut c_void,
+    infoCount: u32,
+    pInfos: *const c_void,
+) {
+    let args = [commandBuffer as u64, u64::from(infoCount), pInfos as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::record(commandBuffer, &commands::VK_CMD_CONVERT_COOPERATIVE_VECTOR_MATRIX_NV, &args) };
+}

@@ -100,3 +100,13 @@ pub(crate) unsafe extern "system" fn vkDestroyOpticalFlowSessionNV(
         )
     };
 }
+
+pub(crate) unsafe extern "system" fn vkGetDeviceFaultInfoEXT(
+    device: *mut c_void,
+    pFaultCounts: *mut c_void,
+    pFaultInfo: *mut c_void,
+) -> i32 {
+    let args = [device as u64, pFaultCounts as u64, pFaultInfo as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::call(device, &commands::VK_GET_DEVICE_FAULT_INFO_EXT, &args) as i32 }
+}

@@ -225,3 +225,19 @@ pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceCooperativeMatrixFlexibl
         ) as i32
     }
 }
+
+pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceCooperativeVectorPropertiesNV(
+    physicalDevice: *mut c_void,
+    pPropertyCount: *mut c_void,
+    pProperties: *mut c_void,
+) -> i32 {
+    let args = [physicalDevice as u64, pPropertyCount as u64, pProperties as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        forward::call(
+            physicalDevice,
+            &commands::VK_GET_PHYSICAL_DEVICE_COOPERATIVE_VECTOR_PROPERTIES_NV,
+            &args,
+        ) as i32
+    }
+}

@@ -108,6 +108,62 @@ pub(crate) unsafe extern "system" fn vkMergePipelineCaches(
     unsafe { forward::call(device, &commands::VK_MERGE_PIPELINE_CACHES, &args) as i32 }
 }
 
+pub(crate) unsafe extern "system" fn vkDestroyPipelineBinaryKHR(
+    device: *mut c_void,
+    pipelineBinary: u64,
+    pAllocator: *const c_void,
+) {
+    let args = [device as u64, pipelineBinary, pAllocator as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        forward::destroy(
+            device,
+            &commands::VK_DESTROY_PIPELINE_BINARY_KHR,
+            &args,
+            pipelineBinary,
+            HandleType::PipelineBinaryKHR,
+        )
+    };
+}
+
+pub(crate) unsafe extern "system" fn vkGetPipelineKeyKHR(
+    device: *mut c_void,
+    pPipelineCreateInfo: *const c_void,
+    pPipelineKey: *mut c_void,
+) -> i32 {
+    let args = [device as u64, pPipelineCreateInfo as u64, pPipelineKey as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::call(device, &commands::VK_GET_PIPELINE_KEY_KHR, &args) as i32 }
+}
+
+pub(crate) unsafe extern "system" fn vkGetPipelineBinaryDataKHR(
+    device: *mut c_void,
+    pInfo: *const c_void,
+    pPipelineBinaryKey: *mut c_void,
+    pPipelineBinaryDataSize: *mut c_void,
+    pPipelineBinaryData: *mut c_void,
+) -> i32 {
+    let args = [
+        device as u64,
+        pInfo as u64,
+        pPipelineBinaryKey as u64,
+        pPipelineBinaryDataSize as u64,
+        pPipelineBinaryData as u64,
+    ];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::call(device, &commands::VK_GET_PIPELINE_BINARY_DATA_KHR, &args) as i32 }
+}
+
+pub(crate) unsafe extern "system" fn vkReleaseCapturedPipelineDataKHR(
+    device: *mut c_void,
+    pInfo: *const c_void,
+    pAllocator: *const c_void,
+) -> i32 {
+    let args = [device as u64, pInfo as u64, pAllocator as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::call(device, &commands::VK_RELEASE_CAPTURED_PIPELINE_DATA_KHR, &args) as i32 }
+}
+
 pub(crate) unsafe extern "system" fn vkDestroyPipeline(
     device: *mut c_void,
     pipeline: u64,
@@ -280,6 +336,16 @@ pub(crate) unsafe extern "system" fn vkGetShaderModuleCreateInfoIdentifierEXT(
     let args = [device as u64, pCreateInfo as u64, pIdentifier as u64];
     // SAFETY: the application's valid usage of this command.
     unsafe { forward::call(device, &commands::VK_GET_SHADER_MODULE_CREATE_INFO_IDENTIFIER_EXT, &args) };
+}
+
+pub(crate) unsafe extern "system" fn vkGetPipelinePropertiesEXT(
+    device: *mut c_void,
+    pPipelineInfo: *const c_void,
+    pPipelineProperties: *mut c_void,
+) -> i32 {
+    let args = [device as u64, pPipelineInfo as u64, pPipelineProperties as u64];
+    // SAFETY: the application's valid usage of this command.
+    unsafe { forward::call(device, &commands::VK_GET_PIPELINE_PROPERTIES_EXT, &args) as i32 }
 }
 
 pub(crate) unsafe extern "system" fn vkCreateShadersEXT(

@@ -1,13 +1,13 @@
 //! Tables of structures, a file per object family.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail};
 
 use super::{Files, banner, ops, providers, static_name, uses};
 use crate::class::family;
-use crate::lower::{Step, has_s_type, lower_struct};
+use crate::lower::{Elem, Step, has_s_type, lower_struct};
 use crate::model::Model;
 use crate::registry::TypeDecl;
 
@@ -25,6 +25,7 @@ pub fn emit(model: &Model) -> Result<Files> {
     if !problems.is_empty() {
         bail!("{} members cannot travel:\n{}", problems.len(), problems.join("\n"));
     }
+    let with_results = with_results(model, &lowered);
     for (name, steps) in &lowered {
         let record = model.record(name).context("not a structure")?;
         let layout = model.layout(name)?;
@@ -50,13 +51,14 @@ pub fn emit(model: &Model) -> Result<Files> {
         let text = families.entry(family(name)).or_default();
         let _ = writeln!(
             text,
-            "/// `{name}`\npub static {}: Struct = Struct {{ name: \"{name}\", size: {}, align: {}, s_type: {s_type}, ops: {}, extended_by: &[{}], min_wire: {}, hook: {hook}, provided_by: {} }};\n",
+            "/// `{name}`\npub static {}: Struct = Struct {{ name: \"{name}\", size: {}, align: {}, s_type: {s_type}, ops: {}, extended_by: &[{}], min_wire: {}, results: {}, hook: {hook}, provided_by: {} }};\n",
             static_name(name),
             layout.size,
             layout.align,
             ops(steps, "super::"),
             ext.join(", "),
             min_wire(&lowered, name, steps, has_s_type(record)),
+            with_results.contains(name.as_str()),
             providers(provided),
         );
         all.push(static_name(name));
@@ -102,6 +104,33 @@ fn lower_all(model: &Model, problems: &mut Vec<String>) -> BTreeMap<String, Vec<
         }
     }
     out
+}
+
+/// Structures that are, or lead to, inputs with results in them.
+fn with_results<'a>(model: &Model, all: &'a BTreeMap<String, Vec<Step>>) -> BTreeSet<&'a str> {
+    fn leads(steps: &[Step], found: &BTreeSet<&str>) -> bool {
+        steps.iter().any(|step| match step {
+            Step::Pointer { dir: "Out" | "InOut", .. } => true,
+            Step::Pointer { elem: Elem::Struct(desc), .. } | Step::Inline { desc, .. } => {
+                found.contains(desc.as_str())
+            }
+            Step::Select { arms, .. } => arms.iter().any(|(_, steps)| leads(steps, found)),
+            _ => false,
+        })
+    }
+    let mut found = BTreeSet::new();
+    loop {
+        let before = found.len();
+        for (name, steps) in all {
+            let mut links = model.extended_by.get(name).into_iter().flatten();
+            if leads(steps, &found) || links.any(|link| found.contains(link.as_str())) {
+                found.insert(name.as_str());
+            }
+        }
+        if found.len() == before {
+            return found;
+        }
+    }
 }
 
 fn min_wire(all: &BTreeMap<String, Vec<Step>>, _name: &str, steps: &[Step], chain: bool) -> u32 {

@@ -498,3 +498,28 @@ pub static VK_CMD_PUSH_CONSTANTS_2: Command = Command {
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_maintenance6")],
     invoke: invoke::v_qq,
 };
+
+/// `vkCmdConvertCooperativeVectorMatrixNV`
+pub static VK_CMD_CONVERT_COOPERATIVE_VECTOR_MATRIX_NV: Command = Command {
+    name: "vkCmdConvertCooperativeVectorMatrixNV",
+    aliases: &[],
+    opcode: opcodes::VK_CMD_CONVERT_COOPERATIVE_VECTOR_MATRIX_NV,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::CommandBuffer, lenient: false },
+        Op::Bytes { off: 8, len: 4 },
+        Op::Pointer(Pointer {
+            off: 16,
+            elem: Elem::Struct(&structs::VK_CONVERT_COOPERATIVE_VECTOR_MATRIX_INFO_NV),
+            count: Count::Field { off: 8, size: 4 },
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 3,
+    ret: Ret::Void,
+    lost: 0,
+    class: Class::Record,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_NV_cooperative_vector")],
+    invoke: invoke::v_qwq,
+};

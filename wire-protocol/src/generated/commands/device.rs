@@ -227,3 +227,58 @@ pub static VK_DESTROY_OPTICAL_FLOW_SESSION_NV: Command = Command {
     provided_by: &[Provider::Extension("VK_NV_optical_flow")],
     invoke: invoke::v_qqq,
 };
+
+/// `vkGetDeviceFaultInfoEXT`
+pub static VK_GET_DEVICE_FAULT_INFO_EXT: Command = Command {
+    name: "vkGetDeviceFaultInfoEXT",
+    aliases: &[],
+    opcode: opcodes::VK_GET_DEVICE_FAULT_INFO_EXT,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_DEVICE_FAULT_COUNTS_EXT),
+            count: Count::One,
+            dir: Dir::InOut,
+            rule: Rule::Always,
+        }),
+        Op::Pointer(Pointer {
+            off: 16,
+            elem: Elem::Struct(&structs::VK_DEVICE_FAULT_INFO_EXT),
+            count: Count::One,
+            dir: Dir::Out,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 3,
+    ret: Ret::Result,
+    lost: -4,
+    class: Class::Call,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_EXT_device_fault")],
+    invoke: invoke::r_qqq,
+};
+
+/// `vkConvertCooperativeVectorMatrixNV`
+pub static VK_CONVERT_COOPERATIVE_VECTOR_MATRIX_NV: Command = Command {
+    name: "vkConvertCooperativeVectorMatrixNV",
+    aliases: &[],
+    opcode: opcodes::VK_CONVERT_COOPERATIVE_VECTOR_MATRIX_NV,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_CONVERT_COOPERATIVE_VECTOR_MATRIX_INFO_NV),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 2,
+    ret: Ret::Result,
+    lost: -4,
+    class: Class::Call,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_NV_cooperative_vector")],
+    invoke: invoke::r_qq,
+};

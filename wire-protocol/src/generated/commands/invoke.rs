@@ -65,6 +65,15 @@ pub(super) unsafe fn r_qqqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
+pub(super) unsafe fn r_qqqqq(f: Pointer, a: &[u64]) -> u64 {
+    // SAFETY: the caller vouches for the signature.
+    let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64, u64) -> i32>(f) };
+    // SAFETY: the caller's contract.
+    unsafe { i64::from(f(a[0], a[1], a[2], a[3], a[4])) as u64 }
+}
+
+/// # Safety
+/// See [`crate::schema::Invoke`].
 pub(super) unsafe fn r_qqqwqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe {

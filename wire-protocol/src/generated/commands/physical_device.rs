@@ -494,3 +494,34 @@ pub static VK_GET_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FLEXIBLE_DIMENSIONS_PROPERT
     provided_by: &[Provider::Extension("VK_NV_cooperative_matrix2")],
     invoke: invoke::r_qqq,
 };
+
+/// `vkGetPhysicalDeviceCooperativeVectorPropertiesNV`
+pub static VK_GET_PHYSICAL_DEVICE_COOPERATIVE_VECTOR_PROPERTIES_NV: Command = Command {
+    name: "vkGetPhysicalDeviceCooperativeVectorPropertiesNV",
+    aliases: &[],
+    opcode: opcodes::VK_GET_PHYSICAL_DEVICE_COOPERATIVE_VECTOR_PROPERTIES_NV,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::PhysicalDevice, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Bytes { size: 4, align: 4 },
+            count: Count::One,
+            dir: Dir::InOut,
+            rule: Rule::Always,
+        }),
+        Op::Pointer(Pointer {
+            off: 16,
+            elem: Elem::Struct(&structs::VK_COOPERATIVE_VECTOR_PROPERTIES_NV),
+            count: Count::Deref { off: 8, size: 4 },
+            dir: Dir::Out,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 3,
+    ret: Ret::Result,
+    lost: -1,
+    class: Class::Call,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_NV_cooperative_vector")],
+    invoke: invoke::r_qqq,
+};

@@ -164,6 +164,155 @@ pub static VK_MERGE_PIPELINE_CACHES: Command = Command {
     invoke: invoke::r_qqwq,
 };
 
+/// `vkCreatePipelineBinariesKHR`
+pub static VK_CREATE_PIPELINE_BINARIES_KHR: Command = Command {
+    name: "vkCreatePipelineBinariesKHR",
+    aliases: &[],
+    opcode: opcodes::VK_CREATE_PIPELINE_BINARIES_KHR,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_PIPELINE_BINARY_CREATE_INFO_KHR),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+        Op::Pointer(Pointer {
+            off: 24,
+            elem: Elem::Struct(&structs::VK_PIPELINE_BINARY_HANDLES_INFO_KHR),
+            count: Count::One,
+            dir: Dir::InOut,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 4,
+    ret: Ret::Result,
+    lost: -4,
+    class: Class::Call,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+    invoke: invoke::r_qqqq,
+};
+
+/// `vkDestroyPipelineBinaryKHR`
+pub static VK_DESTROY_PIPELINE_BINARY_KHR: Command = Command {
+    name: "vkDestroyPipelineBinaryKHR",
+    aliases: &[],
+    opcode: opcodes::VK_DESTROY_PIPELINE_BINARY_KHR,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
+        Op::Handle { off: 8, ty: HandleType::PipelineBinaryKHR, lenient: false },
+    ],
+    param_count: 3,
+    ret: Ret::Void,
+    lost: 0,
+    class: Class::Send,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+    invoke: invoke::v_qqq,
+};
+
+/// `vkGetPipelineKeyKHR`
+pub static VK_GET_PIPELINE_KEY_KHR: Command = Command {
+    name: "vkGetPipelineKeyKHR",
+    aliases: &[],
+    opcode: opcodes::VK_GET_PIPELINE_KEY_KHR,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_PIPELINE_CREATE_INFO_KHR),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+        Op::Pointer(Pointer {
+            off: 16,
+            elem: Elem::Struct(&structs::VK_PIPELINE_BINARY_KEY_KHR),
+            count: Count::One,
+            dir: Dir::Out,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 3,
+    ret: Ret::Result,
+    lost: -4,
+    class: Class::Call,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+    invoke: invoke::r_qqq,
+};
+
+/// `vkGetPipelineBinaryDataKHR`
+pub static VK_GET_PIPELINE_BINARY_DATA_KHR: Command = Command {
+    name: "vkGetPipelineBinaryDataKHR",
+    aliases: &[],
+    opcode: opcodes::VK_GET_PIPELINE_BINARY_DATA_KHR,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_PIPELINE_BINARY_DATA_INFO_KHR),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+        Op::Pointer(Pointer {
+            off: 16,
+            elem: Elem::Struct(&structs::VK_PIPELINE_BINARY_KEY_KHR),
+            count: Count::One,
+            dir: Dir::Out,
+            rule: Rule::Always,
+        }),
+        Op::Pointer(Pointer {
+            off: 24,
+            elem: Elem::Bytes { size: 8, align: 8 },
+            count: Count::One,
+            dir: Dir::InOut,
+            rule: Rule::Always,
+        }),
+        Op::Pointer(Pointer {
+            off: 32,
+            elem: Elem::Bytes { size: 1, align: 1 },
+            count: Count::Deref { off: 24, size: 8 },
+            dir: Dir::Out,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 5,
+    ret: Ret::Result,
+    lost: -4,
+    class: Class::Call,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+    invoke: invoke::r_qqqqq,
+};
+
+/// `vkReleaseCapturedPipelineDataKHR`
+pub static VK_RELEASE_CAPTURED_PIPELINE_DATA_KHR: Command = Command {
+    name: "vkReleaseCapturedPipelineDataKHR",
+    aliases: &[],
+    opcode: opcodes::VK_RELEASE_CAPTURED_PIPELINE_DATA_KHR,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_RELEASE_CAPTURED_PIPELINE_DATA_INFO_KHR),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 3,
+    ret: Ret::Result,
+    lost: 0,
+    class: Class::Call,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+    invoke: invoke::r_qqq,
+};
+
 /// `vkCreateGraphicsPipelines`
 pub static VK_CREATE_GRAPHICS_PIPELINES: Command = Command {
     name: "vkCreateGraphicsPipelines",
@@ -557,6 +706,37 @@ pub static VK_GET_SHADER_MODULE_CREATE_INFO_IDENTIFIER_EXT: Command = Command {
     memo: false,
     provided_by: &[Provider::Extension("VK_EXT_shader_module_identifier")],
     invoke: invoke::v_qqq,
+};
+
+/// `vkGetPipelinePropertiesEXT`
+pub static VK_GET_PIPELINE_PROPERTIES_EXT: Command = Command {
+    name: "vkGetPipelinePropertiesEXT",
+    aliases: &[],
+    opcode: opcodes::VK_GET_PIPELINE_PROPERTIES_EXT,
+    params: &[
+        Op::Handle { off: 0, ty: HandleType::Device, lenient: false },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&structs::VK_PIPELINE_INFO_KHR),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+        Op::Pointer(Pointer {
+            off: 16,
+            elem: Elem::Struct(&structs::VK_PIPELINE_PROPERTIES_IDENTIFIER_EXT),
+            count: Count::One,
+            dir: Dir::Out,
+            rule: Rule::Always,
+        }),
+    ],
+    param_count: 3,
+    ret: Ret::Result,
+    lost: -4,
+    class: Class::Call,
+    memo: false,
+    provided_by: &[Provider::Extension("VK_EXT_pipeline_properties")],
+    invoke: invoke::r_qqq,
 };
 
 /// `vkCreateShadersEXT`

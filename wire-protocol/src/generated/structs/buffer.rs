@@ -24,6 +24,7 @@ pub static VK_BIND_BUFFER_MEMORY_DEVICE_GROUP_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_device_group")],
 };
@@ -39,8 +40,9 @@ pub static VK_BIND_BUFFER_MEMORY_INFO: Struct = Struct {
         Op::Handle { off: 24, ty: HandleType::DeviceMemory, lenient: false },
         Op::Bytes { off: 32, len: 8 },
     ],
-    extended_by: &[&super::VK_BIND_BUFFER_MEMORY_DEVICE_GROUP_INFO],
+    extended_by: &[&super::VK_BIND_BUFFER_MEMORY_DEVICE_GROUP_INFO, &super::VK_BIND_MEMORY_STATUS],
     min_wire: 28,
+    results: true,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_bind_memory2")],
 };
@@ -70,6 +72,7 @@ pub static VK_BUFFER_CREATE_INFO: Struct = Struct {
         &super::VK_BUFFER_USAGE_FLAGS2_CREATE_INFO,
     ],
     min_wire: 29,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -83,6 +86,7 @@ pub static VK_BUFFER_DEVICE_ADDRESS_CREATE_INFO_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_buffer_device_address")],
 };
@@ -96,6 +100,7 @@ pub static VK_BUFFER_DEVICE_ADDRESS_INFO: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::Buffer, lenient: false }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x402000),
@@ -113,6 +118,7 @@ pub static VK_BUFFER_MEMORY_REQUIREMENTS_INFO_2: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::Buffer, lenient: false }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_get_memory_requirements2")],
 };
@@ -126,6 +132,7 @@ pub static VK_BUFFER_OPAQUE_CAPTURE_ADDRESS_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_buffer_device_address")],
 };
@@ -139,6 +146,7 @@ pub static VK_BUFFER_USAGE_FLAGS2_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_maintenance5")],
 };
@@ -157,6 +165,7 @@ pub static VK_BUFFER_VIEW_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[&super::VK_BUFFER_USAGE_FLAGS2_CREATE_INFO],
     min_wire: 36,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -170,6 +179,7 @@ pub static VK_DEDICATED_ALLOCATION_BUFFER_CREATE_INFO_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_dedicated_allocation")],
 };
@@ -189,6 +199,7 @@ pub static VK_DEVICE_BUFFER_MEMORY_REQUIREMENTS: Struct = Struct {
     })],
     extended_by: &[],
     min_wire: 5,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_maintenance4")],
 };
@@ -202,6 +213,7 @@ pub static VK_EXTERNAL_BUFFER_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_external_memory_capabilities")],
 };
@@ -215,6 +227,7 @@ pub static VK_EXTERNAL_MEMORY_BUFFER_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_external_memory")],
 };
@@ -238,6 +251,7 @@ pub static VK_SPARSE_BUFFER_MEMORY_BIND_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };

@@ -18,6 +18,7 @@ pub static VK_COMMAND_BUFFER_ALLOCATE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -40,6 +41,7 @@ pub static VK_COMMAND_BUFFER_BEGIN_INFO: Struct = Struct {
     ],
     extended_by: &[&super::VK_DEVICE_GROUP_COMMAND_BUFFER_BEGIN_INFO],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -53,6 +55,7 @@ pub static VK_COMMAND_BUFFER_INHERITANCE_CONDITIONAL_RENDERING_INFO_EXT: Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_conditional_rendering")],
 };
@@ -80,6 +83,7 @@ pub static VK_COMMAND_BUFFER_INHERITANCE_INFO: Struct = Struct {
         &super::VK_COMMAND_BUFFER_INHERITANCE_RENDER_PASS_TRANSFORM_INFO_QCOM,
     ],
     min_wire: 36,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -93,6 +97,7 @@ pub static VK_COMMAND_BUFFER_INHERITANCE_RENDER_PASS_TRANSFORM_INFO_QCOM: Struct
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_render_pass_transform")],
 };
@@ -116,6 +121,7 @@ pub static VK_COMMAND_BUFFER_INHERITANCE_RENDERING_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 29,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_dynamic_rendering")],
 };
@@ -138,6 +144,7 @@ pub static VK_COMMAND_BUFFER_INHERITANCE_VIEWPORT_SCISSOR_INFO_NV: Struct = Stru
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_inherited_viewport_scissor")],
 };
@@ -154,6 +161,7 @@ pub static VK_COMMAND_BUFFER_SUBMIT_INFO: Struct = Struct {
     ],
     extended_by: &[&super::VK_RENDER_PASS_STRIPE_SUBMIT_INFO_ARM],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_synchronization2")],
 };
@@ -167,6 +175,7 @@ pub static VK_COMMAND_POOL_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -180,6 +189,7 @@ pub static VK_DEVICE_GROUP_COMMAND_BUFFER_BEGIN_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_device_group")],
 };
@@ -193,6 +203,7 @@ pub static VK_PHYSICAL_DEVICE_COMMAND_BUFFER_INHERITANCE_FEATURES_NV: Struct = S
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_command_buffer_inheritance")],
 };
@@ -206,6 +217,7 @@ pub static VK_PHYSICAL_DEVICE_NESTED_COMMAND_BUFFER_FEATURES_EXT: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_nested_command_buffer")],
 };
@@ -219,6 +231,7 @@ pub static VK_PHYSICAL_DEVICE_NESTED_COMMAND_BUFFER_PROPERTIES_EXT: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_nested_command_buffer")],
 };

@@ -19,6 +19,7 @@ pub static VK_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_INFO_EXT: Struct = Struct
     ],
     extended_by: &[&super::VK_PIPELINE_LAYOUT_CREATE_INFO],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_maintenance6")],
 };
@@ -51,6 +52,7 @@ pub static VK_BIND_DESCRIPTOR_SETS_INFO: Struct = Struct {
     ],
     extended_by: &[&super::VK_PIPELINE_LAYOUT_CREATE_INFO],
     min_wire: 30,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_maintenance6")],
 };
@@ -69,6 +71,7 @@ pub static VK_COPY_DESCRIPTOR_SET: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 40,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -82,6 +85,7 @@ pub static VK_DESCRIPTOR_ADDRESS_INFO_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_descriptor_buffer")],
 };
@@ -98,6 +102,7 @@ pub static VK_DESCRIPTOR_BUFFER_BINDING_INFO_EXT: Struct = Struct {
         &super::VK_BUFFER_USAGE_FLAGS2_CREATE_INFO,
     ],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_descriptor_buffer")],
 };
@@ -111,6 +116,7 @@ pub static VK_DESCRIPTOR_BUFFER_BINDING_PUSH_DESCRIPTOR_BUFFER_HANDLE_EXT: Struc
     ops: &[Op::Handle { off: 16, ty: HandleType::Buffer, lenient: false }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_descriptor_buffer")],
 };
@@ -124,6 +130,7 @@ pub static VK_DESCRIPTOR_BUFFER_INFO: Struct = Struct {
     ops: &[Op::Handle { off: 0, ty: HandleType::Buffer, lenient: false }, Op::Bytes { off: 8, len: 16 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -235,6 +242,7 @@ pub static VK_DESCRIPTOR_GET_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_descriptor_buffer")],
 };
@@ -252,6 +260,7 @@ pub static VK_DESCRIPTOR_IMAGE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -277,6 +286,7 @@ pub static VK_DESCRIPTOR_POOL_CREATE_INFO: Struct = Struct {
         &super::VK_MUTABLE_DESCRIPTOR_TYPE_CREATE_INFO_EXT,
     ],
     min_wire: 17,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -290,6 +300,7 @@ pub static VK_DESCRIPTOR_POOL_INLINE_UNIFORM_BLOCK_CREATE_INFO: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_EXT_inline_uniform_block")],
 };
@@ -303,6 +314,7 @@ pub static VK_DESCRIPTOR_POOL_SIZE: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 8 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -326,6 +338,7 @@ pub static VK_DESCRIPTOR_SET_ALLOCATE_INFO: Struct = Struct {
     ],
     extended_by: &[&super::VK_DESCRIPTOR_SET_VARIABLE_DESCRIPTOR_COUNT_ALLOCATE_INFO],
     min_wire: 17,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -348,6 +361,7 @@ pub static VK_DESCRIPTOR_SET_LAYOUT_BINDING: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 17,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -370,6 +384,7 @@ pub static VK_DESCRIPTOR_SET_LAYOUT_BINDING_FLAGS_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_EXT_descriptor_indexing")],
 };
@@ -395,6 +410,7 @@ pub static VK_DESCRIPTOR_SET_LAYOUT_CREATE_INFO: Struct = Struct {
         &super::VK_MUTABLE_DESCRIPTOR_TYPE_CREATE_INFO_EXT,
     ],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -408,6 +424,7 @@ pub static VK_DESCRIPTOR_SET_LAYOUT_SUPPORT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[&super::VK_DESCRIPTOR_SET_VARIABLE_DESCRIPTOR_COUNT_LAYOUT_SUPPORT],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_maintenance3")],
 };
@@ -430,6 +447,7 @@ pub static VK_DESCRIPTOR_SET_VARIABLE_DESCRIPTOR_COUNT_ALLOCATE_INFO: Struct = S
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_EXT_descriptor_indexing")],
 };
@@ -443,6 +461,7 @@ pub static VK_DESCRIPTOR_SET_VARIABLE_DESCRIPTOR_COUNT_LAYOUT_SUPPORT: Struct = 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_EXT_descriptor_indexing")],
 };
@@ -465,6 +484,7 @@ pub static VK_MUTABLE_DESCRIPTOR_TYPE_CREATE_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Extension("VK_VALVE_mutable_descriptor_type"),
@@ -490,6 +510,7 @@ pub static VK_MUTABLE_DESCRIPTOR_TYPE_LIST_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 5,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Extension("VK_VALVE_mutable_descriptor_type"),
@@ -523,6 +544,7 @@ pub static VK_PIPELINE_LAYOUT_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 18,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -547,6 +569,7 @@ pub static VK_PUSH_DESCRIPTOR_SET_INFO: Struct = Struct {
     ],
     extended_by: &[&super::VK_PIPELINE_LAYOUT_CREATE_INFO],
     min_wire: 25,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_maintenance6")],
 };
@@ -578,6 +601,7 @@ pub static VK_SET_DESCRIPTOR_BUFFER_OFFSETS_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[&super::VK_PIPELINE_LAYOUT_CREATE_INFO],
     min_wire: 26,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_maintenance6")],
 };
@@ -620,6 +644,7 @@ pub static VK_WRITE_DESCRIPTOR_SET: Struct = Struct {
         &super::VK_WRITE_DESCRIPTOR_SET_PARTITIONED_ACCELERATION_STRUCTURE_NV,
     ],
     min_wire: 31,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -642,6 +667,7 @@ pub static VK_WRITE_DESCRIPTOR_SET_INLINE_UNIFORM_BLOCK: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_EXT_inline_uniform_block")],
 };

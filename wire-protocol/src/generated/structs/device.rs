@@ -15,6 +15,7 @@ pub static VK_ACQUIRE_PROFILING_LOCK_INFO_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }, Op::Bytes { off: 24, len: 8 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_performance_query")],
 };
@@ -73,6 +74,7 @@ pub static VK_BIND_SPARSE_INFO: Struct = Struct {
         &super::VK_FRAME_BOUNDARY_EXT,
     ],
     min_wire: 29,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -86,6 +88,7 @@ pub static VK_CALIBRATED_TIMESTAMP_INFO_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Extension("VK_EXT_calibrated_timestamps"),
@@ -102,6 +105,7 @@ pub static VK_CHECKPOINT_DATA_2_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_diagnostic_checkpoints")],
 };
@@ -115,6 +119,7 @@ pub static VK_CHECKPOINT_DATA_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }, Op::Bytes { off: 24, len: 8 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_diagnostic_checkpoints")],
 };
@@ -128,6 +133,7 @@ pub static VK_COARSE_SAMPLE_LOCATION_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 12 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_shading_rate_image")],
 };
@@ -150,6 +156,7 @@ pub static VK_COARSE_SAMPLE_ORDER_CUSTOM_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_shading_rate_image")],
 };
@@ -163,6 +170,7 @@ pub static VK_COLOR_BLEND_ADVANCED_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 20 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Extension("VK_EXT_extended_dynamic_state3"),
@@ -179,6 +187,7 @@ pub static VK_COLOR_BLEND_EQUATION_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 24 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Extension("VK_EXT_extended_dynamic_state3"),
@@ -195,6 +204,7 @@ pub static VK_COMPONENT_MAPPING: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 16 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -208,8 +218,35 @@ pub static VK_CONFORMANCE_VERSION: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 4 }],
     extended_by: &[],
     min_wire: 4,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_driver_properties")],
+};
+
+/// `VkConvertCooperativeVectorMatrixInfoNV`
+pub static VK_CONVERT_COOPERATIVE_VECTOR_MATRIX_INFO_NV: Struct = Struct {
+    name: "VkConvertCooperativeVectorMatrixInfoNV",
+    size: 96,
+    align: 8,
+    s_type: Some(1000491004),
+    ops: &[
+        Op::Bytes { off: 16, len: 16 },
+        Op::Bytes { off: 40, len: 28 },
+        Op::Bytes { off: 72, len: 12 },
+        Op::Bytes { off: 88, len: 8 },
+        Op::Pointer(Pointer {
+            off: 32,
+            elem: Elem::Bytes { size: 8, align: 8 },
+            count: Count::One,
+            dir: Dir::InOut,
+            rule: Rule::Always,
+        }),
+    ],
+    extended_by: &[],
+    min_wire: 69,
+    results: true,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_NV_cooperative_vector")],
 };
 
 /// `VkCooperativeMatrixFlexibleDimensionsPropertiesNV`
@@ -221,6 +258,7 @@ pub static VK_COOPERATIVE_MATRIX_FLEXIBLE_DIMENSIONS_PROPERTIES_NV: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 40 }],
     extended_by: &[],
     min_wire: 44,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_cooperative_matrix2")],
 };
@@ -234,6 +272,7 @@ pub static VK_COOPERATIVE_MATRIX_PROPERTIES_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 36 }],
     extended_by: &[],
     min_wire: 40,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_cooperative_matrix")],
 };
@@ -247,8 +286,23 @@ pub static VK_COOPERATIVE_MATRIX_PROPERTIES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 32 }],
     extended_by: &[],
     min_wire: 36,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_cooperative_matrix")],
+};
+
+/// `VkCooperativeVectorPropertiesNV`
+pub static VK_COOPERATIVE_VECTOR_PROPERTIES_NV: Struct = Struct {
+    name: "VkCooperativeVectorPropertiesNV",
+    size: 40,
+    align: 8,
+    s_type: Some(1000491002),
+    ops: &[Op::Bytes { off: 16, len: 24 }],
+    extended_by: &[],
+    min_wire: 28,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_NV_cooperative_vector")],
 };
 
 /// `VkDebugUtilsLabelEXT`
@@ -269,6 +323,7 @@ pub static VK_DEBUG_UTILS_LABEL_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 21,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
 };
@@ -307,6 +362,7 @@ pub static VK_DEPENDENCY_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 23,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_synchronization2")],
 };
@@ -320,6 +376,7 @@ pub static VK_DEPTH_BIAS_INFO_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[&super::VK_DEPTH_BIAS_REPRESENTATION_INFO_EXT],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_depth_bias_control")],
 };
@@ -333,6 +390,7 @@ pub static VK_DEPTH_BIAS_REPRESENTATION_INFO_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_depth_bias_control")],
 };
@@ -346,6 +404,7 @@ pub static VK_DEPTH_CLAMP_RANGE_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 8 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_depth_clamp_control")],
 };
@@ -483,6 +542,7 @@ pub static VK_DEVICE_CREATE_INFO: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_IMAGE_COMPRESSION_CONTROL_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_ATTACHMENT_FEEDBACK_LOOP_LAYOUT_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE4444_FORMATS_FEATURES_EXT,
+        &super::VK_PHYSICAL_DEVICE_FAULT_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_RASTERIZATION_ORDER_ATTACHMENT_ACCESS_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_RGBA10X6_FORMATS_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_RAY_TRACING_PIPELINE_FEATURES_KHR,
@@ -493,6 +553,7 @@ pub static VK_DEVICE_CREATE_INFO: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_PRIMITIVE_TOPOLOGY_LIST_RESTART_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_SUBPASS_SHADING_FEATURES_HUAWEI,
         &super::VK_PHYSICAL_DEVICE_INVOCATION_MASK_FEATURES_HUAWEI,
+        &super::VK_PHYSICAL_DEVICE_PIPELINE_PROPERTIES_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_FRAME_BOUNDARY_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_MULTISAMPLED_RENDER_TO_SINGLE_SAMPLED_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_EXTENDED_DYNAMIC_STATE2_FEATURES_EXT,
@@ -526,6 +587,7 @@ pub static VK_DEVICE_CREATE_INFO: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_IMAGE_PROCESSING_FEATURES_QCOM,
         &super::VK_PHYSICAL_DEVICE_NESTED_COMMAND_BUFFER_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_EXTENDED_DYNAMIC_STATE3_FEATURES_EXT,
+        &super::VK_PHYSICAL_DEVICE_SUBPASS_MERGE_FEEDBACK_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_SHADER_MODULE_IDENTIFIER_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_OPTICAL_FLOW_FEATURES_NV,
         &super::VK_PHYSICAL_DEVICE_LEGACY_DITHERING_FEATURES_EXT,
@@ -533,10 +595,13 @@ pub static VK_DEVICE_CREATE_INFO: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_MAINTENANCE5_FEATURES,
         &super::VK_PHYSICAL_DEVICE_RAY_TRACING_POSITION_FETCH_FEATURES_KHR,
         &super::VK_PHYSICAL_DEVICE_SHADER_OBJECT_FEATURES_EXT,
+        &super::VK_PHYSICAL_DEVICE_PIPELINE_BINARY_FEATURES_KHR,
+        &super::VK_DEVICE_PIPELINE_BINARY_INTERNAL_CACHE_CONTROL_KHR,
         &super::VK_PHYSICAL_DEVICE_TILE_PROPERTIES_FEATURES_QCOM,
         &super::VK_PHYSICAL_DEVICE_AMIGO_PROFILING_FEATURES_SEC,
         &super::VK_PHYSICAL_DEVICE_MULTIVIEW_PER_VIEW_VIEWPORTS_FEATURES_QCOM,
         &super::VK_PHYSICAL_DEVICE_RAY_TRACING_INVOCATION_REORDER_FEATURES_NV,
+        &super::VK_PHYSICAL_DEVICE_COOPERATIVE_VECTOR_FEATURES_NV,
         &super::VK_PHYSICAL_DEVICE_EXTENDED_SPARSE_ADDRESS_SPACE_FEATURES_NV,
         &super::VK_PHYSICAL_DEVICE_LEGACY_VERTEX_ATTRIBUTES_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_SHADER_CORE_BUILTINS_FEATURES_ARM,
@@ -572,6 +637,7 @@ pub static VK_DEVICE_CREATE_INFO: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_VERTEX_ATTRIBUTE_ROBUSTNESS_FEATURES_EXT,
     ],
     min_wire: 19,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -585,8 +651,88 @@ pub static VK_DEVICE_DIAGNOSTICS_CONFIG_CREATE_INFO_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_diagnostics_config")],
+};
+
+/// `VkDeviceFaultAddressInfoEXT`
+pub static VK_DEVICE_FAULT_ADDRESS_INFO_EXT: Struct = Struct {
+    name: "VkDeviceFaultAddressInfoEXT",
+    size: 24,
+    align: 8,
+    s_type: None,
+    ops: &[Op::Bytes { off: 0, len: 4 }, Op::Bytes { off: 8, len: 16 }],
+    extended_by: &[],
+    min_wire: 20,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_device_fault")],
+};
+
+/// `VkDeviceFaultCountsEXT`
+pub static VK_DEVICE_FAULT_COUNTS_EXT: Struct = Struct {
+    name: "VkDeviceFaultCountsEXT",
+    size: 32,
+    align: 8,
+    s_type: Some(1000341001),
+    ops: &[Op::Bytes { off: 16, len: 16 }],
+    extended_by: &[],
+    min_wire: 20,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_device_fault")],
+};
+
+/// `VkDeviceFaultInfoEXT`
+pub static VK_DEVICE_FAULT_INFO_EXT: Struct = Struct {
+    name: "VkDeviceFaultInfoEXT",
+    size: 296,
+    align: 8,
+    s_type: Some(1000341002),
+    ops: &[
+        Op::Bytes { off: 16, len: 256 },
+        Op::Pointer(Pointer {
+            off: 272,
+            elem: Elem::Struct(&super::VK_DEVICE_FAULT_ADDRESS_INFO_EXT),
+            count: Count::Param { slot: 8, field: 16, size: 4 },
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+        Op::Pointer(Pointer {
+            off: 280,
+            elem: Elem::Bytes { size: 272, align: 8 },
+            count: Count::Param { slot: 8, field: 20, size: 4 },
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+        Op::Pointer(Pointer {
+            off: 288,
+            elem: Elem::Bytes { size: 1, align: 1 },
+            count: Count::Param { slot: 8, field: 24, size: 8 },
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    extended_by: &[],
+    min_wire: 263,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_device_fault")],
+};
+
+/// `VkDeviceFaultVendorInfoEXT`
+pub static VK_DEVICE_FAULT_VENDOR_INFO_EXT: Struct = Struct {
+    name: "VkDeviceFaultVendorInfoEXT",
+    size: 272,
+    align: 8,
+    s_type: None,
+    ops: &[Op::Bytes { off: 0, len: 272 }],
+    extended_by: &[],
+    min_wire: 272,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_device_fault")],
 };
 
 /// `VkDeviceGroupBindSparseInfo`
@@ -598,6 +744,7 @@ pub static VK_DEVICE_GROUP_BIND_SPARSE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_device_group")],
 };
@@ -611,6 +758,7 @@ pub static VK_DEVICE_PRIVATE_DATA_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_EXT_private_data")],
 };
@@ -624,6 +772,7 @@ pub static VK_EXTENSION_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 260 }],
     extended_by: &[],
     min_wire: 260,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -637,6 +786,7 @@ pub static VK_EXTENT2_D: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 8 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -650,6 +800,7 @@ pub static VK_EXTENT3_D: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 12 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -663,6 +814,7 @@ pub static VK_FORMAT_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 12 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -676,6 +828,7 @@ pub static VK_FORMAT_PROPERTIES_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[&super::VK_FORMAT_PROPERTIES_3, &super::VK_SUBPASS_RESOLVE_PERFORMANCE_QUERY_EXT],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_get_physical_device_properties2")],
 };
@@ -689,6 +842,7 @@ pub static VK_FORMAT_PROPERTIES_3: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 24 }],
     extended_by: &[],
     min_wire: 28,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_format_feature_flags2")],
 };
@@ -728,6 +882,7 @@ pub static VK_FRAME_BOUNDARY_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 43,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_frame_boundary")],
 };
@@ -741,6 +896,7 @@ pub static VK_GEOMETRY_AABBNV: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::Buffer, lenient: false }, Op::Bytes { off: 24, len: 16 }],
     extended_by: &[],
     min_wire: 28,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
 };
@@ -757,6 +913,7 @@ pub static VK_GEOMETRY_DATA_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 96,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
 };
@@ -774,6 +931,7 @@ pub static VK_GEOMETRY_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 108,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
 };
@@ -795,6 +953,7 @@ pub static VK_GEOMETRY_TRIANGLES_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 76,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
 };
@@ -808,6 +967,7 @@ pub static VK_MULTI_DRAW_INDEXED_INFO_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 12 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_multi_draw")],
 };
@@ -821,6 +981,7 @@ pub static VK_MULTI_DRAW_INFO_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 8 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_multi_draw")],
 };
@@ -834,6 +995,7 @@ pub static VK_MULTISAMPLE_PROPERTIES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_sample_locations")],
 };
@@ -847,6 +1009,7 @@ pub static VK_MULTISAMPLED_RENDER_TO_SINGLE_SAMPLED_INFO_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_multisampled_render_to_single_sampled")],
 };
@@ -860,6 +1023,7 @@ pub static VK_MULTIVIEW_PER_VIEW_ATTRIBUTES_INFO_NVX: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NVX_multiview_per_view_attributes")],
 };
@@ -873,6 +1037,7 @@ pub static VK_OFFSET2_D: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 8 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -886,6 +1051,7 @@ pub static VK_OFFSET3_D: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 12 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -908,6 +1074,7 @@ pub static VK_OPTICAL_FLOW_EXECUTE_INFO_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_optical_flow")],
 };
@@ -921,6 +1088,7 @@ pub static VK_OPTICAL_FLOW_SESSION_CREATE_INFO_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 36 }],
     extended_by: &[],
     min_wire: 40,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_optical_flow")],
 };
@@ -934,6 +1102,7 @@ pub static VK_PERFORMANCE_COUNTER_DESCRIPTION_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 772 }],
     extended_by: &[],
     min_wire: 776,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_performance_query")],
 };
@@ -947,6 +1116,7 @@ pub static VK_PERFORMANCE_COUNTER_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 28 }],
     extended_by: &[],
     min_wire: 32,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_performance_query")],
 };
@@ -960,6 +1130,7 @@ pub static VK_PUSH_CONSTANT_RANGE: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 12 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -983,6 +1154,7 @@ pub static VK_PUSH_CONSTANTS_INFO: Struct = Struct {
     ],
     extended_by: &[&super::VK_PIPELINE_LAYOUT_CREATE_INFO],
     min_wire: 25,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_maintenance6")],
 };
@@ -996,6 +1168,7 @@ pub static VK_RECT2_D: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 16 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -1009,6 +1182,7 @@ pub static VK_SAMPLE_LOCATION_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 8 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_sample_locations")],
 };
@@ -1031,6 +1205,7 @@ pub static VK_SAMPLE_LOCATIONS_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 21,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_sample_locations")],
 };
@@ -1053,6 +1228,7 @@ pub static VK_SHADING_RATE_PALETTE_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 5,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_shading_rate_image")],
 };
@@ -1083,6 +1259,7 @@ pub static VK_SPECIALIZATION_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 14,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -1096,6 +1273,7 @@ pub static VK_SPECIALIZATION_MAP_ENTRY: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 16 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -1109,6 +1287,7 @@ pub static VK_STENCIL_OP_STATE: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 28 }],
     extended_by: &[],
     min_wire: 28,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -1122,6 +1301,7 @@ pub static VK_STRIDED_DEVICE_ADDRESS_REGION_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 24 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_ray_tracing_pipeline")],
 };
@@ -1135,6 +1315,7 @@ pub static VK_SUBRESOURCE_HOST_MEMCPY_SIZE: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
@@ -1148,6 +1329,7 @@ pub static VK_SUBRESOURCE_LAYOUT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 40 }],
     extended_by: &[],
     min_wire: 40,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -1161,6 +1343,7 @@ pub static VK_SUBRESOURCE_LAYOUT_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 40 }],
     extended_by: &[&super::VK_SUBRESOURCE_HOST_MEMCPY_SIZE, &super::VK_IMAGE_COMPRESSION_PROPERTIES_EXT],
     min_wire: 44,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x404000),
@@ -1179,6 +1362,7 @@ pub static VK_TEXTURE_LOD_GATHER_FORMAT_PROPERTIES_AMD: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_AMD_texture_gather_bias_lod")],
 };
@@ -1192,6 +1376,7 @@ pub static VK_TILE_PROPERTIES_QCOM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 28 }],
     extended_by: &[],
     min_wire: 32,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_tile_properties")],
 };
@@ -1205,6 +1390,7 @@ pub static VK_VERTEX_INPUT_ATTRIBUTE_DESCRIPTION: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 16 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -1218,6 +1404,7 @@ pub static VK_VERTEX_INPUT_ATTRIBUTE_DESCRIPTION_2_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Extension("VK_EXT_vertex_input_dynamic_state"),
@@ -1234,6 +1421,7 @@ pub static VK_VERTEX_INPUT_BINDING_DESCRIPTION: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 12 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -1247,6 +1435,7 @@ pub static VK_VERTEX_INPUT_BINDING_DESCRIPTION_2_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Extension("VK_EXT_vertex_input_dynamic_state"),
@@ -1263,6 +1452,7 @@ pub static VK_VERTEX_INPUT_BINDING_DIVISOR_DESCRIPTION: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 8 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x404000),
@@ -1280,6 +1470,7 @@ pub static VK_VIEWPORT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 24 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -1293,6 +1484,7 @@ pub static VK_VIEWPORT_SWIZZLE_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 16 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_viewport_swizzle")],
 };
@@ -1306,6 +1498,7 @@ pub static VK_VIEWPORT_W_SCALING_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 8 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_clip_space_w_scaling")],
 };

@@ -15,6 +15,7 @@ pub static VK_COMPUTE_PIPELINE_INDIRECT_BUFFER_INFO_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 24 }],
     extended_by: &[],
     min_wire: 28,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_generated_commands_compute")],
 };
@@ -37,6 +38,7 @@ pub static VK_GENERATED_COMMANDS_INFO_EXT: Struct = Struct {
         &super::VK_GENERATED_COMMANDS_SHADER_INFO_EXT,
     ],
     min_wire: 72,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -69,6 +71,7 @@ pub static VK_GENERATED_COMMANDS_INFO_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 89,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_generated_commands")],
 };
@@ -89,6 +92,7 @@ pub static VK_GENERATED_COMMANDS_MEMORY_REQUIREMENTS_INFO_EXT: Struct = Struct {
         &super::VK_GENERATED_COMMANDS_SHADER_INFO_EXT,
     ],
     min_wire: 28,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -107,6 +111,7 @@ pub static VK_GENERATED_COMMANDS_MEMORY_REQUIREMENTS_INFO_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 28,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_generated_commands")],
 };
@@ -120,6 +125,7 @@ pub static VK_GENERATED_COMMANDS_PIPELINE_INFO_EXT: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::Pipeline, lenient: false }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -142,6 +148,7 @@ pub static VK_GENERATED_COMMANDS_SHADER_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -155,6 +162,7 @@ pub static VK_INDIRECT_COMMANDS_EXECUTION_SET_TOKEN_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 8 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -168,6 +176,7 @@ pub static VK_INDIRECT_COMMANDS_INDEX_BUFFER_TOKEN_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 4 }],
     extended_by: &[],
     min_wire: 4,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -192,6 +201,7 @@ pub static VK_INDIRECT_COMMANDS_LAYOUT_CREATE_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[&super::VK_PIPELINE_LAYOUT_CREATE_INFO],
     min_wire: 29,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -222,6 +232,7 @@ pub static VK_INDIRECT_COMMANDS_LAYOUT_CREATE_INFO_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 22,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_generated_commands")],
 };
@@ -283,6 +294,7 @@ pub static VK_INDIRECT_COMMANDS_LAYOUT_TOKEN_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -314,6 +326,7 @@ pub static VK_INDIRECT_COMMANDS_LAYOUT_TOKEN_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 54,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_generated_commands")],
 };
@@ -327,6 +340,7 @@ pub static VK_INDIRECT_COMMANDS_PUSH_CONSTANT_TOKEN_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 12 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -340,6 +354,7 @@ pub static VK_INDIRECT_COMMANDS_STREAM_NV: Struct = Struct {
     ops: &[Op::Handle { off: 0, ty: HandleType::Buffer, lenient: false }, Op::Bytes { off: 8, len: 8 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_generated_commands")],
 };
@@ -353,6 +368,7 @@ pub static VK_INDIRECT_COMMANDS_VERTEX_BUFFER_TOKEN_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 4 }],
     extended_by: &[],
     min_wire: 4,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -393,6 +409,7 @@ pub static VK_INDIRECT_EXECUTION_SET_CREATE_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -406,6 +423,7 @@ pub static VK_INDIRECT_EXECUTION_SET_PIPELINE_INFO_EXT: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::Pipeline, lenient: false }, Op::Bytes { off: 24, len: 4 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -443,6 +461,7 @@ pub static VK_INDIRECT_EXECUTION_SET_SHADER_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 19,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -465,6 +484,7 @@ pub static VK_INDIRECT_EXECUTION_SET_SHADER_LAYOUT_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -478,6 +498,7 @@ pub static VK_PHYSICAL_DEVICE_COPY_MEMORY_INDIRECT_FEATURES_NV: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_copy_memory_indirect")],
 };
@@ -491,6 +512,7 @@ pub static VK_PHYSICAL_DEVICE_COPY_MEMORY_INDIRECT_PROPERTIES_NV: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_copy_memory_indirect")],
 };
@@ -504,6 +526,7 @@ pub static VK_PHYSICAL_DEVICE_DEVICE_GENERATED_COMMANDS_COMPUTE_FEATURES_NV: Str
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_generated_commands_compute")],
 };
@@ -517,6 +540,7 @@ pub static VK_PHYSICAL_DEVICE_DEVICE_GENERATED_COMMANDS_FEATURES_EXT: Struct = S
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -530,6 +554,7 @@ pub static VK_PHYSICAL_DEVICE_DEVICE_GENERATED_COMMANDS_FEATURES_NV: Struct = St
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_generated_commands")],
 };
@@ -543,6 +568,7 @@ pub static VK_PHYSICAL_DEVICE_DEVICE_GENERATED_COMMANDS_PROPERTIES_EXT: Struct =
     ops: &[Op::Bytes { off: 16, len: 48 }],
     extended_by: &[],
     min_wire: 52,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -556,6 +582,7 @@ pub static VK_PHYSICAL_DEVICE_DEVICE_GENERATED_COMMANDS_PROPERTIES_NV: Struct = 
     ops: &[Op::Bytes { off: 16, len: 36 }],
     extended_by: &[],
     min_wire: 40,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_generated_commands")],
 };
@@ -569,6 +596,7 @@ pub static VK_PIPELINE_INDIRECT_DEVICE_ADDRESS_INFO_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }, Op::Handle { off: 24, ty: HandleType::Pipeline, lenient: false }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_generated_commands_compute")],
 };
@@ -582,6 +610,7 @@ pub static VK_WRITE_INDIRECT_EXECUTION_SET_PIPELINE_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }, Op::Handle { off: 24, ty: HandleType::Pipeline, lenient: false }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };
@@ -595,6 +624,7 @@ pub static VK_WRITE_INDIRECT_EXECUTION_SET_SHADER_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }, Op::Handle { off: 24, ty: HandleType::ShaderEXT, lenient: false }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
 };

@@ -32,6 +32,7 @@ pub static VK_BIND_IMAGE_MEMORY_DEVICE_GROUP_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 14,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_device_group")],
 };
@@ -47,8 +48,13 @@ pub static VK_BIND_IMAGE_MEMORY_INFO: Struct = Struct {
         Op::Handle { off: 24, ty: HandleType::DeviceMemory, lenient: false },
         Op::Bytes { off: 32, len: 8 },
     ],
-    extended_by: &[&super::VK_BIND_IMAGE_MEMORY_DEVICE_GROUP_INFO, &super::VK_BIND_IMAGE_PLANE_MEMORY_INFO],
+    extended_by: &[
+        &super::VK_BIND_IMAGE_MEMORY_DEVICE_GROUP_INFO,
+        &super::VK_BIND_IMAGE_PLANE_MEMORY_INFO,
+        &super::VK_BIND_MEMORY_STATUS,
+    ],
     min_wire: 28,
+    results: true,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_bind_memory2")],
 };
@@ -62,6 +68,7 @@ pub static VK_BIND_IMAGE_PLANE_MEMORY_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_sampler_ycbcr_conversion")],
 };
@@ -75,6 +82,7 @@ pub static VK_DEDICATED_ALLOCATION_IMAGE_CREATE_INFO_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_dedicated_allocation")],
 };
@@ -97,6 +105,7 @@ pub static VK_DEVICE_IMAGE_MEMORY_REQUIREMENTS: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_maintenance4")],
 };
@@ -125,6 +134,7 @@ pub static VK_DEVICE_IMAGE_SUBRESOURCE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 6,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_maintenance5")],
 };
@@ -138,6 +148,7 @@ pub static VK_EXTERNAL_IMAGE_FORMAT_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_external_memory_capabilities")],
 };
@@ -151,6 +162,7 @@ pub static VK_EXTERNAL_MEMORY_IMAGE_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_external_memory")],
 };
@@ -164,6 +176,7 @@ pub static VK_FILTER_CUBIC_IMAGE_VIEW_IMAGE_FORMAT_PROPERTIES_EXT: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_filter_cubic")],
 };
@@ -177,6 +190,7 @@ pub static VK_HOST_IMAGE_LAYOUT_TRANSITION_INFO: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::Image, lenient: false }, Op::Bytes { off: 24, len: 28 }],
     extended_by: &[],
     min_wire: 40,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
@@ -190,6 +204,7 @@ pub static VK_IMAGE_ALIGNMENT_CONTROL_CREATE_INFO_MESA: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_MESA_image_alignment_control")],
 };
@@ -212,6 +227,7 @@ pub static VK_IMAGE_COMPRESSION_CONTROL_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_image_compression_control")],
 };
@@ -225,6 +241,7 @@ pub static VK_IMAGE_COMPRESSION_PROPERTIES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_image_compression_control")],
 };
@@ -256,6 +273,7 @@ pub static VK_IMAGE_CREATE_INFO: Struct = Struct {
         &super::VK_IMAGE_ALIGNMENT_CONTROL_CREATE_INFO_MESA,
     ],
     min_wire: 61,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -278,6 +296,7 @@ pub static VK_IMAGE_FORMAT_LIST_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_image_format_list")],
 };
@@ -291,6 +310,7 @@ pub static VK_IMAGE_FORMAT_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 32 }],
     extended_by: &[],
     min_wire: 32,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -311,6 +331,7 @@ pub static VK_IMAGE_FORMAT_PROPERTIES_2: Struct = Struct {
         &super::VK_IMAGE_COMPRESSION_PROPERTIES_EXT,
     ],
     min_wire: 36,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_get_physical_device_properties2")],
 };
@@ -324,6 +345,7 @@ pub static VK_IMAGE_MEMORY_REQUIREMENTS_INFO_2: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::Image, lenient: false }],
     extended_by: &[&super::VK_IMAGE_PLANE_MEMORY_REQUIREMENTS_INFO],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_get_memory_requirements2")],
 };
@@ -337,6 +359,7 @@ pub static VK_IMAGE_PLANE_MEMORY_REQUIREMENTS_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_sampler_ycbcr_conversion")],
 };
@@ -350,6 +373,7 @@ pub static VK_IMAGE_SPARSE_MEMORY_REQUIREMENTS_INFO_2: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::Image, lenient: false }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_get_memory_requirements2")],
 };
@@ -363,6 +387,7 @@ pub static VK_IMAGE_STENCIL_USAGE_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_EXT_separate_stencil_usage")],
 };
@@ -376,6 +401,7 @@ pub static VK_IMAGE_SUBRESOURCE: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 12 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -389,6 +415,7 @@ pub static VK_IMAGE_SUBRESOURCE_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x404000),
@@ -407,6 +434,7 @@ pub static VK_IMAGE_SUBRESOURCE_LAYERS: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 16 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -420,6 +448,7 @@ pub static VK_IMAGE_SUBRESOURCE_RANGE: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 20 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -433,6 +462,7 @@ pub static VK_IMAGE_VIEW_ASTC_DECODE_MODE_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_astc_decode_mode")],
 };
@@ -446,6 +476,7 @@ pub static VK_IMAGE_VIEW_ADDRESS_PROPERTIES_NVX: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NVX_image_view_handle")],
 };
@@ -470,6 +501,7 @@ pub static VK_IMAGE_VIEW_CREATE_INFO: Struct = Struct {
         &super::VK_IMAGE_VIEW_SAMPLE_WEIGHT_CREATE_INFO_QCOM,
     ],
     min_wire: 60,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -487,6 +519,7 @@ pub static VK_IMAGE_VIEW_HANDLE_INFO_NVX: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NVX_image_view_handle")],
 };
@@ -500,6 +533,7 @@ pub static VK_IMAGE_VIEW_MIN_LOD_CREATE_INFO_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_image_view_min_lod")],
 };
@@ -513,6 +547,7 @@ pub static VK_IMAGE_VIEW_SAMPLE_WEIGHT_CREATE_INFO_QCOM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_image_processing")],
 };
@@ -526,6 +561,7 @@ pub static VK_IMAGE_VIEW_SLICED_CREATE_INFO_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_image_sliced_view_of_3d")],
 };
@@ -539,6 +575,7 @@ pub static VK_IMAGE_VIEW_USAGE_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_maintenance2")],
 };
@@ -552,6 +589,7 @@ pub static VK_OPTICAL_FLOW_IMAGE_FORMAT_INFO_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_optical_flow")],
 };
@@ -565,6 +603,7 @@ pub static VK_OPTICAL_FLOW_IMAGE_FORMAT_PROPERTIES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_optical_flow")],
 };
@@ -578,6 +617,7 @@ pub static VK_SAMPLER_BLOCK_MATCH_WINDOW_CREATE_INFO_QCOM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_image_processing2")],
 };
@@ -591,6 +631,7 @@ pub static VK_SAMPLER_BORDER_COLOR_COMPONENT_MAPPING_CREATE_INFO_EXT: Struct = S
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_border_color_swizzle")],
 };
@@ -611,6 +652,7 @@ pub static VK_SAMPLER_CREATE_INFO: Struct = Struct {
         &super::VK_SAMPLER_CUBIC_WEIGHTS_CREATE_INFO_QCOM,
     ],
     min_wire: 68,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -624,6 +666,7 @@ pub static VK_SAMPLER_CUBIC_WEIGHTS_CREATE_INFO_QCOM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_filter_cubic_weights")],
 };
@@ -637,6 +680,7 @@ pub static VK_SAMPLER_CUSTOM_BORDER_COLOR_CREATE_INFO_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_custom_border_color")],
 };
@@ -650,6 +694,7 @@ pub static VK_SAMPLER_REDUCTION_MODE_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_EXT_sampler_filter_minmax")],
 };
@@ -663,6 +708,7 @@ pub static VK_SAMPLER_YCBCR_CONVERSION_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 44 }],
     extended_by: &[&super::VK_SAMPLER_YCBCR_CONVERSION_YCBCR_DEGAMMA_CREATE_INFO_QCOM],
     min_wire: 48,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_sampler_ycbcr_conversion")],
 };
@@ -676,6 +722,7 @@ pub static VK_SAMPLER_YCBCR_CONVERSION_IMAGE_FORMAT_PROPERTIES: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_sampler_ycbcr_conversion")],
 };
@@ -689,6 +736,7 @@ pub static VK_SAMPLER_YCBCR_CONVERSION_INFO: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::SamplerYcbcrConversion, lenient: false }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_sampler_ycbcr_conversion")],
 };
@@ -702,6 +750,7 @@ pub static VK_SAMPLER_YCBCR_CONVERSION_YCBCR_DEGAMMA_CREATE_INFO_QCOM: Struct = 
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_ycbcr_degamma")],
 };
@@ -715,6 +764,7 @@ pub static VK_SPARSE_IMAGE_FORMAT_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 20 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -728,6 +778,7 @@ pub static VK_SPARSE_IMAGE_FORMAT_PROPERTIES_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_get_physical_device_properties2")],
 };
@@ -745,6 +796,7 @@ pub static VK_SPARSE_IMAGE_MEMORY_BIND: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 56,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -768,6 +820,7 @@ pub static VK_SPARSE_IMAGE_MEMORY_BIND_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -781,6 +834,7 @@ pub static VK_SPARSE_IMAGE_MEMORY_REQUIREMENTS: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 48 }],
     extended_by: &[],
     min_wire: 48,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -794,6 +848,7 @@ pub static VK_SPARSE_IMAGE_MEMORY_REQUIREMENTS_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 48 }],
     extended_by: &[],
     min_wire: 52,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_get_memory_requirements2")],
 };
@@ -817,6 +872,7 @@ pub static VK_SPARSE_IMAGE_OPAQUE_MEMORY_BIND_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };

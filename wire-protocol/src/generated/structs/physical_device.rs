@@ -14,6 +14,7 @@ pub static VK_PHYSICAL_DEVICE16_BIT_STORAGE_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_16bit_storage")],
 };
@@ -27,6 +28,7 @@ pub static VK_PHYSICAL_DEVICE4444_FORMATS_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_4444_formats")],
 };
@@ -40,6 +42,7 @@ pub static VK_PHYSICAL_DEVICE8_BIT_STORAGE_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_8bit_storage")],
 };
@@ -53,6 +56,7 @@ pub static VK_PHYSICAL_DEVICE_ASTC_DECODE_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_astc_decode_mode")],
 };
@@ -66,6 +70,7 @@ pub static VK_PHYSICAL_DEVICE_AMIGO_PROFILING_FEATURES_SEC: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_SEC_amigo_profiling")],
 };
@@ -79,6 +84,7 @@ pub static VK_PHYSICAL_DEVICE_ATTACHMENT_FEEDBACK_LOOP_DYNAMIC_STATE_FEATURES_EX
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_attachment_feedback_loop_dynamic_state")],
 };
@@ -92,6 +98,7 @@ pub static VK_PHYSICAL_DEVICE_ATTACHMENT_FEEDBACK_LOOP_LAYOUT_FEATURES_EXT: Stru
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_attachment_feedback_loop_layout")],
 };
@@ -105,6 +112,7 @@ pub static VK_PHYSICAL_DEVICE_BLEND_OPERATION_ADVANCED_FEATURES_EXT: Struct = St
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_blend_operation_advanced")],
 };
@@ -118,6 +126,7 @@ pub static VK_PHYSICAL_DEVICE_BLEND_OPERATION_ADVANCED_PROPERTIES_EXT: Struct = 
     ops: &[Op::Bytes { off: 16, len: 24 }],
     extended_by: &[],
     min_wire: 28,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_blend_operation_advanced")],
 };
@@ -131,6 +140,7 @@ pub static VK_PHYSICAL_DEVICE_BORDER_COLOR_SWIZZLE_FEATURES_EXT: Struct = Struct
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_border_color_swizzle")],
 };
@@ -144,6 +154,7 @@ pub static VK_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_buffer_device_address")],
 };
@@ -157,6 +168,7 @@ pub static VK_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES_EXT: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_buffer_device_address")],
 };
@@ -170,6 +182,7 @@ pub static VK_PHYSICAL_DEVICE_CLUSTER_CULLING_SHADER_FEATURES_HUAWEI: Struct = S
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[&super::VK_PHYSICAL_DEVICE_CLUSTER_CULLING_SHADER_VRS_FEATURES_HUAWEI],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_HUAWEI_cluster_culling_shader")],
 };
@@ -183,6 +196,7 @@ pub static VK_PHYSICAL_DEVICE_CLUSTER_CULLING_SHADER_PROPERTIES_HUAWEI: Struct =
     ops: &[Op::Bytes { off: 16, len: 28 }, Op::Bytes { off: 48, len: 8 }],
     extended_by: &[],
     min_wire: 40,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_HUAWEI_cluster_culling_shader")],
 };
@@ -196,6 +210,7 @@ pub static VK_PHYSICAL_DEVICE_CLUSTER_CULLING_SHADER_VRS_FEATURES_HUAWEI: Struct
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_HUAWEI_cluster_culling_shader")],
 };
@@ -209,6 +224,7 @@ pub static VK_PHYSICAL_DEVICE_COHERENT_MEMORY_FEATURES_AMD: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_AMD_device_coherent_memory")],
 };
@@ -222,6 +238,7 @@ pub static VK_PHYSICAL_DEVICE_COLOR_WRITE_ENABLE_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_color_write_enable")],
 };
@@ -235,6 +252,7 @@ pub static VK_PHYSICAL_DEVICE_COMPUTE_SHADER_DERIVATIVES_FEATURES_KHR: Struct = 
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Extension("VK_NV_compute_shader_derivatives"),
@@ -251,6 +269,7 @@ pub static VK_PHYSICAL_DEVICE_COMPUTE_SHADER_DERIVATIVES_PROPERTIES_KHR: Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_compute_shader_derivatives")],
 };
@@ -264,6 +283,7 @@ pub static VK_PHYSICAL_DEVICE_CONDITIONAL_RENDERING_FEATURES_EXT: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_conditional_rendering")],
 };
@@ -277,6 +297,7 @@ pub static VK_PHYSICAL_DEVICE_CONSERVATIVE_RASTERIZATION_PROPERTIES_EXT: Struct 
     ops: &[Op::Bytes { off: 16, len: 36 }],
     extended_by: &[],
     min_wire: 40,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_conservative_rasterization")],
 };
@@ -290,6 +311,7 @@ pub static VK_PHYSICAL_DEVICE_COOPERATIVE_MATRIX2_FEATURES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 28 }],
     extended_by: &[],
     min_wire: 32,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_cooperative_matrix2")],
 };
@@ -303,6 +325,7 @@ pub static VK_PHYSICAL_DEVICE_COOPERATIVE_MATRIX2_PROPERTIES_NV: Struct = Struct
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_cooperative_matrix2")],
 };
@@ -316,6 +339,7 @@ pub static VK_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_cooperative_matrix")],
 };
@@ -329,6 +353,7 @@ pub static VK_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_cooperative_matrix")],
 };
@@ -342,6 +367,7 @@ pub static VK_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_PROPERTIES_KHR: Struct = Struct
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_cooperative_matrix")],
 };
@@ -355,8 +381,37 @@ pub static VK_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_PROPERTIES_NV: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_cooperative_matrix")],
+};
+
+/// `VkPhysicalDeviceCooperativeVectorFeaturesNV`
+pub static VK_PHYSICAL_DEVICE_COOPERATIVE_VECTOR_FEATURES_NV: Struct = Struct {
+    name: "VkPhysicalDeviceCooperativeVectorFeaturesNV",
+    size: 24,
+    align: 8,
+    s_type: Some(1000491000),
+    ops: &[Op::Bytes { off: 16, len: 8 }],
+    extended_by: &[],
+    min_wire: 12,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_NV_cooperative_vector")],
+};
+
+/// `VkPhysicalDeviceCooperativeVectorPropertiesNV`
+pub static VK_PHYSICAL_DEVICE_COOPERATIVE_VECTOR_PROPERTIES_NV: Struct = Struct {
+    name: "VkPhysicalDeviceCooperativeVectorPropertiesNV",
+    size: 32,
+    align: 8,
+    s_type: Some(1000491001),
+    ops: &[Op::Bytes { off: 16, len: 16 }],
+    extended_by: &[],
+    min_wire: 20,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_NV_cooperative_vector")],
 };
 
 /// `VkPhysicalDeviceCornerSampledImageFeaturesNV`
@@ -368,6 +423,7 @@ pub static VK_PHYSICAL_DEVICE_CORNER_SAMPLED_IMAGE_FEATURES_NV: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_corner_sampled_image")],
 };
@@ -381,6 +437,7 @@ pub static VK_PHYSICAL_DEVICE_COVERAGE_REDUCTION_MODE_FEATURES_NV: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_coverage_reduction_mode")],
 };
@@ -394,6 +451,7 @@ pub static VK_PHYSICAL_DEVICE_CUBIC_CLAMP_FEATURES_QCOM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_filter_cubic_clamp")],
 };
@@ -407,6 +465,7 @@ pub static VK_PHYSICAL_DEVICE_CUBIC_WEIGHTS_FEATURES_QCOM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_filter_cubic_weights")],
 };
@@ -420,6 +479,7 @@ pub static VK_PHYSICAL_DEVICE_CUSTOM_BORDER_COLOR_FEATURES_EXT: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_custom_border_color")],
 };
@@ -433,6 +493,7 @@ pub static VK_PHYSICAL_DEVICE_CUSTOM_BORDER_COLOR_PROPERTIES_EXT: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_custom_border_color")],
 };
@@ -446,6 +507,7 @@ pub static VK_PHYSICAL_DEVICE_DEDICATED_ALLOCATION_IMAGE_ALIASING_FEATURES_NV: S
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_dedicated_allocation_image_aliasing")],
 };
@@ -459,6 +521,7 @@ pub static VK_PHYSICAL_DEVICE_DEPTH_BIAS_CONTROL_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_depth_bias_control")],
 };
@@ -472,6 +535,7 @@ pub static VK_PHYSICAL_DEVICE_DEPTH_CLAMP_CONTROL_FEATURES_EXT: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_depth_clamp_control")],
 };
@@ -485,6 +549,7 @@ pub static VK_PHYSICAL_DEVICE_DEPTH_CLAMP_ZERO_ONE_FEATURES_KHR: Struct = Struct
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Extension("VK_EXT_depth_clamp_zero_one"),
@@ -501,6 +566,7 @@ pub static VK_PHYSICAL_DEVICE_DEPTH_CLIP_CONTROL_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_depth_clip_control")],
 };
@@ -514,6 +580,7 @@ pub static VK_PHYSICAL_DEVICE_DEPTH_CLIP_ENABLE_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_depth_clip_enable")],
 };
@@ -527,6 +594,7 @@ pub static VK_PHYSICAL_DEVICE_DEPTH_STENCIL_RESOLVE_PROPERTIES: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_depth_stencil_resolve")],
 };
@@ -540,6 +608,7 @@ pub static VK_PHYSICAL_DEVICE_DESCRIPTOR_BUFFER_DENSITY_MAP_PROPERTIES_EXT: Stru
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_descriptor_buffer")],
 };
@@ -553,6 +622,7 @@ pub static VK_PHYSICAL_DEVICE_DESCRIPTOR_BUFFER_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_descriptor_buffer")],
 };
@@ -566,6 +636,7 @@ pub static VK_PHYSICAL_DEVICE_DESCRIPTOR_BUFFER_PROPERTIES_EXT: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 12 }, Op::Bytes { off: 32, len: 28 }, Op::Bytes { off: 64, len: 192 }],
     extended_by: &[],
     min_wire: 236,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_descriptor_buffer")],
 };
@@ -579,6 +650,7 @@ pub static VK_PHYSICAL_DEVICE_DESCRIPTOR_INDEXING_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 80 }],
     extended_by: &[],
     min_wire: 84,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_EXT_descriptor_indexing")],
 };
@@ -592,6 +664,7 @@ pub static VK_PHYSICAL_DEVICE_DESCRIPTOR_INDEXING_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 92 }],
     extended_by: &[],
     min_wire: 96,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_EXT_descriptor_indexing")],
 };
@@ -605,6 +678,7 @@ pub static VK_PHYSICAL_DEVICE_DESCRIPTOR_POOL_OVERALLOCATION_FEATURES_NV: Struct
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_descriptor_pool_overallocation")],
 };
@@ -618,6 +692,7 @@ pub static VK_PHYSICAL_DEVICE_DIAGNOSTICS_CONFIG_FEATURES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_diagnostics_config")],
 };
@@ -631,6 +706,7 @@ pub static VK_PHYSICAL_DEVICE_DISCARD_RECTANGLE_PROPERTIES_EXT: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_discard_rectangles")],
 };
@@ -644,6 +720,7 @@ pub static VK_PHYSICAL_DEVICE_DRIVER_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 520 }],
     extended_by: &[],
     min_wire: 524,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_driver_properties")],
 };
@@ -657,6 +734,7 @@ pub static VK_PHYSICAL_DEVICE_DRM_PROPERTIES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 40 }],
     extended_by: &[],
     min_wire: 44,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_physical_device_drm")],
 };
@@ -670,6 +748,7 @@ pub static VK_PHYSICAL_DEVICE_DYNAMIC_RENDERING_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_dynamic_rendering")],
 };
@@ -683,6 +762,7 @@ pub static VK_PHYSICAL_DEVICE_DYNAMIC_RENDERING_LOCAL_READ_FEATURES: Struct = St
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_dynamic_rendering_local_read")],
 };
@@ -696,6 +776,7 @@ pub static VK_PHYSICAL_DEVICE_DYNAMIC_RENDERING_UNUSED_ATTACHMENTS_FEATURES_EXT:
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_dynamic_rendering_unused_attachments")],
 };
@@ -709,6 +790,7 @@ pub static VK_PHYSICAL_DEVICE_EXCLUSIVE_SCISSOR_FEATURES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_scissor_exclusive")],
 };
@@ -722,6 +804,7 @@ pub static VK_PHYSICAL_DEVICE_EXTENDED_DYNAMIC_STATE2_FEATURES_EXT: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_extended_dynamic_state2")],
 };
@@ -735,6 +818,7 @@ pub static VK_PHYSICAL_DEVICE_EXTENDED_DYNAMIC_STATE3_FEATURES_EXT: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 124 }],
     extended_by: &[],
     min_wire: 128,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_extended_dynamic_state3")],
 };
@@ -748,6 +832,7 @@ pub static VK_PHYSICAL_DEVICE_EXTENDED_DYNAMIC_STATE3_PROPERTIES_EXT: Struct = S
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_extended_dynamic_state3")],
 };
@@ -761,6 +846,7 @@ pub static VK_PHYSICAL_DEVICE_EXTENDED_DYNAMIC_STATE_FEATURES_EXT: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_extended_dynamic_state")],
 };
@@ -774,6 +860,7 @@ pub static VK_PHYSICAL_DEVICE_EXTENDED_SPARSE_ADDRESS_SPACE_FEATURES_NV: Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_extended_sparse_address_space")],
 };
@@ -787,6 +874,7 @@ pub static VK_PHYSICAL_DEVICE_EXTENDED_SPARSE_ADDRESS_SPACE_PROPERTIES_NV: Struc
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_extended_sparse_address_space")],
 };
@@ -800,6 +888,7 @@ pub static VK_PHYSICAL_DEVICE_EXTERNAL_BUFFER_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[&super::VK_BUFFER_USAGE_FLAGS2_CREATE_INFO],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_external_memory_capabilities")],
 };
@@ -813,6 +902,7 @@ pub static VK_PHYSICAL_DEVICE_EXTERNAL_IMAGE_FORMAT_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_external_memory_capabilities")],
 };
@@ -826,8 +916,23 @@ pub static VK_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_external_memory_host")],
+};
+
+/// `VkPhysicalDeviceFaultFeaturesEXT`
+pub static VK_PHYSICAL_DEVICE_FAULT_FEATURES_EXT: Struct = Struct {
+    name: "VkPhysicalDeviceFaultFeaturesEXT",
+    size: 24,
+    align: 8,
+    s_type: Some(1000341000),
+    ops: &[Op::Bytes { off: 16, len: 8 }],
+    extended_by: &[],
+    min_wire: 12,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_device_fault")],
 };
 
 /// `VkPhysicalDeviceFeatures`
@@ -839,6 +944,7 @@ pub static VK_PHYSICAL_DEVICE_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 220 }],
     extended_by: &[],
     min_wire: 220,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -948,6 +1054,7 @@ pub static VK_PHYSICAL_DEVICE_FEATURES_2: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_IMAGE_COMPRESSION_CONTROL_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_ATTACHMENT_FEEDBACK_LOOP_LAYOUT_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE4444_FORMATS_FEATURES_EXT,
+        &super::VK_PHYSICAL_DEVICE_FAULT_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_RASTERIZATION_ORDER_ATTACHMENT_ACCESS_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_RGBA10X6_FORMATS_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_RAY_TRACING_PIPELINE_FEATURES_KHR,
@@ -958,6 +1065,7 @@ pub static VK_PHYSICAL_DEVICE_FEATURES_2: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_PRIMITIVE_TOPOLOGY_LIST_RESTART_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_SUBPASS_SHADING_FEATURES_HUAWEI,
         &super::VK_PHYSICAL_DEVICE_INVOCATION_MASK_FEATURES_HUAWEI,
+        &super::VK_PHYSICAL_DEVICE_PIPELINE_PROPERTIES_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_FRAME_BOUNDARY_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_MULTISAMPLED_RENDER_TO_SINGLE_SAMPLED_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_EXTENDED_DYNAMIC_STATE2_FEATURES_EXT,
@@ -990,6 +1098,7 @@ pub static VK_PHYSICAL_DEVICE_FEATURES_2: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_IMAGE_PROCESSING_FEATURES_QCOM,
         &super::VK_PHYSICAL_DEVICE_NESTED_COMMAND_BUFFER_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_EXTENDED_DYNAMIC_STATE3_FEATURES_EXT,
+        &super::VK_PHYSICAL_DEVICE_SUBPASS_MERGE_FEEDBACK_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_SHADER_MODULE_IDENTIFIER_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_OPTICAL_FLOW_FEATURES_NV,
         &super::VK_PHYSICAL_DEVICE_LEGACY_DITHERING_FEATURES_EXT,
@@ -997,10 +1106,12 @@ pub static VK_PHYSICAL_DEVICE_FEATURES_2: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_MAINTENANCE5_FEATURES,
         &super::VK_PHYSICAL_DEVICE_RAY_TRACING_POSITION_FETCH_FEATURES_KHR,
         &super::VK_PHYSICAL_DEVICE_SHADER_OBJECT_FEATURES_EXT,
+        &super::VK_PHYSICAL_DEVICE_PIPELINE_BINARY_FEATURES_KHR,
         &super::VK_PHYSICAL_DEVICE_TILE_PROPERTIES_FEATURES_QCOM,
         &super::VK_PHYSICAL_DEVICE_AMIGO_PROFILING_FEATURES_SEC,
         &super::VK_PHYSICAL_DEVICE_MULTIVIEW_PER_VIEW_VIEWPORTS_FEATURES_QCOM,
         &super::VK_PHYSICAL_DEVICE_RAY_TRACING_INVOCATION_REORDER_FEATURES_NV,
+        &super::VK_PHYSICAL_DEVICE_COOPERATIVE_VECTOR_FEATURES_NV,
         &super::VK_PHYSICAL_DEVICE_EXTENDED_SPARSE_ADDRESS_SPACE_FEATURES_NV,
         &super::VK_PHYSICAL_DEVICE_LEGACY_VERTEX_ATTRIBUTES_FEATURES_EXT,
         &super::VK_PHYSICAL_DEVICE_SHADER_CORE_BUILTINS_FEATURES_ARM,
@@ -1036,6 +1147,7 @@ pub static VK_PHYSICAL_DEVICE_FEATURES_2: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_VERTEX_ATTRIBUTE_ROBUSTNESS_FEATURES_EXT,
     ],
     min_wire: 224,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_get_physical_device_properties2")],
 };
@@ -1049,6 +1161,7 @@ pub static VK_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 68 }],
     extended_by: &[],
     min_wire: 72,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_shader_float_controls")],
 };
@@ -1062,6 +1175,7 @@ pub static VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP2_FEATURES_EXT: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_fragment_density_map2")],
 };
@@ -1075,6 +1189,7 @@ pub static VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP2_PROPERTIES_EXT: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_fragment_density_map2")],
 };
@@ -1088,6 +1203,7 @@ pub static VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP_FEATURES_EXT: Struct = Struct
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_fragment_density_map")],
 };
@@ -1101,6 +1217,7 @@ pub static VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP_OFFSET_FEATURES_QCOM: Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_fragment_density_map_offset")],
 };
@@ -1114,6 +1231,7 @@ pub static VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP_OFFSET_PROPERTIES_QCOM: Struc
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_fragment_density_map_offset")],
 };
@@ -1127,6 +1245,7 @@ pub static VK_PHYSICAL_DEVICE_FRAGMENT_DENSITY_MAP_PROPERTIES_EXT: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_fragment_density_map")],
 };
@@ -1140,6 +1259,7 @@ pub static VK_PHYSICAL_DEVICE_FRAGMENT_SHADER_BARYCENTRIC_FEATURES_KHR: Struct =
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Extension("VK_NV_fragment_shader_barycentric"),
@@ -1156,6 +1276,7 @@ pub static VK_PHYSICAL_DEVICE_FRAGMENT_SHADER_BARYCENTRIC_PROPERTIES_KHR: Struct
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_fragment_shader_barycentric")],
 };
@@ -1169,6 +1290,7 @@ pub static VK_PHYSICAL_DEVICE_FRAGMENT_SHADER_INTERLOCK_FEATURES_EXT: Struct = S
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_fragment_shader_interlock")],
 };
@@ -1182,6 +1304,7 @@ pub static VK_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATE_ENUMS_FEATURES_NV: Struct = 
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_fragment_shading_rate_enums")],
 };
@@ -1195,6 +1318,7 @@ pub static VK_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATE_ENUMS_PROPERTIES_NV: Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_fragment_shading_rate_enums")],
 };
@@ -1208,6 +1332,7 @@ pub static VK_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATE_FEATURES_KHR: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_fragment_shading_rate")],
 };
@@ -1221,6 +1346,7 @@ pub static VK_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATE_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_fragment_shading_rate")],
 };
@@ -1234,6 +1360,7 @@ pub static VK_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATE_PROPERTIES_KHR: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 80 }],
     extended_by: &[],
     min_wire: 84,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_fragment_shading_rate")],
 };
@@ -1247,6 +1374,7 @@ pub static VK_PHYSICAL_DEVICE_FRAME_BOUNDARY_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_frame_boundary")],
 };
@@ -1260,6 +1388,7 @@ pub static VK_PHYSICAL_DEVICE_GLOBAL_PRIORITY_QUERY_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x404000),
@@ -1277,6 +1406,7 @@ pub static VK_PHYSICAL_DEVICE_GRAPHICS_PIPELINE_LIBRARY_FEATURES_EXT: Struct = S
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_graphics_pipeline_library")],
 };
@@ -1290,6 +1420,7 @@ pub static VK_PHYSICAL_DEVICE_GRAPHICS_PIPELINE_LIBRARY_PROPERTIES_EXT: Struct =
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_graphics_pipeline_library")],
 };
@@ -1303,6 +1434,7 @@ pub static VK_PHYSICAL_DEVICE_HOST_IMAGE_COPY_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
@@ -1334,6 +1466,7 @@ pub static VK_PHYSICAL_DEVICE_HOST_IMAGE_COPY_PROPERTIES: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 34,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
@@ -1347,6 +1480,7 @@ pub static VK_PHYSICAL_DEVICE_HOST_QUERY_RESET_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_EXT_host_query_reset")],
 };
@@ -1360,6 +1494,7 @@ pub static VK_PHYSICAL_DEVICE_ID_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 48 }],
     extended_by: &[],
     min_wire: 52,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x401000),
@@ -1378,6 +1513,7 @@ pub static VK_PHYSICAL_DEVICE_IMAGE2_D_VIEW_OF3_D_FEATURES_EXT: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_image_2d_view_of_3d")],
 };
@@ -1391,6 +1527,7 @@ pub static VK_PHYSICAL_DEVICE_IMAGE_ALIGNMENT_CONTROL_FEATURES_MESA: Struct = St
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_MESA_image_alignment_control")],
 };
@@ -1404,6 +1541,7 @@ pub static VK_PHYSICAL_DEVICE_IMAGE_ALIGNMENT_CONTROL_PROPERTIES_MESA: Struct = 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_MESA_image_alignment_control")],
 };
@@ -1417,6 +1555,7 @@ pub static VK_PHYSICAL_DEVICE_IMAGE_COMPRESSION_CONTROL_FEATURES_EXT: Struct = S
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_image_compression_control")],
 };
@@ -1437,6 +1576,7 @@ pub static VK_PHYSICAL_DEVICE_IMAGE_FORMAT_INFO_2: Struct = Struct {
         &super::VK_OPTICAL_FLOW_IMAGE_FORMAT_INFO_NV,
     ],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_get_physical_device_properties2")],
 };
@@ -1450,6 +1590,7 @@ pub static VK_PHYSICAL_DEVICE_IMAGE_PROCESSING2_FEATURES_QCOM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_image_processing2")],
 };
@@ -1463,6 +1604,7 @@ pub static VK_PHYSICAL_DEVICE_IMAGE_PROCESSING2_PROPERTIES_QCOM: Struct = Struct
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_image_processing2")],
 };
@@ -1476,6 +1618,7 @@ pub static VK_PHYSICAL_DEVICE_IMAGE_PROCESSING_FEATURES_QCOM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_image_processing")],
 };
@@ -1489,6 +1632,7 @@ pub static VK_PHYSICAL_DEVICE_IMAGE_PROCESSING_PROPERTIES_QCOM: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 28 }],
     extended_by: &[],
     min_wire: 32,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_image_processing")],
 };
@@ -1502,6 +1646,7 @@ pub static VK_PHYSICAL_DEVICE_IMAGE_ROBUSTNESS_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_EXT_image_robustness")],
 };
@@ -1515,6 +1660,7 @@ pub static VK_PHYSICAL_DEVICE_IMAGE_SLICED_VIEW_OF3_D_FEATURES_EXT: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_image_sliced_view_of_3d")],
 };
@@ -1528,6 +1674,7 @@ pub static VK_PHYSICAL_DEVICE_IMAGE_VIEW_IMAGE_FORMAT_INFO_EXT: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_filter_cubic")],
 };
@@ -1541,6 +1688,7 @@ pub static VK_PHYSICAL_DEVICE_IMAGE_VIEW_MIN_LOD_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_image_view_min_lod")],
 };
@@ -1554,6 +1702,7 @@ pub static VK_PHYSICAL_DEVICE_IMAGELESS_FRAMEBUFFER_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_imageless_framebuffer")],
 };
@@ -1567,6 +1716,7 @@ pub static VK_PHYSICAL_DEVICE_INDEX_TYPE_UINT8_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x404000),
@@ -1584,6 +1734,7 @@ pub static VK_PHYSICAL_DEVICE_INHERITED_VIEWPORT_SCISSOR_FEATURES_NV: Struct = S
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_inherited_viewport_scissor")],
 };
@@ -1597,6 +1748,7 @@ pub static VK_PHYSICAL_DEVICE_INLINE_UNIFORM_BLOCK_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_EXT_inline_uniform_block")],
 };
@@ -1610,6 +1762,7 @@ pub static VK_PHYSICAL_DEVICE_INLINE_UNIFORM_BLOCK_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_EXT_inline_uniform_block")],
 };
@@ -1623,6 +1776,7 @@ pub static VK_PHYSICAL_DEVICE_INVOCATION_MASK_FEATURES_HUAWEI: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_HUAWEI_invocation_mask")],
 };
@@ -1636,6 +1790,7 @@ pub static VK_PHYSICAL_DEVICE_LAYERED_API_PROPERTIES_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 268 }],
     extended_by: &[&super::VK_PHYSICAL_DEVICE_LAYERED_API_VULKAN_PROPERTIES_KHR],
     min_wire: 272,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_maintenance7")],
 };
@@ -1658,6 +1813,7 @@ pub static VK_PHYSICAL_DEVICE_LAYERED_API_PROPERTIES_LIST_KHR: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_maintenance7")],
 };
@@ -1671,6 +1827,7 @@ pub static VK_PHYSICAL_DEVICE_LAYERED_API_VULKAN_PROPERTIES_KHR: Struct = Struct
     ops: &[Op::Inline { off: 16, count: 1, desc: &super::VK_PHYSICAL_DEVICE_PROPERTIES_2 }],
     extended_by: &[],
     min_wire: 808,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_maintenance7")],
 };
@@ -1684,6 +1841,7 @@ pub static VK_PHYSICAL_DEVICE_LAYERED_DRIVER_PROPERTIES_MSFT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_MSFT_layered_driver")],
 };
@@ -1697,6 +1855,7 @@ pub static VK_PHYSICAL_DEVICE_LEGACY_DITHERING_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_legacy_dithering")],
 };
@@ -1710,6 +1869,7 @@ pub static VK_PHYSICAL_DEVICE_LEGACY_VERTEX_ATTRIBUTES_FEATURES_EXT: Struct = St
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_legacy_vertex_attributes")],
 };
@@ -1723,6 +1883,7 @@ pub static VK_PHYSICAL_DEVICE_LEGACY_VERTEX_ATTRIBUTES_PROPERTIES_EXT: Struct = 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_legacy_vertex_attributes")],
 };
@@ -1741,6 +1902,7 @@ pub static VK_PHYSICAL_DEVICE_LIMITS: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 492,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -1754,6 +1916,7 @@ pub static VK_PHYSICAL_DEVICE_LINE_RASTERIZATION_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 24 }],
     extended_by: &[],
     min_wire: 28,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x404000),
@@ -1771,6 +1934,7 @@ pub static VK_PHYSICAL_DEVICE_LINE_RASTERIZATION_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x404000),
@@ -1788,6 +1952,7 @@ pub static VK_PHYSICAL_DEVICE_LINEAR_COLOR_ATTACHMENT_FEATURES_NV: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_linear_color_attachment")],
 };
@@ -1801,6 +1966,7 @@ pub static VK_PHYSICAL_DEVICE_MAINTENANCE3_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }, Op::Bytes { off: 24, len: 8 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_maintenance3")],
 };
@@ -1814,6 +1980,7 @@ pub static VK_PHYSICAL_DEVICE_MAINTENANCE4_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_maintenance4")],
 };
@@ -1827,6 +1994,7 @@ pub static VK_PHYSICAL_DEVICE_MAINTENANCE4_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_maintenance4")],
 };
@@ -1840,6 +2008,7 @@ pub static VK_PHYSICAL_DEVICE_MAINTENANCE5_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_maintenance5")],
 };
@@ -1853,6 +2022,7 @@ pub static VK_PHYSICAL_DEVICE_MAINTENANCE5_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 24 }],
     extended_by: &[],
     min_wire: 28,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_maintenance5")],
 };
@@ -1866,6 +2036,7 @@ pub static VK_PHYSICAL_DEVICE_MAINTENANCE6_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_maintenance6")],
 };
@@ -1879,6 +2050,7 @@ pub static VK_PHYSICAL_DEVICE_MAINTENANCE6_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_maintenance6")],
 };
@@ -1892,6 +2064,7 @@ pub static VK_PHYSICAL_DEVICE_MAINTENANCE7_FEATURES_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_maintenance7")],
 };
@@ -1905,6 +2078,7 @@ pub static VK_PHYSICAL_DEVICE_MAINTENANCE7_PROPERTIES_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 32 }],
     extended_by: &[],
     min_wire: 36,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_maintenance7")],
 };
@@ -1918,6 +2092,7 @@ pub static VK_PHYSICAL_DEVICE_MAINTENANCE8_FEATURES_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_maintenance8")],
 };
@@ -1931,6 +2106,7 @@ pub static VK_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 256 }],
     extended_by: &[],
     min_wire: 260,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_memory_budget")],
 };
@@ -1944,6 +2120,7 @@ pub static VK_PHYSICAL_DEVICE_MEMORY_DECOMPRESSION_FEATURES_NV: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_memory_decompression")],
 };
@@ -1957,6 +2134,7 @@ pub static VK_PHYSICAL_DEVICE_MEMORY_DECOMPRESSION_PROPERTIES_NV: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_memory_decompression")],
 };
@@ -1970,6 +2148,7 @@ pub static VK_PHYSICAL_DEVICE_MEMORY_PRIORITY_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_memory_priority")],
 };
@@ -1988,6 +2167,7 @@ pub static VK_PHYSICAL_DEVICE_MEMORY_PROPERTIES: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 456,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -2001,6 +2181,7 @@ pub static VK_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2: Struct = Struct {
     ops: &[Op::Inline { off: 16, count: 1, desc: &super::VK_PHYSICAL_DEVICE_MEMORY_PROPERTIES }],
     extended_by: &[&super::VK_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT],
     min_wire: 460,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_get_physical_device_properties2")],
 };
@@ -2014,6 +2195,7 @@ pub static VK_PHYSICAL_DEVICE_MESH_SHADER_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_mesh_shader")],
 };
@@ -2027,6 +2209,7 @@ pub static VK_PHYSICAL_DEVICE_MESH_SHADER_FEATURES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_mesh_shader")],
 };
@@ -2040,6 +2223,7 @@ pub static VK_PHYSICAL_DEVICE_MESH_SHADER_PROPERTIES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 144 }],
     extended_by: &[],
     min_wire: 148,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_mesh_shader")],
 };
@@ -2053,6 +2237,7 @@ pub static VK_PHYSICAL_DEVICE_MESH_SHADER_PROPERTIES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 68 }],
     extended_by: &[],
     min_wire: 72,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_mesh_shader")],
 };
@@ -2066,6 +2251,7 @@ pub static VK_PHYSICAL_DEVICE_MULTI_DRAW_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_multi_draw")],
 };
@@ -2079,6 +2265,7 @@ pub static VK_PHYSICAL_DEVICE_MULTI_DRAW_PROPERTIES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_multi_draw")],
 };
@@ -2092,6 +2279,7 @@ pub static VK_PHYSICAL_DEVICE_MULTISAMPLED_RENDER_TO_SINGLE_SAMPLED_FEATURES_EXT
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_multisampled_render_to_single_sampled")],
 };
@@ -2105,6 +2293,7 @@ pub static VK_PHYSICAL_DEVICE_MULTIVIEW_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_multiview")],
 };
@@ -2118,6 +2307,7 @@ pub static VK_PHYSICAL_DEVICE_MULTIVIEW_PER_VIEW_ATTRIBUTES_PROPERTIES_NVX: Stru
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NVX_multiview_per_view_attributes")],
 };
@@ -2131,6 +2321,7 @@ pub static VK_PHYSICAL_DEVICE_MULTIVIEW_PER_VIEW_RENDER_AREAS_FEATURES_QCOM: Str
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_multiview_per_view_render_areas")],
 };
@@ -2144,6 +2335,7 @@ pub static VK_PHYSICAL_DEVICE_MULTIVIEW_PER_VIEW_VIEWPORTS_FEATURES_QCOM: Struct
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_multiview_per_view_viewports")],
 };
@@ -2157,6 +2349,7 @@ pub static VK_PHYSICAL_DEVICE_MULTIVIEW_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_multiview")],
 };
@@ -2170,6 +2363,7 @@ pub static VK_PHYSICAL_DEVICE_MUTABLE_DESCRIPTOR_TYPE_FEATURES_EXT: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Extension("VK_VALVE_mutable_descriptor_type"),
@@ -2186,6 +2380,7 @@ pub static VK_PHYSICAL_DEVICE_NON_SEAMLESS_CUBE_MAP_FEATURES_EXT: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_non_seamless_cube_map")],
 };
@@ -2199,6 +2394,7 @@ pub static VK_PHYSICAL_DEVICE_OPTICAL_FLOW_FEATURES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_optical_flow")],
 };
@@ -2212,6 +2408,7 @@ pub static VK_PHYSICAL_DEVICE_OPTICAL_FLOW_PROPERTIES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 44 }],
     extended_by: &[],
     min_wire: 48,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_optical_flow")],
 };
@@ -2225,6 +2422,7 @@ pub static VK_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_pci_bus_info")],
 };
@@ -2238,6 +2436,7 @@ pub static VK_PHYSICAL_DEVICE_PAGEABLE_DEVICE_LOCAL_MEMORY_FEATURES_EXT: Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_pageable_device_local_memory")],
 };
@@ -2251,6 +2450,7 @@ pub static VK_PHYSICAL_DEVICE_PER_STAGE_DESCRIPTOR_SET_FEATURES_NV: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_per_stage_descriptor_set")],
 };
@@ -2264,6 +2464,7 @@ pub static VK_PHYSICAL_DEVICE_PERFORMANCE_QUERY_FEATURES_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_performance_query")],
 };
@@ -2277,8 +2478,37 @@ pub static VK_PHYSICAL_DEVICE_PERFORMANCE_QUERY_PROPERTIES_KHR: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_performance_query")],
+};
+
+/// `VkPhysicalDevicePipelineBinaryFeaturesKHR`
+pub static VK_PHYSICAL_DEVICE_PIPELINE_BINARY_FEATURES_KHR: Struct = Struct {
+    name: "VkPhysicalDevicePipelineBinaryFeaturesKHR",
+    size: 24,
+    align: 8,
+    s_type: Some(1000483000),
+    ops: &[Op::Bytes { off: 16, len: 4 }],
+    extended_by: &[],
+    min_wire: 8,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+};
+
+/// `VkPhysicalDevicePipelineBinaryPropertiesKHR`
+pub static VK_PHYSICAL_DEVICE_PIPELINE_BINARY_PROPERTIES_KHR: Struct = Struct {
+    name: "VkPhysicalDevicePipelineBinaryPropertiesKHR",
+    size: 40,
+    align: 8,
+    s_type: Some(1000483004),
+    ops: &[Op::Bytes { off: 16, len: 20 }],
+    extended_by: &[],
+    min_wire: 24,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
 };
 
 /// `VkPhysicalDevicePipelineCreationCacheControlFeatures`
@@ -2290,6 +2520,7 @@ pub static VK_PHYSICAL_DEVICE_PIPELINE_CREATION_CACHE_CONTROL_FEATURES: Struct =
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_EXT_pipeline_creation_cache_control")],
 };
@@ -2303,6 +2534,7 @@ pub static VK_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR: Struc
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_pipeline_executable_properties")],
 };
@@ -2316,8 +2548,23 @@ pub static VK_PHYSICAL_DEVICE_PIPELINE_LIBRARY_GROUP_HANDLES_FEATURES_EXT: Struc
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_pipeline_library_group_handles")],
+};
+
+/// `VkPhysicalDevicePipelinePropertiesFeaturesEXT`
+pub static VK_PHYSICAL_DEVICE_PIPELINE_PROPERTIES_FEATURES_EXT: Struct = Struct {
+    name: "VkPhysicalDevicePipelinePropertiesFeaturesEXT",
+    size: 24,
+    align: 8,
+    s_type: Some(1000372001),
+    ops: &[Op::Bytes { off: 16, len: 4 }],
+    extended_by: &[],
+    min_wire: 8,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_pipeline_properties")],
 };
 
 /// `VkPhysicalDevicePipelineProtectedAccessFeatures`
@@ -2329,6 +2576,7 @@ pub static VK_PHYSICAL_DEVICE_PIPELINE_PROTECTED_ACCESS_FEATURES: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_pipeline_protected_access")],
 };
@@ -2342,6 +2590,7 @@ pub static VK_PHYSICAL_DEVICE_PIPELINE_ROBUSTNESS_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_pipeline_robustness")],
 };
@@ -2355,6 +2604,7 @@ pub static VK_PHYSICAL_DEVICE_PIPELINE_ROBUSTNESS_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_pipeline_robustness")],
 };
@@ -2368,6 +2618,7 @@ pub static VK_PHYSICAL_DEVICE_POINT_CLIPPING_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_maintenance2")],
 };
@@ -2381,6 +2632,7 @@ pub static VK_PHYSICAL_DEVICE_PRIMITIVE_TOPOLOGY_LIST_RESTART_FEATURES_EXT: Stru
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_primitive_topology_list_restart")],
 };
@@ -2394,6 +2646,7 @@ pub static VK_PHYSICAL_DEVICE_PRIMITIVES_GENERATED_QUERY_FEATURES_EXT: Struct = 
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_primitives_generated_query")],
 };
@@ -2407,6 +2660,7 @@ pub static VK_PHYSICAL_DEVICE_PRIVATE_DATA_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_EXT_private_data")],
 };
@@ -2424,6 +2678,7 @@ pub static VK_PHYSICAL_DEVICE_PROPERTIES: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 804,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -2512,7 +2767,9 @@ pub static VK_PHYSICAL_DEVICE_PROPERTIES_2: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_OPTICAL_FLOW_PROPERTIES_NV,
         &super::VK_PHYSICAL_DEVICE_MAINTENANCE5_PROPERTIES,
         &super::VK_PHYSICAL_DEVICE_SHADER_OBJECT_PROPERTIES_EXT,
+        &super::VK_PHYSICAL_DEVICE_PIPELINE_BINARY_PROPERTIES_KHR,
         &super::VK_PHYSICAL_DEVICE_RAY_TRACING_INVOCATION_REORDER_PROPERTIES_NV,
+        &super::VK_PHYSICAL_DEVICE_COOPERATIVE_VECTOR_PROPERTIES_NV,
         &super::VK_PHYSICAL_DEVICE_EXTENDED_SPARSE_ADDRESS_SPACE_PROPERTIES_NV,
         &super::VK_PHYSICAL_DEVICE_LEGACY_VERTEX_ATTRIBUTES_PROPERTIES_EXT,
         &super::VK_PHYSICAL_DEVICE_SHADER_CORE_BUILTINS_PROPERTIES_ARM,
@@ -2531,6 +2788,7 @@ pub static VK_PHYSICAL_DEVICE_PROPERTIES_2: Struct = Struct {
         &super::VK_PHYSICAL_DEVICE_COOPERATIVE_MATRIX2_PROPERTIES_NV,
     ],
     min_wire: 808,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_get_physical_device_properties2")],
 };
@@ -2544,6 +2802,7 @@ pub static VK_PHYSICAL_DEVICE_PROTECTED_MEMORY_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000)],
 };
@@ -2557,6 +2816,7 @@ pub static VK_PHYSICAL_DEVICE_PROTECTED_MEMORY_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000)],
 };
@@ -2570,6 +2830,7 @@ pub static VK_PHYSICAL_DEVICE_PROVOKING_VERTEX_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_provoking_vertex")],
 };
@@ -2583,6 +2844,7 @@ pub static VK_PHYSICAL_DEVICE_PROVOKING_VERTEX_PROPERTIES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_provoking_vertex")],
 };
@@ -2596,6 +2858,7 @@ pub static VK_PHYSICAL_DEVICE_PUSH_DESCRIPTOR_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_push_descriptor")],
 };
@@ -2609,6 +2872,7 @@ pub static VK_PHYSICAL_DEVICE_RGBA10X6_FORMATS_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_rgba10x6_formats")],
 };
@@ -2622,6 +2886,7 @@ pub static VK_PHYSICAL_DEVICE_RASTERIZATION_ORDER_ATTACHMENT_ACCESS_FEATURES_EXT
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Extension("VK_ARM_rasterization_order_attachment_access"),
@@ -2638,6 +2903,7 @@ pub static VK_PHYSICAL_DEVICE_RAW_ACCESS_CHAINS_FEATURES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_raw_access_chains")],
 };
@@ -2651,6 +2917,7 @@ pub static VK_PHYSICAL_DEVICE_RAY_QUERY_FEATURES_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_ray_query")],
 };
@@ -2664,6 +2931,7 @@ pub static VK_PHYSICAL_DEVICE_RELAXED_LINE_RASTERIZATION_FEATURES_IMG: Struct = 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_IMG_relaxed_line_rasterization")],
 };
@@ -2677,6 +2945,7 @@ pub static VK_PHYSICAL_DEVICE_RENDER_PASS_STRIPED_FEATURES_ARM: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_ARM_render_pass_striped")],
 };
@@ -2690,6 +2959,7 @@ pub static VK_PHYSICAL_DEVICE_RENDER_PASS_STRIPED_PROPERTIES_ARM: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_ARM_render_pass_striped")],
 };
@@ -2703,6 +2973,7 @@ pub static VK_PHYSICAL_DEVICE_REPRESENTATIVE_FRAGMENT_TEST_FEATURES_NV: Struct =
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_representative_fragment_test")],
 };
@@ -2716,6 +2987,7 @@ pub static VK_PHYSICAL_DEVICE_ROBUSTNESS2_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_robustness2")],
 };
@@ -2729,6 +3001,7 @@ pub static VK_PHYSICAL_DEVICE_ROBUSTNESS2_PROPERTIES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_robustness2")],
 };
@@ -2742,6 +3015,7 @@ pub static VK_PHYSICAL_DEVICE_SAMPLE_LOCATIONS_PROPERTIES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 28 }],
     extended_by: &[],
     min_wire: 32,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_sample_locations")],
 };
@@ -2755,6 +3029,7 @@ pub static VK_PHYSICAL_DEVICE_SAMPLER_FILTER_MINMAX_PROPERTIES: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_EXT_sampler_filter_minmax")],
 };
@@ -2768,6 +3043,7 @@ pub static VK_PHYSICAL_DEVICE_SAMPLER_YCBCR_CONVERSION_FEATURES: Struct = Struct
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_sampler_ycbcr_conversion")],
 };
@@ -2781,6 +3057,7 @@ pub static VK_PHYSICAL_DEVICE_SCALAR_BLOCK_LAYOUT_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_EXT_scalar_block_layout")],
 };
@@ -2794,6 +3071,7 @@ pub static VK_PHYSICAL_DEVICE_SCHEDULING_CONTROLS_FEATURES_ARM: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_ARM_scheduling_controls")],
 };
@@ -2807,6 +3085,7 @@ pub static VK_PHYSICAL_DEVICE_SCHEDULING_CONTROLS_PROPERTIES_ARM: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_ARM_scheduling_controls")],
 };
@@ -2820,6 +3099,7 @@ pub static VK_PHYSICAL_DEVICE_SEPARATE_DEPTH_STENCIL_LAYOUTS_FEATURES: Struct = 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_separate_depth_stencil_layouts")],
 };
@@ -2833,6 +3113,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_ATOMIC_FLOAT16_VECTOR_FEATURES_NV: Struct =
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_shader_atomic_float16_vector")],
 };
@@ -2846,6 +3127,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_ATOMIC_FLOAT2_FEATURES_EXT: Struct = Struct
     ops: &[Op::Bytes { off: 16, len: 48 }],
     extended_by: &[],
     min_wire: 52,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_shader_atomic_float2")],
 };
@@ -2859,6 +3141,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_ATOMIC_FLOAT_FEATURES_EXT: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 48 }],
     extended_by: &[],
     min_wire: 52,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_shader_atomic_float")],
 };
@@ -2872,6 +3155,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_ATOMIC_INT64_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_shader_atomic_int64")],
 };
@@ -2885,6 +3169,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_CLOCK_FEATURES_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_shader_clock")],
 };
@@ -2898,6 +3183,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_CORE_BUILTINS_FEATURES_ARM: Struct = Struct
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_ARM_shader_core_builtins")],
 };
@@ -2911,6 +3197,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_CORE_BUILTINS_PROPERTIES_ARM: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_ARM_shader_core_builtins")],
 };
@@ -2924,6 +3211,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_2_AMD: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_AMD_shader_core_properties2")],
 };
@@ -2937,6 +3225,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_AMD: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 56 }],
     extended_by: &[],
     min_wire: 60,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_AMD_shader_core_properties")],
 };
@@ -2950,6 +3239,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_ARM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_ARM_shader_core_properties")],
 };
@@ -2963,6 +3253,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_DEMOTE_TO_HELPER_INVOCATION_FEATURES: Struc
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x403000),
@@ -2979,6 +3270,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_DRAW_PARAMETERS_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000)],
 };
@@ -2992,6 +3284,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_EARLY_AND_LATE_FRAGMENT_TESTS_FEATURES_AMD:
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_AMD_shader_early_and_late_fragment_tests")],
 };
@@ -3005,6 +3298,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_EXPECT_ASSUME_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_shader_expect_assume")],
 };
@@ -3018,6 +3312,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_shader_float16_int8")],
 };
@@ -3031,6 +3326,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_FLOAT_CONTROLS2_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_shader_float_controls2")],
 };
@@ -3044,6 +3340,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_IMAGE_ATOMIC_INT64_FEATURES_EXT: Struct = S
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_shader_image_atomic_int64")],
 };
@@ -3057,6 +3354,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_IMAGE_FOOTPRINT_FEATURES_NV: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_shader_image_footprint")],
 };
@@ -3070,6 +3368,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_shader_integer_dot_product")],
 };
@@ -3083,6 +3382,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES: Struct = St
     ops: &[Op::Bytes { off: 16, len: 120 }],
     extended_by: &[],
     min_wire: 124,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_shader_integer_dot_product")],
 };
@@ -3096,6 +3396,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_INTEGER_FUNCTIONS2_FEATURES_INTEL: Struct =
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_INTEL_shader_integer_functions2")],
 };
@@ -3109,6 +3410,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_MAXIMAL_RECONVERGENCE_FEATURES_KHR: Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_shader_maximal_reconvergence")],
 };
@@ -3122,6 +3424,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_MODULE_IDENTIFIER_FEATURES_EXT: Struct = St
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_shader_module_identifier")],
 };
@@ -3135,6 +3438,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_MODULE_IDENTIFIER_PROPERTIES_EXT: Struct = 
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_shader_module_identifier")],
 };
@@ -3148,6 +3452,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_OBJECT_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_shader_object")],
 };
@@ -3161,6 +3466,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_OBJECT_PROPERTIES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_shader_object")],
 };
@@ -3174,6 +3480,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_QUAD_CONTROL_FEATURES_KHR: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_shader_quad_control")],
 };
@@ -3187,6 +3494,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_RELAXED_EXTENDED_INSTRUCTION_FEATURES_KHR: 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_shader_relaxed_extended_instruction")],
 };
@@ -3200,6 +3508,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_REPLICATED_COMPOSITES_FEATURES_EXT: Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_shader_replicated_composites")],
 };
@@ -3213,6 +3522,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_FEATURES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_shader_sm_builtins")],
 };
@@ -3226,6 +3536,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_shader_sm_builtins")],
 };
@@ -3239,6 +3550,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_SUBGROUP_EXTENDED_TYPES_FEATURES: Struct = 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_shader_subgroup_extended_types")],
 };
@@ -3252,6 +3564,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_SUBGROUP_ROTATE_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_shader_subgroup_rotate")],
 };
@@ -3265,6 +3578,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_SUBGROUP_UNIFORM_CONTROL_FLOW_FEATURES_KHR:
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_shader_subgroup_uniform_control_flow")],
 };
@@ -3278,6 +3592,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_TERMINATE_INVOCATION_FEATURES: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_shader_terminate_invocation")],
 };
@@ -3291,6 +3606,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_TILE_IMAGE_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_shader_tile_image")],
 };
@@ -3304,6 +3620,7 @@ pub static VK_PHYSICAL_DEVICE_SHADER_TILE_IMAGE_PROPERTIES_EXT: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_shader_tile_image")],
 };
@@ -3317,6 +3634,7 @@ pub static VK_PHYSICAL_DEVICE_SHADING_RATE_IMAGE_FEATURES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_shading_rate_image")],
 };
@@ -3330,6 +3648,7 @@ pub static VK_PHYSICAL_DEVICE_SHADING_RATE_IMAGE_PROPERTIES_NV: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_shading_rate_image")],
 };
@@ -3343,6 +3662,7 @@ pub static VK_PHYSICAL_DEVICE_SPARSE_IMAGE_FORMAT_INFO_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_get_physical_device_properties2")],
 };
@@ -3356,6 +3676,7 @@ pub static VK_PHYSICAL_DEVICE_SPARSE_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 20 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -3369,6 +3690,7 @@ pub static VK_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000)],
 };
@@ -3382,6 +3704,7 @@ pub static VK_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_EXT_subgroup_size_control")],
 };
@@ -3395,8 +3718,23 @@ pub static VK_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_EXT_subgroup_size_control")],
+};
+
+/// `VkPhysicalDeviceSubpassMergeFeedbackFeaturesEXT`
+pub static VK_PHYSICAL_DEVICE_SUBPASS_MERGE_FEEDBACK_FEATURES_EXT: Struct = Struct {
+    name: "VkPhysicalDeviceSubpassMergeFeedbackFeaturesEXT",
+    size: 24,
+    align: 8,
+    s_type: Some(1000458000),
+    ops: &[Op::Bytes { off: 16, len: 4 }],
+    extended_by: &[],
+    min_wire: 8,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_subpass_merge_feedback")],
 };
 
 /// `VkPhysicalDeviceSubpassShadingFeaturesHUAWEI`
@@ -3408,6 +3746,7 @@ pub static VK_PHYSICAL_DEVICE_SUBPASS_SHADING_FEATURES_HUAWEI: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_HUAWEI_subpass_shading")],
 };
@@ -3421,6 +3760,7 @@ pub static VK_PHYSICAL_DEVICE_SUBPASS_SHADING_PROPERTIES_HUAWEI: Struct = Struct
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_HUAWEI_subpass_shading")],
 };
@@ -3434,6 +3774,7 @@ pub static VK_PHYSICAL_DEVICE_SYNCHRONIZATION2_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_synchronization2")],
 };
@@ -3447,6 +3788,7 @@ pub static VK_PHYSICAL_DEVICE_TEXEL_BUFFER_ALIGNMENT_FEATURES_EXT: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_texel_buffer_alignment")],
 };
@@ -3460,6 +3802,7 @@ pub static VK_PHYSICAL_DEVICE_TEXEL_BUFFER_ALIGNMENT_PROPERTIES: Struct = Struct
     ops: &[Op::Bytes { off: 16, len: 12 }, Op::Bytes { off: 32, len: 12 }],
     extended_by: &[],
     min_wire: 28,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_EXT_texel_buffer_alignment")],
 };
@@ -3473,6 +3816,7 @@ pub static VK_PHYSICAL_DEVICE_TEXTURE_COMPRESSION_ASTCHDR_FEATURES: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_EXT_texture_compression_astc_hdr")],
 };
@@ -3486,6 +3830,7 @@ pub static VK_PHYSICAL_DEVICE_TILE_PROPERTIES_FEATURES_QCOM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_tile_properties")],
 };
@@ -3499,6 +3844,7 @@ pub static VK_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_timeline_semaphore")],
 };
@@ -3512,6 +3858,7 @@ pub static VK_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_timeline_semaphore")],
 };
@@ -3525,6 +3872,7 @@ pub static VK_PHYSICAL_DEVICE_TRANSFORM_FEEDBACK_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_transform_feedback")],
 };
@@ -3538,6 +3886,7 @@ pub static VK_PHYSICAL_DEVICE_TRANSFORM_FEEDBACK_PROPERTIES_EXT: Struct = Struct
     ops: &[Op::Bytes { off: 16, len: 44 }],
     extended_by: &[],
     min_wire: 48,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_transform_feedback")],
 };
@@ -3551,6 +3900,7 @@ pub static VK_PHYSICAL_DEVICE_UNIFORM_BUFFER_STANDARD_LAYOUT_FEATURES: Struct = 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_uniform_buffer_standard_layout")],
 };
@@ -3564,6 +3914,7 @@ pub static VK_PHYSICAL_DEVICE_VARIABLE_POINTERS_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_variable_pointers")],
 };
@@ -3577,6 +3928,7 @@ pub static VK_PHYSICAL_DEVICE_VERTEX_ATTRIBUTE_DIVISOR_FEATURES: Struct = Struct
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x404000),
@@ -3594,6 +3946,7 @@ pub static VK_PHYSICAL_DEVICE_VERTEX_ATTRIBUTE_DIVISOR_PROPERTIES: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_vertex_attribute_divisor")],
 };
@@ -3607,6 +3960,7 @@ pub static VK_PHYSICAL_DEVICE_VERTEX_ATTRIBUTE_DIVISOR_PROPERTIES_EXT: Struct = 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_vertex_attribute_divisor")],
 };
@@ -3620,6 +3974,7 @@ pub static VK_PHYSICAL_DEVICE_VERTEX_ATTRIBUTE_ROBUSTNESS_FEATURES_EXT: Struct =
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_vertex_attribute_robustness")],
 };
@@ -3633,6 +3988,7 @@ pub static VK_PHYSICAL_DEVICE_VERTEX_INPUT_DYNAMIC_STATE_FEATURES_EXT: Struct = 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_vertex_input_dynamic_state")],
 };
@@ -3646,6 +4002,7 @@ pub static VK_PHYSICAL_DEVICE_VULKAN11_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 48 }],
     extended_by: &[],
     min_wire: 52,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000)],
 };
@@ -3659,6 +4016,7 @@ pub static VK_PHYSICAL_DEVICE_VULKAN11_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 84 }, Op::Bytes { off: 104, len: 8 }],
     extended_by: &[],
     min_wire: 96,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000)],
 };
@@ -3672,6 +4030,7 @@ pub static VK_PHYSICAL_DEVICE_VULKAN12_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 188 }],
     extended_by: &[],
     min_wire: 192,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000)],
 };
@@ -3685,6 +4044,7 @@ pub static VK_PHYSICAL_DEVICE_VULKAN12_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 716 }],
     extended_by: &[],
     min_wire: 720,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000)],
 };
@@ -3698,6 +4058,7 @@ pub static VK_PHYSICAL_DEVICE_VULKAN13_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 60 }],
     extended_by: &[],
     min_wire: 64,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000)],
 };
@@ -3711,6 +4072,7 @@ pub static VK_PHYSICAL_DEVICE_VULKAN13_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 172 }, Op::Bytes { off: 192, len: 12 }, Op::Bytes { off: 208, len: 8 }],
     extended_by: &[],
     min_wire: 196,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000)],
 };
@@ -3724,6 +4086,7 @@ pub static VK_PHYSICAL_DEVICE_VULKAN14_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 84 }],
     extended_by: &[],
     min_wire: 88,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000)],
 };
@@ -3756,6 +4119,7 @@ pub static VK_PHYSICAL_DEVICE_VULKAN14_PROPERTIES: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 110,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000)],
 };
@@ -3769,6 +4133,7 @@ pub static VK_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_vulkan_memory_model")],
 };
@@ -3782,6 +4147,7 @@ pub static VK_PHYSICAL_DEVICE_WORKGROUP_MEMORY_EXPLICIT_LAYOUT_FEATURES_KHR: Str
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_workgroup_memory_explicit_layout")],
 };
@@ -3795,6 +4161,7 @@ pub static VK_PHYSICAL_DEVICE_YCBCR2_PLANE444_FORMATS_FEATURES_EXT: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_ycbcr_2plane_444_formats")],
 };
@@ -3808,6 +4175,7 @@ pub static VK_PHYSICAL_DEVICE_YCBCR_DEGAMMA_FEATURES_QCOM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_ycbcr_degamma")],
 };
@@ -3821,6 +4189,7 @@ pub static VK_PHYSICAL_DEVICE_YCBCR_IMAGE_ARRAYS_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_ycbcr_image_arrays")],
 };
@@ -3834,6 +4203,7 @@ pub static VK_PHYSICAL_DEVICE_ZERO_INITIALIZE_WORKGROUP_MEMORY_FEATURES: Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_zero_initialize_workgroup_memory")],
 };

@@ -22,13 +22,30 @@ pub static VK_COMPUTE_PIPELINE_CREATE_INFO: Struct = Struct {
     extended_by: &[
         &super::VK_PIPELINE_ROBUSTNESS_CREATE_INFO,
         &super::VK_PIPELINE_COMPILER_CONTROL_CREATE_INFO_AMD,
+        &super::VK_PIPELINE_CREATION_FEEDBACK_CREATE_INFO,
         &super::VK_SUBPASS_SHADING_PIPELINE_CREATE_INFO_HUAWEI,
         &super::VK_COMPUTE_PIPELINE_INDIRECT_BUFFER_INFO_NV,
         &super::VK_PIPELINE_CREATE_FLAGS2_CREATE_INFO,
+        &super::VK_PIPELINE_BINARY_INFO_KHR,
     ],
     min_wire: 46,
+    results: true,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
+};
+
+/// `VkDevicePipelineBinaryInternalCacheControlKHR`
+pub static VK_DEVICE_PIPELINE_BINARY_INTERNAL_CACHE_CONTROL_KHR: Struct = Struct {
+    name: "VkDevicePipelineBinaryInternalCacheControlKHR",
+    size: 24,
+    align: 8,
+    s_type: Some(1000483008),
+    ops: &[Op::Bytes { off: 16, len: 4 }],
+    extended_by: &[],
+    min_wire: 8,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
 };
 
 /// `VkDeviceQueueShaderCoreControlCreateInfoARM`
@@ -40,6 +57,7 @@ pub static VK_DEVICE_QUEUE_SHADER_CORE_CONTROL_CREATE_INFO_ARM: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_ARM_scheduling_controls")],
 };
@@ -136,6 +154,7 @@ pub static VK_GRAPHICS_PIPELINE_CREATE_INFO: Struct = Struct {
         &super::VK_PIPELINE_DISCARD_RECTANGLE_STATE_CREATE_INFO_EXT,
         &super::VK_PIPELINE_REPRESENTATIVE_FRAGMENT_TEST_STATE_CREATE_INFO_NV,
         &super::VK_PIPELINE_COMPILER_CONTROL_CREATE_INFO_AMD,
+        &super::VK_PIPELINE_CREATION_FEEDBACK_CREATE_INFO,
         &super::VK_PIPELINE_FRAGMENT_SHADING_RATE_STATE_CREATE_INFO_KHR,
         &super::VK_RENDERING_ATTACHMENT_LOCATION_INFO,
         &super::VK_RENDERING_INPUT_ATTACHMENT_INDEX_INFO,
@@ -144,8 +163,10 @@ pub static VK_GRAPHICS_PIPELINE_CREATE_INFO: Struct = Struct {
         &super::VK_GRAPHICS_PIPELINE_LIBRARY_CREATE_INFO_EXT,
         &super::VK_PIPELINE_FRAGMENT_SHADING_RATE_ENUM_STATE_CREATE_INFO_NV,
         &super::VK_PIPELINE_CREATE_FLAGS2_CREATE_INFO,
+        &super::VK_PIPELINE_BINARY_INFO_KHR,
     ],
     min_wire: 54,
+    results: true,
     hook: Hook::GraphicsPipeline,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -159,6 +180,7 @@ pub static VK_GRAPHICS_PIPELINE_LIBRARY_CREATE_INFO_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_graphics_pipeline_library")],
 };
@@ -189,6 +211,7 @@ pub static VK_GRAPHICS_PIPELINE_SHADER_GROUPS_CREATE_INFO_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 14,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_generated_commands")],
 };
@@ -225,8 +248,166 @@ pub static VK_GRAPHICS_SHADER_GROUP_CREATE_INFO_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 11,
+    results: false,
     hook: Hook::ShaderGroup,
     provided_by: &[Provider::Extension("VK_NV_device_generated_commands")],
+};
+
+/// `VkPipelineBinaryCreateInfoKHR`
+pub static VK_PIPELINE_BINARY_CREATE_INFO_KHR: Struct = Struct {
+    name: "VkPipelineBinaryCreateInfoKHR",
+    size: 40,
+    align: 8,
+    s_type: Some(1000483001),
+    ops: &[
+        Op::Handle { off: 24, ty: HandleType::Pipeline, lenient: false },
+        Op::Pointer(Pointer {
+            off: 16,
+            elem: Elem::Struct(&super::VK_PIPELINE_BINARY_KEYS_AND_DATA_KHR),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+        Op::Pointer(Pointer {
+            off: 32,
+            elem: Elem::Struct(&super::VK_PIPELINE_CREATE_INFO_KHR),
+            count: Count::One,
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    extended_by: &[],
+    min_wire: 14,
+    results: true,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+};
+
+/// `VkPipelineBinaryDataInfoKHR`
+pub static VK_PIPELINE_BINARY_DATA_INFO_KHR: Struct = Struct {
+    name: "VkPipelineBinaryDataInfoKHR",
+    size: 24,
+    align: 8,
+    s_type: Some(1000483006),
+    ops: &[Op::Handle { off: 16, ty: HandleType::PipelineBinaryKHR, lenient: false }],
+    extended_by: &[],
+    min_wire: 12,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+};
+
+/// `VkPipelineBinaryDataKHR`
+pub static VK_PIPELINE_BINARY_DATA_KHR: Struct = Struct {
+    name: "VkPipelineBinaryDataKHR",
+    size: 16,
+    align: 8,
+    s_type: None,
+    ops: &[
+        Op::Bytes { off: 0, len: 8 },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Bytes { size: 1, align: 1 },
+            count: Count::Field { off: 0, size: 8 },
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    extended_by: &[],
+    min_wire: 9,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+};
+
+/// `VkPipelineBinaryHandlesInfoKHR`
+pub static VK_PIPELINE_BINARY_HANDLES_INFO_KHR: Struct = Struct {
+    name: "VkPipelineBinaryHandlesInfoKHR",
+    size: 32,
+    align: 8,
+    s_type: Some(1000483009),
+    ops: &[
+        Op::Len { off: 16, size: 4 },
+        Op::Pointer(Pointer {
+            off: 24,
+            elem: Elem::Handle { ty: HandleType::PipelineBinaryKHR, lenient: false },
+            count: Count::Field { off: 16, size: 4 },
+            dir: Dir::New,
+            rule: Rule::Always,
+        }),
+    ],
+    extended_by: &[],
+    min_wire: 9,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+};
+
+/// `VkPipelineBinaryInfoKHR`
+pub static VK_PIPELINE_BINARY_INFO_KHR: Struct = Struct {
+    name: "VkPipelineBinaryInfoKHR",
+    size: 32,
+    align: 8,
+    s_type: Some(1000483002),
+    ops: &[
+        Op::Bytes { off: 16, len: 4 },
+        Op::Pointer(Pointer {
+            off: 24,
+            elem: Elem::Handle { ty: HandleType::PipelineBinaryKHR, lenient: false },
+            count: Count::Field { off: 16, size: 4 },
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    extended_by: &[],
+    min_wire: 9,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+};
+
+/// `VkPipelineBinaryKeyKHR`
+pub static VK_PIPELINE_BINARY_KEY_KHR: Struct = Struct {
+    name: "VkPipelineBinaryKeyKHR",
+    size: 56,
+    align: 8,
+    s_type: Some(1000483003),
+    ops: &[Op::Bytes { off: 16, len: 36 }],
+    extended_by: &[],
+    min_wire: 40,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+};
+
+/// `VkPipelineBinaryKeysAndDataKHR`
+pub static VK_PIPELINE_BINARY_KEYS_AND_DATA_KHR: Struct = Struct {
+    name: "VkPipelineBinaryKeysAndDataKHR",
+    size: 24,
+    align: 8,
+    s_type: None,
+    ops: &[
+        Op::Bytes { off: 0, len: 4 },
+        Op::Pointer(Pointer {
+            off: 8,
+            elem: Elem::Struct(&super::VK_PIPELINE_BINARY_KEY_KHR),
+            count: Count::Field { off: 0, size: 4 },
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+        Op::Pointer(Pointer {
+            off: 16,
+            elem: Elem::Struct(&super::VK_PIPELINE_BINARY_DATA_KHR),
+            count: Count::Field { off: 0, size: 4 },
+            dir: Dir::In,
+            rule: Rule::Always,
+        }),
+    ],
+    extended_by: &[],
+    min_wire: 6,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
 };
 
 /// `VkPipelineCacheCreateInfo`
@@ -248,6 +429,7 @@ pub static VK_PIPELINE_CACHE_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 17,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -261,6 +443,7 @@ pub static VK_PIPELINE_COLOR_BLEND_ADVANCED_STATE_CREATE_INFO_EXT: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_blend_operation_advanced")],
 };
@@ -287,6 +470,7 @@ pub static VK_PIPELINE_COLOR_BLEND_STATE_CREATE_INFO: Struct = Struct {
         &super::VK_PIPELINE_COLOR_WRITE_CREATE_INFO_EXT,
     ],
     min_wire: 37,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -309,6 +493,7 @@ pub static VK_PIPELINE_COLOR_WRITE_CREATE_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_color_write_enable")],
 };
@@ -322,6 +507,7 @@ pub static VK_PIPELINE_COMPILER_CONTROL_CREATE_INFO_AMD: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_AMD_pipeline_compiler_control")],
 };
@@ -344,6 +530,7 @@ pub static VK_PIPELINE_COVERAGE_MODULATION_STATE_CREATE_INFO_NV: Struct = Struct
     ],
     extended_by: &[],
     min_wire: 21,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_framebuffer_mixed_samples")],
 };
@@ -357,6 +544,7 @@ pub static VK_PIPELINE_COVERAGE_REDUCTION_STATE_CREATE_INFO_NV: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_coverage_reduction_mode")],
 };
@@ -370,6 +558,7 @@ pub static VK_PIPELINE_COVERAGE_TO_COLOR_STATE_CREATE_INFO_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_fragment_coverage_to_color")],
 };
@@ -383,8 +572,91 @@ pub static VK_PIPELINE_CREATE_FLAGS2_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_maintenance5")],
+};
+
+/// `VkPipelineCreateInfoKHR`
+pub static VK_PIPELINE_CREATE_INFO_KHR: Struct = Struct {
+    name: "VkPipelineCreateInfoKHR",
+    size: 16,
+    align: 8,
+    s_type: Some(1000483007),
+    ops: &[],
+    extended_by: &[
+        &super::VK_GRAPHICS_PIPELINE_CREATE_INFO,
+        &super::VK_COMPUTE_PIPELINE_CREATE_INFO,
+        &super::VK_PIPELINE_RENDERING_CREATE_INFO,
+        &super::VK_ATTACHMENT_SAMPLE_COUNT_INFO_AMD,
+        &super::VK_MULTIVIEW_PER_VIEW_ATTRIBUTES_INFO_NVX,
+        &super::VK_PIPELINE_ROBUSTNESS_CREATE_INFO,
+        &super::VK_PIPELINE_DISCARD_RECTANGLE_STATE_CREATE_INFO_EXT,
+        &super::VK_RAY_TRACING_PIPELINE_CREATE_INFO_KHR,
+        &super::VK_PIPELINE_REPRESENTATIVE_FRAGMENT_TEST_STATE_CREATE_INFO_NV,
+        &super::VK_PIPELINE_COMPILER_CONTROL_CREATE_INFO_AMD,
+        &super::VK_PIPELINE_CREATION_FEEDBACK_CREATE_INFO,
+        &super::VK_PIPELINE_FRAGMENT_SHADING_RATE_STATE_CREATE_INFO_KHR,
+        &super::VK_RENDERING_ATTACHMENT_LOCATION_INFO,
+        &super::VK_RENDERING_INPUT_ATTACHMENT_INDEX_INFO,
+        &super::VK_GRAPHICS_PIPELINE_SHADER_GROUPS_CREATE_INFO_NV,
+        &super::VK_PIPELINE_LIBRARY_CREATE_INFO_KHR,
+        &super::VK_GRAPHICS_PIPELINE_LIBRARY_CREATE_INFO_EXT,
+        &super::VK_PIPELINE_FRAGMENT_SHADING_RATE_ENUM_STATE_CREATE_INFO_NV,
+        &super::VK_SUBPASS_SHADING_PIPELINE_CREATE_INFO_HUAWEI,
+        &super::VK_COMPUTE_PIPELINE_INDIRECT_BUFFER_INFO_NV,
+        &super::VK_PIPELINE_CREATE_FLAGS2_CREATE_INFO,
+        &super::VK_PIPELINE_BINARY_INFO_KHR,
+        &super::VK_RAY_TRACING_PIPELINE_CLUSTER_ACCELERATION_STRUCTURE_CREATE_INFO_NV,
+    ],
+    min_wire: 4,
+    results: true,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
+};
+
+/// `VkPipelineCreationFeedback`
+pub static VK_PIPELINE_CREATION_FEEDBACK: Struct = Struct {
+    name: "VkPipelineCreationFeedback",
+    size: 16,
+    align: 8,
+    s_type: None,
+    ops: &[Op::Bytes { off: 0, len: 4 }, Op::Bytes { off: 8, len: 8 }],
+    extended_by: &[],
+    min_wire: 12,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_EXT_pipeline_creation_feedback")],
+};
+
+/// `VkPipelineCreationFeedbackCreateInfo`
+pub static VK_PIPELINE_CREATION_FEEDBACK_CREATE_INFO: Struct = Struct {
+    name: "VkPipelineCreationFeedbackCreateInfo",
+    size: 40,
+    align: 8,
+    s_type: Some(1000192000),
+    ops: &[
+        Op::Bytes { off: 24, len: 4 },
+        Op::Pointer(Pointer {
+            off: 16,
+            elem: Elem::Struct(&super::VK_PIPELINE_CREATION_FEEDBACK),
+            count: Count::One,
+            dir: Dir::Out,
+            rule: Rule::Always,
+        }),
+        Op::Pointer(Pointer {
+            off: 32,
+            elem: Elem::Struct(&super::VK_PIPELINE_CREATION_FEEDBACK),
+            count: Count::Field { off: 24, size: 4 },
+            dir: Dir::Out,
+            rule: Rule::Always,
+        }),
+    ],
+    extended_by: &[],
+    min_wire: 10,
+    results: true,
+    hook: Hook::None,
+    provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_EXT_pipeline_creation_feedback")],
 };
 
 /// `VkPipelineDepthStencilStateCreateInfo`
@@ -396,6 +668,7 @@ pub static VK_PIPELINE_DEPTH_STENCIL_STATE_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 88 }],
     extended_by: &[],
     min_wire: 92,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -418,6 +691,7 @@ pub static VK_PIPELINE_DISCARD_RECTANGLE_STATE_CREATE_INFO_EXT: Struct = Struct 
     ],
     extended_by: &[],
     min_wire: 17,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_discard_rectangles")],
 };
@@ -440,6 +714,7 @@ pub static VK_PIPELINE_DYNAMIC_STATE_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -453,6 +728,7 @@ pub static VK_PIPELINE_EXECUTABLE_INFO_KHR: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::Pipeline, lenient: false }, Op::Bytes { off: 24, len: 4 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_pipeline_executable_properties")],
 };
@@ -476,6 +752,7 @@ pub static VK_PIPELINE_EXECUTABLE_INTERNAL_REPRESENTATION_KHR: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 529,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_pipeline_executable_properties")],
 };
@@ -489,6 +766,7 @@ pub static VK_PIPELINE_EXECUTABLE_PROPERTIES_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 520 }],
     extended_by: &[],
     min_wire: 524,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_pipeline_executable_properties")],
 };
@@ -502,6 +780,7 @@ pub static VK_PIPELINE_EXECUTABLE_STATISTIC_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 516 }, Op::Bytes { off: 536, len: 8 }],
     extended_by: &[],
     min_wire: 528,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_pipeline_executable_properties")],
 };
@@ -515,6 +794,7 @@ pub static VK_PIPELINE_FRAGMENT_SHADING_RATE_ENUM_STATE_CREATE_INFO_NV: Struct =
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_fragment_shading_rate_enums")],
 };
@@ -528,6 +808,7 @@ pub static VK_PIPELINE_FRAGMENT_SHADING_RATE_STATE_CREATE_INFO_KHR: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_fragment_shading_rate")],
 };
@@ -541,8 +822,12 @@ pub static VK_PIPELINE_INFO_KHR: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::Pipeline, lenient: false }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
-    provided_by: &[Provider::Extension("VK_KHR_pipeline_executable_properties")],
+    provided_by: &[
+        Provider::Extension("VK_KHR_pipeline_executable_properties"),
+        Provider::Extension("VK_EXT_pipeline_properties"),
+    ],
 };
 
 /// `VkPipelineInputAssemblyStateCreateInfo`
@@ -554,6 +839,7 @@ pub static VK_PIPELINE_INPUT_ASSEMBLY_STATE_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -576,6 +862,7 @@ pub static VK_PIPELINE_LIBRARY_CREATE_INFO_KHR: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_pipeline_library")],
 };
@@ -604,8 +891,23 @@ pub static VK_PIPELINE_MULTISAMPLE_STATE_CREATE_INFO: Struct = Struct {
         &super::VK_PIPELINE_COVERAGE_REDUCTION_STATE_CREATE_INFO_NV,
     ],
     min_wire: 29,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
+};
+
+/// `VkPipelinePropertiesIdentifierEXT`
+pub static VK_PIPELINE_PROPERTIES_IDENTIFIER_EXT: Struct = Struct {
+    name: "VkPipelinePropertiesIdentifierEXT",
+    size: 32,
+    align: 8,
+    s_type: Some(1000372000),
+    ops: &[Op::Bytes { off: 16, len: 16 }],
+    extended_by: &[],
+    min_wire: 20,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_pipeline_properties")],
 };
 
 /// `VkPipelineRasterizationConservativeStateCreateInfoEXT`
@@ -617,6 +919,7 @@ pub static VK_PIPELINE_RASTERIZATION_CONSERVATIVE_STATE_CREATE_INFO_EXT: Struct 
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_conservative_rasterization")],
 };
@@ -630,6 +933,7 @@ pub static VK_PIPELINE_RASTERIZATION_DEPTH_CLIP_STATE_CREATE_INFO_EXT: Struct = 
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_depth_clip_enable")],
 };
@@ -643,6 +947,7 @@ pub static VK_PIPELINE_RASTERIZATION_LINE_STATE_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 14 }],
     extended_by: &[],
     min_wire: 18,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x404000),
@@ -660,6 +965,7 @@ pub static VK_PIPELINE_RASTERIZATION_PROVOKING_VERTEX_STATE_CREATE_INFO_EXT: Str
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_provoking_vertex")],
 };
@@ -681,6 +987,7 @@ pub static VK_PIPELINE_RASTERIZATION_STATE_CREATE_INFO: Struct = Struct {
         &super::VK_DEPTH_BIAS_REPRESENTATION_INFO_EXT,
     ],
     min_wire: 48,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -694,6 +1001,7 @@ pub static VK_PIPELINE_RASTERIZATION_STATE_RASTERIZATION_ORDER_AMD: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_AMD_rasterization_order")],
 };
@@ -707,6 +1015,7 @@ pub static VK_PIPELINE_RASTERIZATION_STATE_STREAM_CREATE_INFO_EXT: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_transform_feedback")],
 };
@@ -720,6 +1029,7 @@ pub static VK_PIPELINE_REPRESENTATIVE_FRAGMENT_TEST_STATE_CREATE_INFO_NV: Struct
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_representative_fragment_test")],
 };
@@ -733,6 +1043,7 @@ pub static VK_PIPELINE_ROBUSTNESS_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_pipeline_robustness")],
 };
@@ -749,6 +1060,7 @@ pub static VK_PIPELINE_SAMPLE_LOCATIONS_STATE_CREATE_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 25,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_sample_locations")],
 };
@@ -784,6 +1096,7 @@ pub static VK_PIPELINE_SHADER_STAGE_CREATE_INFO: Struct = Struct {
         &super::VK_PIPELINE_SHADER_STAGE_MODULE_IDENTIFIER_CREATE_INFO_EXT,
     ],
     min_wire: 22,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -806,6 +1119,7 @@ pub static VK_PIPELINE_SHADER_STAGE_MODULE_IDENTIFIER_CREATE_INFO_EXT: Struct = 
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_shader_module_identifier")],
 };
@@ -819,6 +1133,7 @@ pub static VK_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO: Struct =
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x403000),
@@ -836,6 +1151,7 @@ pub static VK_PIPELINE_TESSELLATION_DOMAIN_ORIGIN_STATE_CREATE_INFO: Struct = St
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_maintenance2")],
 };
@@ -849,6 +1165,7 @@ pub static VK_PIPELINE_TESSELLATION_STATE_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[&super::VK_PIPELINE_TESSELLATION_DOMAIN_ORIGIN_STATE_CREATE_INFO],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -871,6 +1188,7 @@ pub static VK_PIPELINE_VERTEX_INPUT_DIVISOR_STATE_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x404000),
@@ -905,6 +1223,7 @@ pub static VK_PIPELINE_VERTEX_INPUT_STATE_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[&super::VK_PIPELINE_VERTEX_INPUT_DIVISOR_STATE_CREATE_INFO],
     min_wire: 18,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -927,6 +1246,7 @@ pub static VK_PIPELINE_VIEWPORT_COARSE_SAMPLE_ORDER_STATE_CREATE_INFO_NV: Struct
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_shading_rate_image")],
 };
@@ -949,6 +1269,7 @@ pub static VK_PIPELINE_VIEWPORT_DEPTH_CLAMP_CONTROL_CREATE_INFO_EXT: Struct = St
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_depth_clamp_control")],
 };
@@ -962,6 +1283,7 @@ pub static VK_PIPELINE_VIEWPORT_DEPTH_CLIP_CONTROL_CREATE_INFO_EXT: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_depth_clip_control")],
 };
@@ -984,6 +1306,7 @@ pub static VK_PIPELINE_VIEWPORT_EXCLUSIVE_SCISSOR_STATE_CREATE_INFO_NV: Struct =
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_scissor_exclusive")],
 };
@@ -1006,6 +1329,7 @@ pub static VK_PIPELINE_VIEWPORT_SHADING_RATE_IMAGE_STATE_CREATE_INFO_NV: Struct 
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_shading_rate_image")],
 };
@@ -1044,6 +1368,7 @@ pub static VK_PIPELINE_VIEWPORT_STATE_CREATE_INFO: Struct = Struct {
         &super::VK_PIPELINE_VIEWPORT_DEPTH_CLAMP_CONTROL_CREATE_INFO_EXT,
     ],
     min_wire: 18,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -1066,6 +1391,7 @@ pub static VK_PIPELINE_VIEWPORT_SWIZZLE_STATE_CREATE_INFO_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_viewport_swizzle")],
 };
@@ -1088,8 +1414,23 @@ pub static VK_PIPELINE_VIEWPORT_W_SCALING_STATE_CREATE_INFO_NV: Struct = Struct 
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_clip_space_w_scaling")],
+};
+
+/// `VkReleaseCapturedPipelineDataInfoKHR`
+pub static VK_RELEASE_CAPTURED_PIPELINE_DATA_INFO_KHR: Struct = Struct {
+    name: "VkReleaseCapturedPipelineDataInfoKHR",
+    size: 24,
+    align: 8,
+    s_type: Some(1000483005),
+    ops: &[Op::Handle { off: 16, ty: HandleType::Pipeline, lenient: false }],
+    extended_by: &[],
+    min_wire: 12,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_KHR_pipeline_binary")],
 };
 
 /// `VkShaderCreateInfoEXT`
@@ -1140,6 +1481,7 @@ pub static VK_SHADER_CREATE_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[&super::VK_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO],
     min_wire: 41,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_shader_object")],
 };
@@ -1163,6 +1505,7 @@ pub static VK_SHADER_MODULE_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 17,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -1176,6 +1519,7 @@ pub static VK_SHADER_MODULE_IDENTIFIER_EXT: Struct = Struct {
     ops: &[Op::Len { off: 16, size: 4 }, Op::Bytes { off: 20, len: 32 }],
     extended_by: &[],
     min_wire: 40,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_shader_module_identifier")],
 };

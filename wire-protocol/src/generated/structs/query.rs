@@ -14,6 +14,7 @@ pub static VK_HOST_IMAGE_COPY_DEVICE_PERFORMANCE_QUERY: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
@@ -27,6 +28,7 @@ pub static VK_PERFORMANCE_QUERY_SUBMIT_INFO_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_performance_query")],
 };
@@ -40,6 +42,7 @@ pub static VK_QUERY_POOL_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[&super::VK_QUERY_POOL_PERFORMANCE_CREATE_INFO_KHR],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -62,6 +65,7 @@ pub static VK_QUERY_POOL_PERFORMANCE_CREATE_INFO_KHR: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_performance_query")],
 };

@@ -15,6 +15,7 @@ pub static VK_AMIGO_PROFILING_SUBMIT_INFO_SEC: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_SEC_amigo_profiling")],
 };
@@ -53,6 +54,7 @@ pub static VK_DEVICE_GROUP_SUBMIT_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 19,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_device_group")],
 };
@@ -78,6 +80,7 @@ pub static VK_DEVICE_QUEUE_CREATE_INFO: Struct = Struct {
         &super::VK_DEVICE_QUEUE_SHADER_CORE_CONTROL_CREATE_INFO_ARM,
     ],
     min_wire: 17,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -91,6 +94,7 @@ pub static VK_DEVICE_QUEUE_GLOBAL_PRIORITY_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x404000),
@@ -108,6 +112,7 @@ pub static VK_PROTECTED_SUBMIT_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000)],
 };
@@ -121,6 +126,7 @@ pub static VK_QUEUE_FAMILY_CHECKPOINT_PROPERTIES_2_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_diagnostic_checkpoints")],
 };
@@ -134,6 +140,7 @@ pub static VK_QUEUE_FAMILY_CHECKPOINT_PROPERTIES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_device_diagnostic_checkpoints")],
 };
@@ -147,6 +154,7 @@ pub static VK_QUEUE_FAMILY_GLOBAL_PRIORITY_PROPERTIES: Struct = Struct {
     ops: &[Op::Len { off: 16, size: 4 }, Op::Bytes { off: 20, len: 64 }],
     extended_by: &[],
     min_wire: 72,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x404000),
@@ -164,6 +172,7 @@ pub static VK_QUEUE_FAMILY_PROPERTIES: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 24 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -181,6 +190,7 @@ pub static VK_QUEUE_FAMILY_PROPERTIES_2: Struct = Struct {
         &super::VK_QUEUE_FAMILY_GLOBAL_PRIORITY_PROPERTIES,
     ],
     min_wire: 28,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_get_physical_device_properties2")],
 };
@@ -233,6 +243,7 @@ pub static VK_SUBMIT_INFO: Struct = Struct {
         &super::VK_AMIGO_PROFILING_SUBMIT_INFO_SEC,
     ],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -271,6 +282,7 @@ pub static VK_SUBMIT_INFO_2: Struct = Struct {
     ],
     extended_by: &[&super::VK_PERFORMANCE_QUERY_SUBMIT_INFO_KHR, &super::VK_FRAME_BOUNDARY_EXT],
     min_wire: 23,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_synchronization2")],
 };

@@ -38,6 +38,7 @@ pub static VK_ACCELERATION_STRUCTURE_BUILD_GEOMETRY_INFO_KHR: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 46,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -51,6 +52,7 @@ pub static VK_ACCELERATION_STRUCTURE_BUILD_RANGE_INFO_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 16 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -64,6 +66,7 @@ pub static VK_ACCELERATION_STRUCTURE_BUILD_SIZES_INFO_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 24 }],
     extended_by: &[],
     min_wire: 28,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -82,6 +85,7 @@ pub static VK_ACCELERATION_STRUCTURE_CREATE_INFO_KHR: Struct = Struct {
     ],
     extended_by: &[&super::VK_ACCELERATION_STRUCTURE_MOTION_INFO_NV],
     min_wire: 44,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -98,6 +102,7 @@ pub static VK_ACCELERATION_STRUCTURE_CREATE_INFO_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 29,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
 };
@@ -111,6 +116,7 @@ pub static VK_ACCELERATION_STRUCTURE_DEVICE_ADDRESS_INFO_KHR: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::AccelerationStructureKHR, lenient: false }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -124,6 +130,7 @@ pub static VK_ACCELERATION_STRUCTURE_GEOMETRY_AABBS_DATA_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -137,6 +144,7 @@ pub static VK_ACCELERATION_STRUCTURE_GEOMETRY_INSTANCES_DATA_KHR: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 4 }, Op::Bytes { off: 24, len: 8 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -185,6 +193,7 @@ pub static VK_ACCELERATION_STRUCTURE_GEOMETRY_KHR: Struct = Struct {
         &super::VK_ACCELERATION_STRUCTURE_GEOMETRY_SPHERES_DATA_NV,
     ],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -203,6 +212,7 @@ pub static VK_ACCELERATION_STRUCTURE_GEOMETRY_LINEAR_SWEPT_SPHERES_DATA_NV: Stru
     ],
     extended_by: &[],
     min_wire: 72,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing_linear_swept_spheres")],
 };
@@ -216,6 +226,7 @@ pub static VK_ACCELERATION_STRUCTURE_GEOMETRY_MOTION_TRIANGLES_DATA_NV: Struct =
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing_motion_blur")],
 };
@@ -234,6 +245,7 @@ pub static VK_ACCELERATION_STRUCTURE_GEOMETRY_SPHERES_DATA_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 64,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing_linear_swept_spheres")],
 };
@@ -250,6 +262,7 @@ pub static VK_ACCELERATION_STRUCTURE_GEOMETRY_TRIANGLES_DATA_KHR: Struct = Struc
         &super::VK_ACCELERATION_STRUCTURE_TRIANGLES_OPACITY_MICROMAP_EXT,
     ],
     min_wire: 48,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -272,6 +285,7 @@ pub static VK_ACCELERATION_STRUCTURE_INFO_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 21,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
 };
@@ -288,6 +302,7 @@ pub static VK_ACCELERATION_STRUCTURE_MEMORY_REQUIREMENTS_INFO_NV: Struct = Struc
     ],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
 };
@@ -301,6 +316,7 @@ pub static VK_ACCELERATION_STRUCTURE_MOTION_INFO_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing_motion_blur")],
 };
@@ -332,6 +348,7 @@ pub static VK_ACCELERATION_STRUCTURE_TRIANGLES_OPACITY_MICROMAP_EXT: Struct = St
     ],
     extended_by: &[],
     min_wire: 42,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
 };
@@ -351,6 +368,7 @@ pub static VK_ACCELERATION_STRUCTURE_VERSION_INFO_KHR: Struct = Struct {
     })],
     extended_by: &[],
     min_wire: 5,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -375,6 +393,7 @@ pub static VK_BIND_ACCELERATION_STRUCTURE_MEMORY_INFO_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 33,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
 };
@@ -395,6 +414,7 @@ pub static VK_BUILD_PARTITIONED_ACCELERATION_STRUCTURE_INFO_NV: Struct = Struct 
     ],
     extended_by: &[],
     min_wire: 64,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_partitioned_acceleration_structure")],
 };
@@ -408,6 +428,7 @@ pub static VK_CLUSTER_ACCELERATION_STRUCTURE_CLUSTERS_BOTTOM_LEVEL_INPUT_NV: Str
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_cluster_acceleration_structure")],
 };
@@ -424,6 +445,7 @@ pub static VK_CLUSTER_ACCELERATION_STRUCTURE_COMMANDS_INFO_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 120,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_cluster_acceleration_structure")],
 };
@@ -478,6 +500,7 @@ pub static VK_CLUSTER_ACCELERATION_STRUCTURE_INPUT_INFO_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_cluster_acceleration_structure")],
 };
@@ -491,6 +514,7 @@ pub static VK_CLUSTER_ACCELERATION_STRUCTURE_MOVE_OBJECTS_INPUT_NV: Struct = Str
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_cluster_acceleration_structure")],
 };
@@ -504,6 +528,7 @@ pub static VK_CLUSTER_ACCELERATION_STRUCTURE_TRIANGLE_CLUSTER_INPUT_NV: Struct =
     ops: &[Op::Bytes { off: 16, len: 32 }],
     extended_by: &[],
     min_wire: 36,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_cluster_acceleration_structure")],
 };
@@ -521,6 +546,7 @@ pub static VK_COPY_ACCELERATION_STRUCTURE_INFO_KHR: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -537,6 +563,7 @@ pub static VK_COPY_ACCELERATION_STRUCTURE_TO_MEMORY_INFO_KHR: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -554,6 +581,7 @@ pub static VK_COPY_MEMORY_TO_ACCELERATION_STRUCTURE_INFO_KHR: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -571,6 +599,7 @@ pub static VK_COPY_MEMORY_TO_MICROMAP_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
 };
@@ -588,6 +617,7 @@ pub static VK_COPY_MICROMAP_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
 };
@@ -604,6 +634,7 @@ pub static VK_COPY_MICROMAP_TO_MEMORY_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
 };
@@ -636,6 +667,7 @@ pub static VK_MICROMAP_BUILD_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 62,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
 };
@@ -649,6 +681,7 @@ pub static VK_MICROMAP_BUILD_SIZES_INFO_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
 };
@@ -667,6 +700,7 @@ pub static VK_MICROMAP_CREATE_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 44,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
 };
@@ -680,6 +714,7 @@ pub static VK_MICROMAP_USAGE_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 12 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
 };
@@ -699,6 +734,7 @@ pub static VK_MICROMAP_VERSION_INFO_EXT: Struct = Struct {
     })],
     extended_by: &[],
     min_wire: 5,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
 };
@@ -712,6 +748,7 @@ pub static VK_PARTITIONED_ACCELERATION_STRUCTURE_FLAGS_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_partitioned_acceleration_structure")],
 };
@@ -725,6 +762,7 @@ pub static VK_PARTITIONED_ACCELERATION_STRUCTURE_INSTANCES_INPUT_NV: Struct = St
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[&super::VK_PARTITIONED_ACCELERATION_STRUCTURE_FLAGS_NV],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_partitioned_acceleration_structure")],
 };
@@ -738,6 +776,7 @@ pub static VK_PHYSICAL_DEVICE_ACCELERATION_STRUCTURE_FEATURES_KHR: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -751,6 +790,7 @@ pub static VK_PHYSICAL_DEVICE_ACCELERATION_STRUCTURE_PROPERTIES_KHR: Struct = St
     ops: &[Op::Bytes { off: 16, len: 44 }],
     extended_by: &[],
     min_wire: 48,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -764,6 +804,7 @@ pub static VK_PHYSICAL_DEVICE_CLUSTER_ACCELERATION_STRUCTURE_FEATURES_NV: Struct
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_cluster_acceleration_structure")],
 };
@@ -777,6 +818,7 @@ pub static VK_PHYSICAL_DEVICE_CLUSTER_ACCELERATION_STRUCTURE_PROPERTIES_NV: Stru
     ops: &[Op::Bytes { off: 16, len: 32 }],
     extended_by: &[],
     min_wire: 36,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_cluster_acceleration_structure")],
 };
@@ -790,6 +832,7 @@ pub static VK_PHYSICAL_DEVICE_OPACITY_MICROMAP_FEATURES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
 };
@@ -803,6 +846,7 @@ pub static VK_PHYSICAL_DEVICE_OPACITY_MICROMAP_PROPERTIES_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
 };
@@ -816,6 +860,7 @@ pub static VK_PHYSICAL_DEVICE_PARTITIONED_ACCELERATION_STRUCTURE_FEATURES_NV: St
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_partitioned_acceleration_structure")],
 };
@@ -829,6 +874,7 @@ pub static VK_PHYSICAL_DEVICE_PARTITIONED_ACCELERATION_STRUCTURE_PROPERTIES_NV: 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_partitioned_acceleration_structure")],
 };
@@ -842,6 +888,7 @@ pub static VK_PHYSICAL_DEVICE_PIPELINE_OPACITY_MICROMAP_FEATURES_ARM: Struct = S
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_ARM_pipeline_opacity_micromap")],
 };
@@ -855,6 +902,7 @@ pub static VK_PHYSICAL_DEVICE_RAY_TRACING_INVOCATION_REORDER_FEATURES_NV: Struct
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing_invocation_reorder")],
 };
@@ -868,6 +916,7 @@ pub static VK_PHYSICAL_DEVICE_RAY_TRACING_INVOCATION_REORDER_PROPERTIES_NV: Stru
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing_invocation_reorder")],
 };
@@ -881,6 +930,7 @@ pub static VK_PHYSICAL_DEVICE_RAY_TRACING_LINEAR_SWEPT_SPHERES_FEATURES_NV: Stru
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing_linear_swept_spheres")],
 };
@@ -894,6 +944,7 @@ pub static VK_PHYSICAL_DEVICE_RAY_TRACING_MAINTENANCE1_FEATURES_KHR: Struct = St
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_ray_tracing_maintenance1")],
 };
@@ -907,6 +958,7 @@ pub static VK_PHYSICAL_DEVICE_RAY_TRACING_MOTION_BLUR_FEATURES_NV: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing_motion_blur")],
 };
@@ -920,6 +972,7 @@ pub static VK_PHYSICAL_DEVICE_RAY_TRACING_PIPELINE_FEATURES_KHR: Struct = Struct
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_ray_tracing_pipeline")],
 };
@@ -933,6 +986,7 @@ pub static VK_PHYSICAL_DEVICE_RAY_TRACING_PIPELINE_PROPERTIES_KHR: Struct = Stru
     ops: &[Op::Bytes { off: 16, len: 32 }],
     extended_by: &[],
     min_wire: 36,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_ray_tracing_pipeline")],
 };
@@ -946,6 +1000,7 @@ pub static VK_PHYSICAL_DEVICE_RAY_TRACING_POSITION_FETCH_FEATURES_KHR: Struct = 
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_ray_tracing_position_fetch")],
 };
@@ -959,6 +1014,7 @@ pub static VK_PHYSICAL_DEVICE_RAY_TRACING_PROPERTIES_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 44 }],
     extended_by: &[],
     min_wire: 48,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
 };
@@ -972,6 +1028,7 @@ pub static VK_PHYSICAL_DEVICE_RAY_TRACING_VALIDATION_FEATURES_NV: Struct = Struc
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing_validation")],
 };
@@ -985,6 +1042,7 @@ pub static VK_RAY_TRACING_PIPELINE_CLUSTER_ACCELERATION_STRUCTURE_CREATE_INFO_NV
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_cluster_acceleration_structure")],
 };
@@ -1040,10 +1098,13 @@ pub static VK_RAY_TRACING_PIPELINE_CREATE_INFO_KHR: Struct = Struct {
     ],
     extended_by: &[
         &super::VK_PIPELINE_ROBUSTNESS_CREATE_INFO,
+        &super::VK_PIPELINE_CREATION_FEEDBACK_CREATE_INFO,
         &super::VK_PIPELINE_CREATE_FLAGS2_CREATE_INFO,
+        &super::VK_PIPELINE_BINARY_INFO_KHR,
         &super::VK_RAY_TRACING_PIPELINE_CLUSTER_ACCELERATION_STRUCTURE_CREATE_INFO_NV,
     ],
     min_wire: 45,
+    results: true,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_ray_tracing_pipeline")],
 };
@@ -1076,8 +1137,12 @@ pub static VK_RAY_TRACING_PIPELINE_CREATE_INFO_NV: Struct = Struct {
             rule: Rule::Always,
         }),
     ],
-    extended_by: &[&super::VK_PIPELINE_CREATE_FLAGS2_CREATE_INFO],
+    extended_by: &[
+        &super::VK_PIPELINE_CREATION_FEEDBACK_CREATE_INFO,
+        &super::VK_PIPELINE_CREATE_FLAGS2_CREATE_INFO,
+    ],
     min_wire: 42,
+    results: true,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
 };
@@ -1091,6 +1156,7 @@ pub static VK_RAY_TRACING_PIPELINE_INTERFACE_CREATE_INFO_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_ray_tracing_pipeline")],
 };
@@ -1104,6 +1170,7 @@ pub static VK_RAY_TRACING_SHADER_GROUP_CREATE_INFO_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_ray_tracing_pipeline")],
 };
@@ -1117,6 +1184,7 @@ pub static VK_RAY_TRACING_SHADER_GROUP_CREATE_INFO_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 20 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
 };
@@ -1139,6 +1207,7 @@ pub static VK_WRITE_DESCRIPTOR_SET_ACCELERATION_STRUCTURE_KHR: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
 };
@@ -1161,6 +1230,7 @@ pub static VK_WRITE_DESCRIPTOR_SET_ACCELERATION_STRUCTURE_NV: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
 };
@@ -1183,6 +1253,7 @@ pub static VK_WRITE_DESCRIPTOR_SET_PARTITIONED_ACCELERATION_STRUCTURE_NV: Struct
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_partitioned_acceleration_structure")],
 };

@@ -15,6 +15,7 @@ pub static VK_ATTACHMENT_DESCRIPTION: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 36 }],
     extended_by: &[],
     min_wire: 36,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -28,6 +29,7 @@ pub static VK_ATTACHMENT_DESCRIPTION_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 36 }],
     extended_by: &[&super::VK_ATTACHMENT_DESCRIPTION_STENCIL_LAYOUT],
     min_wire: 40,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_create_renderpass2")],
 };
@@ -41,6 +43,7 @@ pub static VK_ATTACHMENT_DESCRIPTION_STENCIL_LAYOUT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_separate_depth_stencil_layouts")],
 };
@@ -54,6 +57,7 @@ pub static VK_ATTACHMENT_REFERENCE: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 8 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -67,6 +71,7 @@ pub static VK_ATTACHMENT_REFERENCE_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 12 }],
     extended_by: &[&super::VK_ATTACHMENT_REFERENCE_STENCIL_LAYOUT],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_create_renderpass2")],
 };
@@ -80,6 +85,7 @@ pub static VK_ATTACHMENT_REFERENCE_STENCIL_LAYOUT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_separate_depth_stencil_layouts")],
 };
@@ -103,6 +109,7 @@ pub static VK_ATTACHMENT_SAMPLE_COUNT_INFO_AMD: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Extension("VK_AMD_mixed_attachment_samples"),
@@ -122,6 +129,7 @@ pub static VK_ATTACHMENT_SAMPLE_LOCATIONS_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 21,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_sample_locations")],
 };
@@ -135,6 +143,7 @@ pub static VK_CLEAR_ATTACHMENT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 24 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -148,6 +157,7 @@ pub static VK_CONDITIONAL_RENDERING_BEGIN_INFO_EXT: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::Buffer, lenient: false }, Op::Bytes { off: 24, len: 12 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_conditional_rendering")],
 };
@@ -170,6 +180,7 @@ pub static VK_DEVICE_GROUP_RENDER_PASS_BEGIN_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_device_group")],
 };
@@ -192,6 +203,7 @@ pub static VK_FRAGMENT_SHADING_RATE_ATTACHMENT_INFO_KHR: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_fragment_shading_rate")],
 };
@@ -214,6 +226,7 @@ pub static VK_FRAMEBUFFER_ATTACHMENT_IMAGE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 29,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_imageless_framebuffer")],
 };
@@ -236,6 +249,7 @@ pub static VK_FRAMEBUFFER_ATTACHMENTS_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_imageless_framebuffer")],
 };
@@ -261,6 +275,7 @@ pub static VK_FRAMEBUFFER_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[&super::VK_FRAMEBUFFER_ATTACHMENTS_CREATE_INFO],
     min_wire: 33,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -274,6 +289,7 @@ pub static VK_FRAMEBUFFER_MIXED_SAMPLES_COMBINATION_NV: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_NV_coverage_reduction_mode")],
 };
@@ -287,6 +303,7 @@ pub static VK_INPUT_ATTACHMENT_ASPECT_REFERENCE: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 12 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_maintenance2")],
 };
@@ -309,6 +326,7 @@ pub static VK_MULTIVIEW_PER_VIEW_RENDER_AREAS_RENDER_PASS_BEGIN_INFO_QCOM: Struc
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_multiview_per_view_render_areas")],
 };
@@ -322,6 +340,7 @@ pub static VK_PIPELINE_COLOR_BLEND_ATTACHMENT_STATE: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 32 }],
     extended_by: &[],
     min_wire: 32,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -345,6 +364,7 @@ pub static VK_PIPELINE_RENDERING_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 21,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_dynamic_rendering")],
 };
@@ -367,6 +387,7 @@ pub static VK_RENDER_PASS_ATTACHMENT_BEGIN_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_imageless_framebuffer")],
 };
@@ -398,6 +419,7 @@ pub static VK_RENDER_PASS_BEGIN_INFO: Struct = Struct {
         &super::VK_MULTIVIEW_PER_VIEW_RENDER_AREAS_RENDER_PASS_BEGIN_INFO_QCOM,
     ],
     min_wire: 41,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -440,6 +462,7 @@ pub static VK_RENDER_PASS_CREATE_INFO: Struct = Struct {
         &super::VK_RENDER_PASS_FRAGMENT_DENSITY_MAP_CREATE_INFO_EXT,
     ],
     min_wire: 23,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -484,10 +507,63 @@ pub static VK_RENDER_PASS_CREATE_INFO_2: Struct = Struct {
             rule: Rule::Always,
         }),
     ],
-    extended_by: &[&super::VK_RENDER_PASS_FRAGMENT_DENSITY_MAP_CREATE_INFO_EXT],
+    extended_by: &[
+        &super::VK_RENDER_PASS_FRAGMENT_DENSITY_MAP_CREATE_INFO_EXT,
+        &super::VK_RENDER_PASS_CREATION_CONTROL_EXT,
+        &super::VK_RENDER_PASS_CREATION_FEEDBACK_CREATE_INFO_EXT,
+    ],
     min_wire: 28,
+    results: true,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_create_renderpass2")],
+};
+
+/// `VkRenderPassCreationControlEXT`
+pub static VK_RENDER_PASS_CREATION_CONTROL_EXT: Struct = Struct {
+    name: "VkRenderPassCreationControlEXT",
+    size: 24,
+    align: 8,
+    s_type: Some(1000458001),
+    ops: &[Op::Bytes { off: 16, len: 4 }],
+    extended_by: &[],
+    min_wire: 8,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_subpass_merge_feedback")],
+};
+
+/// `VkRenderPassCreationFeedbackCreateInfoEXT`
+pub static VK_RENDER_PASS_CREATION_FEEDBACK_CREATE_INFO_EXT: Struct = Struct {
+    name: "VkRenderPassCreationFeedbackCreateInfoEXT",
+    size: 24,
+    align: 8,
+    s_type: Some(1000458002),
+    ops: &[Op::Pointer(Pointer {
+        off: 16,
+        elem: Elem::Bytes { size: 4, align: 4 },
+        count: Count::One,
+        dir: Dir::Out,
+        rule: Rule::Always,
+    })],
+    extended_by: &[],
+    min_wire: 5,
+    results: true,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_subpass_merge_feedback")],
+};
+
+/// `VkRenderPassCreationFeedbackInfoEXT`
+pub static VK_RENDER_PASS_CREATION_FEEDBACK_INFO_EXT: Struct = Struct {
+    name: "VkRenderPassCreationFeedbackInfoEXT",
+    size: 4,
+    align: 4,
+    s_type: None,
+    ops: &[Op::Bytes { off: 0, len: 4 }],
+    extended_by: &[],
+    min_wire: 4,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_subpass_merge_feedback")],
 };
 
 /// `VkRenderPassFragmentDensityMapCreateInfoEXT`
@@ -499,6 +575,7 @@ pub static VK_RENDER_PASS_FRAGMENT_DENSITY_MAP_CREATE_INFO_EXT: Struct = Struct 
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_fragment_density_map")],
 };
@@ -521,6 +598,7 @@ pub static VK_RENDER_PASS_INPUT_ATTACHMENT_ASPECT_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_maintenance2")],
 };
@@ -559,6 +637,7 @@ pub static VK_RENDER_PASS_MULTIVIEW_CREATE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 19,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x401000), Provider::Extension("VK_KHR_multiview")],
 };
@@ -589,6 +668,7 @@ pub static VK_RENDER_PASS_SAMPLE_LOCATIONS_BEGIN_INFO_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 14,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_sample_locations")],
 };
@@ -611,6 +691,7 @@ pub static VK_RENDER_PASS_STRIPE_BEGIN_INFO_ARM: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_ARM_render_pass_striped")],
 };
@@ -624,6 +705,7 @@ pub static VK_RENDER_PASS_STRIPE_INFO_ARM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_ARM_render_pass_striped")],
 };
@@ -646,8 +728,43 @@ pub static VK_RENDER_PASS_STRIPE_SUBMIT_INFO_ARM: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_ARM_render_pass_striped")],
+};
+
+/// `VkRenderPassSubpassFeedbackCreateInfoEXT`
+pub static VK_RENDER_PASS_SUBPASS_FEEDBACK_CREATE_INFO_EXT: Struct = Struct {
+    name: "VkRenderPassSubpassFeedbackCreateInfoEXT",
+    size: 24,
+    align: 8,
+    s_type: Some(1000458003),
+    ops: &[Op::Pointer(Pointer {
+        off: 16,
+        elem: Elem::Bytes { size: 264, align: 4 },
+        count: Count::One,
+        dir: Dir::Out,
+        rule: Rule::Always,
+    })],
+    extended_by: &[],
+    min_wire: 5,
+    results: true,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_subpass_merge_feedback")],
+};
+
+/// `VkRenderPassSubpassFeedbackInfoEXT`
+pub static VK_RENDER_PASS_SUBPASS_FEEDBACK_INFO_EXT: Struct = Struct {
+    name: "VkRenderPassSubpassFeedbackInfoEXT",
+    size: 264,
+    align: 4,
+    s_type: None,
+    ops: &[Op::Bytes { off: 0, len: 264 }],
+    extended_by: &[],
+    min_wire: 264,
+    results: false,
+    hook: Hook::None,
+    provided_by: &[Provider::Extension("VK_EXT_subpass_merge_feedback")],
 };
 
 /// `VkRenderPassTransformBeginInfoQCOM`
@@ -659,6 +776,7 @@ pub static VK_RENDER_PASS_TRANSFORM_BEGIN_INFO_QCOM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_render_pass_transform")],
 };
@@ -682,6 +800,7 @@ pub static VK_RENDERING_AREA_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 21,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_maintenance5")],
 };
@@ -700,6 +819,7 @@ pub static VK_RENDERING_ATTACHMENT_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 56,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_dynamic_rendering")],
 };
@@ -722,6 +842,7 @@ pub static VK_RENDERING_ATTACHMENT_LOCATION_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_dynamic_rendering_local_read")],
 };
@@ -735,6 +856,7 @@ pub static VK_RENDERING_FRAGMENT_DENSITY_MAP_ATTACHMENT_INFO_EXT: Struct = Struc
     ops: &[Op::Handle { off: 16, ty: HandleType::ImageView, lenient: false }, Op::Bytes { off: 24, len: 4 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_fragment_density_map")],
 };
@@ -748,6 +870,7 @@ pub static VK_RENDERING_FRAGMENT_SHADING_RATE_ATTACHMENT_INFO_KHR: Struct = Stru
     ops: &[Op::Handle { off: 16, ty: HandleType::ImageView, lenient: false }, Op::Bytes { off: 24, len: 12 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_fragment_shading_rate")],
 };
@@ -792,6 +915,7 @@ pub static VK_RENDERING_INFO: Struct = Struct {
         &super::VK_MULTIVIEW_PER_VIEW_RENDER_AREAS_RENDER_PASS_BEGIN_INFO_QCOM,
     ],
     min_wire: 39,
+    results: false,
     hook: Hook::None,
     provided_by: &[
         Provider::Core(0x403000),
@@ -832,6 +956,7 @@ pub static VK_RENDERING_INPUT_ATTACHMENT_INDEX_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 11,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_KHR_dynamic_rendering_local_read")],
 };
@@ -845,6 +970,7 @@ pub static VK_SUBPASS_BEGIN_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_create_renderpass2")],
 };
@@ -858,6 +984,7 @@ pub static VK_SUBPASS_DEPENDENCY: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 28 }],
     extended_by: &[],
     min_wire: 28,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -871,6 +998,7 @@ pub static VK_SUBPASS_DEPENDENCY_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 32 }],
     extended_by: &[&super::VK_MEMORY_BARRIER_2],
     min_wire: 36,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_create_renderpass2")],
 };
@@ -923,6 +1051,7 @@ pub static VK_SUBPASS_DESCRIPTION: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 25,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -977,8 +1106,11 @@ pub static VK_SUBPASS_DESCRIPTION_2: Struct = Struct {
         &super::VK_SUBPASS_DESCRIPTION_DEPTH_STENCIL_RESOLVE,
         &super::VK_FRAGMENT_SHADING_RATE_ATTACHMENT_INFO_KHR,
         &super::VK_MULTISAMPLED_RENDER_TO_SINGLE_SAMPLED_INFO_EXT,
+        &super::VK_RENDER_PASS_CREATION_CONTROL_EXT,
+        &super::VK_RENDER_PASS_SUBPASS_FEEDBACK_CREATE_INFO_EXT,
     ],
     min_wire: 33,
+    results: true,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_create_renderpass2")],
 };
@@ -1001,6 +1133,7 @@ pub static VK_SUBPASS_DESCRIPTION_DEPTH_STENCIL_RESOLVE: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 13,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_depth_stencil_resolve")],
 };
@@ -1014,6 +1147,7 @@ pub static VK_SUBPASS_END_INFO: Struct = Struct {
     ops: &[],
     extended_by: &[&super::VK_SUBPASS_FRAGMENT_DENSITY_MAP_OFFSET_END_INFO_QCOM],
     min_wire: 4,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_create_renderpass2")],
 };
@@ -1036,6 +1170,7 @@ pub static VK_SUBPASS_FRAGMENT_DENSITY_MAP_OFFSET_END_INFO_QCOM: Struct = Struct
     ],
     extended_by: &[],
     min_wire: 9,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_fragment_density_map_offset")],
 };
@@ -1049,6 +1184,7 @@ pub static VK_SUBPASS_RESOLVE_PERFORMANCE_QUERY_EXT: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_multisampled_render_to_single_sampled")],
 };
@@ -1065,6 +1201,7 @@ pub static VK_SUBPASS_SAMPLE_LOCATIONS_EXT: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 21,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_EXT_sample_locations")],
 };
@@ -1078,6 +1215,7 @@ pub static VK_SUBPASS_SHADING_PIPELINE_CREATE_INFO_HUAWEI: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::RenderPass, lenient: false }, Op::Bytes { off: 24, len: 4 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_HUAWEI_subpass_shading")],
 };

@@ -19,6 +19,7 @@ pub static VK_BUFFER_MEMORY_BARRIER: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 44,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -36,6 +37,7 @@ pub static VK_BUFFER_MEMORY_BARRIER_2: Struct = Struct {
     ],
     extended_by: &[&super::VK_MEMORY_BARRIER_ACCESS_FLAGS_3_KHR],
     min_wire: 68,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_synchronization2")],
 };
@@ -49,6 +51,7 @@ pub static VK_EVENT_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -66,6 +69,7 @@ pub static VK_IMAGE_MEMORY_BARRIER: Struct = Struct {
     ],
     extended_by: &[&super::VK_SAMPLE_LOCATIONS_INFO_EXT],
     min_wire: 56,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -83,6 +87,7 @@ pub static VK_IMAGE_MEMORY_BARRIER_2: Struct = Struct {
     ],
     extended_by: &[&super::VK_SAMPLE_LOCATIONS_INFO_EXT, &super::VK_MEMORY_BARRIER_ACCESS_FLAGS_3_KHR],
     min_wire: 80,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_synchronization2")],
 };
@@ -96,6 +101,7 @@ pub static VK_MEMORY_BARRIER: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 8 }],
     extended_by: &[],
     min_wire: 12,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -109,6 +115,7 @@ pub static VK_MEMORY_BARRIER_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 32 }],
     extended_by: &[&super::VK_MEMORY_BARRIER_ACCESS_FLAGS_3_KHR],
     min_wire: 36,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_synchronization2")],
 };
@@ -122,6 +129,7 @@ pub static VK_MEMORY_BARRIER_ACCESS_FLAGS_3_KHR: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 16 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_KHR_maintenance8")],
 };
@@ -135,6 +143,7 @@ pub static VK_SEMAPHORE_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[&super::VK_SEMAPHORE_TYPE_CREATE_INFO],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -148,6 +157,7 @@ pub static VK_SEMAPHORE_SIGNAL_INFO: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::Semaphore, lenient: false }, Op::Bytes { off: 24, len: 8 }],
     extended_by: &[],
     min_wire: 20,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_timeline_semaphore")],
 };
@@ -161,6 +171,7 @@ pub static VK_SEMAPHORE_SUBMIT_INFO: Struct = Struct {
     ops: &[Op::Handle { off: 16, ty: HandleType::Semaphore, lenient: false }, Op::Bytes { off: 24, len: 20 }],
     extended_by: &[],
     min_wire: 32,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_synchronization2")],
 };
@@ -174,6 +185,7 @@ pub static VK_SEMAPHORE_TYPE_CREATE_INFO: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }, Op::Bytes { off: 24, len: 8 }],
     extended_by: &[],
     min_wire: 16,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_timeline_semaphore")],
 };
@@ -204,6 +216,7 @@ pub static VK_TIMELINE_SEMAPHORE_SUBMIT_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 14,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x402000), Provider::Extension("VK_KHR_timeline_semaphore")],
 };

@@ -15,6 +15,7 @@ pub static VK_BLIT_IMAGE_CUBIC_WEIGHTS_INFO_QCOM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_filter_cubic_weights")],
 };
@@ -41,6 +42,7 @@ pub static VK_BLIT_IMAGE_INFO_2: Struct = Struct {
     ],
     extended_by: &[&super::VK_BLIT_IMAGE_CUBIC_WEIGHTS_INFO_QCOM],
     min_wire: 37,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_copy_commands2")],
 };
@@ -54,6 +56,7 @@ pub static VK_BUFFER_COPY: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 24 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -67,6 +70,7 @@ pub static VK_BUFFER_COPY_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 24 }],
     extended_by: &[],
     min_wire: 28,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_copy_commands2")],
 };
@@ -80,6 +84,7 @@ pub static VK_BUFFER_IMAGE_COPY: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 56 }],
     extended_by: &[],
     min_wire: 56,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -93,6 +98,7 @@ pub static VK_BUFFER_IMAGE_COPY_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 56 }],
     extended_by: &[&super::VK_COPY_COMMAND_TRANSFORM_INFO_QCOM],
     min_wire: 60,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_copy_commands2")],
 };
@@ -106,6 +112,7 @@ pub static VK_CLEAR_DEPTH_STENCIL_VALUE: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 8 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -119,6 +126,7 @@ pub static VK_CLEAR_RECT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 24 }],
     extended_by: &[],
     min_wire: 24,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -143,6 +151,7 @@ pub static VK_COPY_BUFFER_INFO_2: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 25,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_copy_commands2")],
 };
@@ -167,6 +176,7 @@ pub static VK_COPY_BUFFER_TO_IMAGE_INFO_2: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 29,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_copy_commands2")],
 };
@@ -180,6 +190,7 @@ pub static VK_COPY_COMMAND_TRANSFORM_INFO_QCOM: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 4 }],
     extended_by: &[],
     min_wire: 8,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Extension("VK_QCOM_rotated_copy_commands")],
 };
@@ -205,6 +216,7 @@ pub static VK_COPY_IMAGE_INFO_2: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 33,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_copy_commands2")],
 };
@@ -230,6 +242,7 @@ pub static VK_COPY_IMAGE_TO_BUFFER_INFO_2: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 29,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_copy_commands2")],
 };
@@ -256,6 +269,7 @@ pub static VK_COPY_IMAGE_TO_IMAGE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 37,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
@@ -280,6 +294,7 @@ pub static VK_COPY_IMAGE_TO_MEMORY_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 25,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
@@ -304,6 +319,7 @@ pub static VK_COPY_MEMORY_TO_IMAGE_INFO: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 25,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
@@ -317,6 +333,7 @@ pub static VK_IMAGE_BLIT: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 80 }],
     extended_by: &[],
     min_wire: 80,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -330,6 +347,7 @@ pub static VK_IMAGE_BLIT_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 80 }],
     extended_by: &[&super::VK_COPY_COMMAND_TRANSFORM_INFO_QCOM],
     min_wire: 84,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_copy_commands2")],
 };
@@ -343,6 +361,7 @@ pub static VK_IMAGE_COPY: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 68 }],
     extended_by: &[],
     min_wire: 68,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -356,6 +375,7 @@ pub static VK_IMAGE_COPY_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 68 }],
     extended_by: &[],
     min_wire: 72,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_copy_commands2")],
 };
@@ -369,6 +389,7 @@ pub static VK_IMAGE_RESOLVE: Struct = Struct {
     ops: &[Op::Bytes { off: 0, len: 68 }],
     extended_by: &[],
     min_wire: 68,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x400000)],
 };
@@ -382,6 +403,7 @@ pub static VK_IMAGE_RESOLVE_2: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 68 }],
     extended_by: &[],
     min_wire: 72,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_copy_commands2")],
 };
@@ -395,6 +417,7 @@ pub static VK_IMAGE_TO_MEMORY_COPY: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 56 }],
     extended_by: &[],
     min_wire: 60,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
@@ -408,6 +431,7 @@ pub static VK_MEMORY_TO_IMAGE_COPY: Struct = Struct {
     ops: &[Op::Bytes { off: 16, len: 56 }],
     extended_by: &[],
     min_wire: 60,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x404000), Provider::Extension("VK_EXT_host_image_copy")],
 };
@@ -433,6 +457,7 @@ pub static VK_RESOLVE_IMAGE_INFO_2: Struct = Struct {
     ],
     extended_by: &[],
     min_wire: 33,
+    results: false,
     hook: Hook::None,
     provided_by: &[Provider::Core(0x403000), Provider::Extension("VK_KHR_copy_commands2")],
 };
