@@ -1,52 +1,104 @@
-//! `vw-bench`: what a program pays for vw, measured natively and through vw, alternating in one run.
+//! `vw-bench`: what a program pays for vw, next to the native driver and to the peer, measured in one run.
 //!
-//! Each measurement runs in a process of its own (the hidden `measure` mode), some rounds natively and some through
-//! vw in turn, so that a machine that gets slower or faster in between does so for both. The table has the medians.
+//! Without a mode it measures (in a process of its own, see [`collect`]), counts the codec's instructions and reports.
 
+mod collect;
+mod effort;
+mod instructions;
 mod measure;
+mod report;
+mod results;
+mod root;
+mod row;
 mod vulkan;
 
-use std::collections::BTreeMap;
-use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::error::Error;
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 
 use clap::{Parser, Subcommand};
-use vw_conformance::child;
-use vw_conformance::driver::Driver;
-use vw_conformance::renderer::Renderer;
+use vw_conformance::products;
 
-/// One round takes some seconds.
-const LIMIT: Duration = Duration::from_secs(120);
+use crate::effort::Effort;
+use crate::results::Results;
 
 #[derive(Parser)]
-#[command(about = "Measure vw against the native driver (lavapipe)")]
+#[command(
+    about = "Measure vw against the native driver and against Mesa's Venus",
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
-    /// Rounds on each driver.
-    #[arg(long, default_value_t = 5)]
-    rounds: u32,
+    #[command(flatten)]
+    options: collect::Options,
+    /// Write all numbers to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw the chart into this file, as SVG.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Write all three into the checkout: the table into benches/RESULTS.md, results.json and results.svg beside it.
+    #[arg(long)]
+    write: bool,
+    /// Leave out the counting of instructions.
+    #[arg(long)]
+    no_instructions: bool,
+    /// Report these numbers, written with --json earlier, and measure nothing.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Measure, print the numbers as JSON and report nothing.
+    #[arg(long, hide = true)]
+    collect: bool,
     #[command(subcommand)]
     mode: Option<Mode>,
 }
 
+/// What the processes do that this one starts.
 #[derive(Subcommand)]
 enum Mode {
-    /// Measures once on the driver that the environment gives and prints `name unit value` lines.
+    /// Takes measurements on the driver that the environment gives.
     #[command(hide = true)]
-    Measure,
+    Measure {
+        #[arg(long)]
+        effort: Effort,
+        /// Names of the measurements.
+        names: Vec<String>,
+    },
+    /// A program that is measured from outside.
+    #[command(hide = true, subcommand)]
+    Play(collect::Play),
+    /// Encodes and decodes, for callgrind.
+    #[command(hide = true)]
+    Codec,
+    /// Uses commands of the driver that the environment gives, for callgrind.
+    #[command(hide = true)]
+    Commands,
 }
-
-/// Values by measurement: name and unit, in the order in which they are printed.
-type Values = BTreeMap<(usize, String, String), Vec<f64>>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Mode::Measure) = arguments.mode {
-        for result in measure::all() {
-            println!("{}\t{}\t{}", result.name, result.unit, result.value);
+    let result = match &arguments.mode {
+        Some(Mode::Measure { effort, names }) => {
+            measure::run(*effort, names);
+            Ok(())
         }
-        return ExitCode::SUCCESS;
-    }
-    match compare(arguments.rounds) {
+        Some(Mode::Play(what)) => {
+            collect::play(what);
+            Ok(())
+        }
+        Some(Mode::Codec) => {
+            instructions::run_codec();
+            Ok(())
+        }
+        Some(Mode::Commands) => {
+            instructions::run_commands();
+            Ok(())
+        }
+        None if arguments.collect => collect(&arguments.options),
+        None => report(&arguments),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vw-bench: {error}");
@@ -55,68 +107,65 @@ fn main() -> ExitCode {
     }
 }
 
-fn compare(rounds: u32) -> Result<(), Box<dyn std::error::Error>> {
-    let host = Driver::lavapipe()?;
-    let renderer = Renderer::start(&host)?;
-    let (mut native, mut vw) = (Values::new(), Values::new());
-    for round in 1..=rounds {
-        eprintln!("round {round} of {rounds}");
-        // The order changes, so that neither always follows the other's heat.
-        let mut turns = [(&host, &mut native), (&renderer.guest(), &mut vw)];
-        if round % 2 == 0 {
-            turns.reverse();
-        }
-        for (driver, values) in turns {
-            one_round(driver.command(std::env::current_exe()?), values)?;
-        }
+fn collect(options: &collect::Options) -> Result<(), Box<dyn Error>> {
+    let results = collect::collect(options)?;
+    println!("{}", serde_json::to_string(&results)?);
+    Ok(())
+}
+
+fn report(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let results = match &arguments.from {
+        Some(file) => serde_json::from_str(&fs::read_to_string(file)?)?,
+        None => measured(arguments)?,
+    };
+    let table = report::table(&results);
+    print!("{table}");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let written = |name: &str| arguments.write.then(|| folder.join(name));
+    for file in arguments.json.iter().chain(&written("results.json")) {
+        fs::write(file, serde_json::to_string_pretty(&results)?)?;
     }
-    println!("| Measurement | unit | native | vw | vw / native |");
-    println!("|---|---|---:|---:|---:|");
-    for ((place, name, unit), values) in &native {
-        let native = median(values);
-        let Some(vw) = vw.get(&(*place, name.clone(), unit.clone())).map(|values| median(values)) else {
-            continue;
-        };
-        println!("| {name} | {unit} | {native:.3} | {vw:.3} | {:.2} |", vw / native);
+    for file in arguments.svg.iter().chain(&written("results.svg")) {
+        fs::write(file, report::draw(&results)?)?;
+    }
+    if let Some(file) = written("RESULTS.md") {
+        report::write_into(&file, &table)?;
     }
     Ok(())
 }
 
-fn one_round(mut command: Command, values: &mut Values) -> Result<(), Box<dyn std::error::Error>> {
-    let output = child::run(command.arg("measure"), LIMIT)?;
+/// Measures in a process of its own, which is a session of its own to the scheduler and may live in another root.
+fn measured(arguments: &Arguments) -> Result<Results, Box<dyn Error>> {
+    // Under cargo these are built; the measuring process could not do that.
+    products::renderer()?;
+    products::guest_driver()?;
+    let program = std::env::current_exe()?;
+    let mut command = Command::new(&program);
+    command.args(std::env::args_os().skip(1)).arg("--collect").env("VW_PRODUCTS_BUILT", "1");
+    // SAFETY: a system call and nothing else between fork and exec.
+    unsafe { command.pre_exec(|| Ok(rustix::process::setsid().map(|_| ())?)) };
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
-        return Err(format!("a measurement failed:\n{}{}", output.stdout, output.stderr).into());
+        return Err(format!("the measuring process failed ({})", output.status).into());
     }
-    for (place, line) in output.stdout.lines().enumerate() {
-        let mut fields = line.split('\t');
-        let (Some(name), Some(unit), Some(value)) = (fields.next(), fields.next(), fields.next()) else {
-            continue;
-        };
-        values.entry((place, name.to_owned(), unit.to_owned())).or_default().push(value.parse()?);
+    let mut results: Results = serde_json::from_slice(&output.stdout)?;
+    if !arguments.no_instructions {
+        count(&program, &arguments.options, &mut results);
     }
-    Ok(())
+    Ok(results)
 }
 
-/// The middle value; the mean of the two middle ones of an even number.
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => f64::NAN,
-        length if length % 2 == 1 => sorted[middle],
-        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn median_when_the_number_of_values_is_odd_or_even_is_the_middle() {
-        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
-        assert!((median(&[4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < f64::EPSILON);
-        assert!(median(&[]).is_nan());
+fn count(program: &Path, options: &collect::Options, results: &mut Results) {
+    let mut notes = Vec::new();
+    let mut counted = || -> Result<_, Box<dyn Error>> {
+        let vw = collect::open_vw(options)?;
+        Ok(instructions::count(program, |command| vw.apply(command), &mut notes)?)
+    };
+    let lines = counted();
+    results.notes.append(&mut notes);
+    match lines {
+        Ok(Some(lines)) => results.instructions = lines,
+        Ok(None) => results.notes.push("instructions not counted: valgrind is not installed".into()),
+        Err(error) => results.notes.push(format!("instructions not counted: {error}")),
     }
 }

@@ -63,6 +63,11 @@ impl Driver {
         })
     }
 
+    /// The driver of a manifest.
+    pub fn manifest(name: &str, manifest: PathBuf) -> Self {
+        Self { name: name.into(), manifest, variables: Vec::new() }
+    }
+
     /// vw's driver, talking to the renderer on `socket`. The manifest is written to `folder`.
     ///
     /// # Errors

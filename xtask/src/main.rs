@@ -2,6 +2,7 @@
 //!
 //! Light on purpose: everything heavy is a program of another crate that this one builds and starts.
 
+mod bench;
 mod codegen;
 mod cts;
 mod demo;
@@ -37,6 +38,9 @@ enum Task {
     /// Run the Vulkan CTS, which you have, natively and through vw, and report where they differ.
     #[command(disable_help_flag = true)]
     Cts(cts::Options),
+    /// Measure vw against the native driver and, with --peer, against Mesa's Venus.
+    #[command(disable_help_flag = true)]
+    Bench(bench::Options),
     /// Check that every source file is formatted.
     FmtCheck,
     /// Compile the GLSL of the conformance suite to the SPIR-V that is checked in beside it.
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&workspace, options),
         Task::Codegen(options) => codegen::run(&workspace, options),
         Task::Cts(options) => cts::run(&workspace, options),
+        Task::Bench(options) => bench::run(&workspace, options),
         Task::FmtCheck => process::run(workspace.cargo().args(["fmt", "--all", "--check"])),
         Task::Shaders => shaders::run(&workspace),
         Task::Setup(options) => setup::run(&workspace, options),

@@ -1,0 +1,53 @@
+//! Memory that the host sees.
+
+use std::time::Instant;
+
+use super::{Bench, Measure};
+use crate::row::Row;
+
+pub(super) const ALL: &[Measure] = &[
+    Measure {
+        name: "memory-small",
+        rows: &[Row::lower("allocate 64 KiB + map + touch + free", "µs").absolute(12.0)],
+        run: small,
+    },
+    Measure {
+        name: "memory-large",
+        rows: &[Row::lower("2 × (allocate 64 MiB + map)", "ms").absolute(0.1)],
+        run: large,
+    },
+];
+
+fn small(bench: &Bench) -> Vec<f64> {
+    const SIZE: usize = 64 << 10;
+    const PAGE: usize = 4096;
+    let vulkan = &bench.vulkan;
+    let mut value = 0u8;
+    let times = bench.effort.times(2_000, || {
+        let (memory, address) = vulkan.mapped_memory(SIZE as u64);
+        value = value.wrapping_add(1);
+        for page in (0..SIZE).step_by(PAGE) {
+            // SAFETY: the mapping is of that size and nothing else uses it.
+            unsafe { address.add(page).write_volatile(value) };
+        }
+        // SAFETY: nothing uses the memory.
+        unsafe { vulkan.device.free_memory(memory, None) };
+    });
+    vec![times.median()]
+}
+
+fn large(bench: &Bench) -> Vec<f64> {
+    const SIZE: u64 = 64 << 20;
+    let vulkan = &bench.vulkan;
+    let times = bench.effort.timed(50, || {
+        let started = Instant::now();
+        let memory = [vulkan.mapped_memory(SIZE), vulkan.mapped_memory(SIZE)];
+        let elapsed = started.elapsed();
+        for (memory, _) in memory {
+            // SAFETY: nothing uses the memory.
+            unsafe { vulkan.device.free_memory(memory, None) };
+        }
+        elapsed
+    });
+    vec![times.median() / 1e3]
+}

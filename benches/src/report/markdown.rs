@@ -1,0 +1,203 @@
+//! The table as Markdown.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{fs, io};
+
+use crate::collect::{NATIVE, PEER, PEER_NO_FEEDBACK, VW, WITHOUT};
+use crate::results::{Results, RowResult};
+
+/// Lines of a file between which the table stands.
+const BEGIN: &str = "<!-- table: begin -->";
+const END: &str = "<!-- table: end -->";
+
+/// The whole report.
+pub(crate) fn table(results: &Results) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail, here and below.
+    let _ = rows(&mut text, results);
+    let _ = summary(&mut text, results);
+    let _ = without(&mut text, results);
+    let _ = instructions(&mut text, results);
+    text
+}
+
+fn rows(text: &mut String, results: &Results) -> std::fmt::Result {
+    let machine = &results.machine;
+    writeln!(
+        text,
+        "{}, {} cores, Linux {}, load {:.1} at the beginning. Medians; ratios are medians of the ratios of \
+         each round.\n",
+        machine.processor, machine.cores, machine.kernel, machine.load
+    )?;
+    let peer = results.has_peer();
+    let (head, line) =
+        if peer { (" Venus | Venus, no_fence_feedback |", "---:|---:|") } else { Default::default() };
+    let (lead, lead_line) = if peer { (" better than Venus |", "---:|") } else { Default::default() };
+    writeln!(text, "| what | unit | native | vw |{head} vw / native |{lead} target | |")?;
+    writeln!(text, "|---|---|---:|---:|{line}---:|{lead_line}---|---|")?;
+    for row in &results.rows {
+        write!(text, "| {} | {} | {} | {} |", row.name, row.unit, value(row, NATIVE), value(row, VW))?;
+        if peer {
+            write!(text, " {} | {} |", value(row, PEER), value(row, PEER_NO_FEEDBACK))?;
+        }
+        write!(text, " {} |", row.ratio(VW, NATIVE).map_or_else(|| "-".into(), factor))?;
+        if peer {
+            write!(
+                text,
+                " {} |",
+                row.lead().map_or_else(|| "-".into(), |lead| format!("{} ×", factor(lead)))
+            )?;
+        }
+        let target = row.target.map_or_else(String::new, |target| target.text(row.better));
+        let met = match row.is_met() {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "",
+        };
+        writeln!(text, " {target} | {met} |")?;
+    }
+    Ok(())
+}
+
+fn summary(text: &mut String, results: &Results) -> std::fmt::Result {
+    let judged: Vec<bool> = results.rows.iter().filter_map(RowResult::is_met).collect();
+    let met = judged.iter().filter(|met| **met).count();
+    writeln!(text, "\nTargets reached: {met} of {}.", judged.len())?;
+    let leads: Vec<(f64, &str)> =
+        results.rows.iter().filter_map(|row| Some((row.lead()?, row.name.as_str()))).collect();
+    if !leads.is_empty() {
+        let mean = (leads.iter().map(|(lead, _)| lead.ln()).sum::<f64>() / leads.len() as f64).exp();
+        let behind: Vec<&str> = leads.iter().filter(|(lead, _)| *lead < 1.0).map(|(_, name)| *name).collect();
+        writeln!(
+            text,
+            "Against the better mode of Venus in each row: {} × better by the geometric mean of {} rows.",
+            factor(mean),
+            leads.len()
+        )?;
+        if !behind.is_empty() {
+            writeln!(text, "Behind it in: {}.", behind.join("; "))?;
+        }
+    }
+    for note in &results.notes {
+        writeln!(text, "\nNote: {note}.")?;
+    }
+    Ok(())
+}
+
+/// What becomes worse, by how much, where something is switched off.
+fn without(text: &mut String, results: &Results) -> std::fmt::Result {
+    /// Less than this may be chance.
+    const NOTABLE: f64 = 1.1;
+    let sides: Vec<&String> = results.sides.iter().filter(|side| side.starts_with(WITHOUT)).collect();
+    if sides.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n| `VW_PERF` | what becomes worse by a tenth or more |\n|---|---|")?;
+    for side in sides {
+        let worse = results.rows.iter().filter_map(|row| {
+            let times = row.better.advantage(1.0, row.ratio(side, VW)?);
+            (times >= NOTABLE).then(|| format!("{}: {} ×", row.name, factor(times)))
+        });
+        let worse: Vec<String> = worse.collect();
+        let worse = if worse.is_empty() { "nothing".to_owned() } else { worse.join("; ") };
+        writeln!(text, "| `{}` | {worse} |", side.trim_start_matches(WITHOUT))?;
+    }
+    Ok(())
+}
+
+fn instructions(text: &mut String, results: &Results) -> std::fmt::Result {
+    if results.instructions.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\nInstructions for one command, counted by callgrind: of the guest's entry point with everything that it does, of \
+         the tables' encoder and of their decoder alone.\n"
+    )?;
+    writeln!(text, "| command | entry point | encode | decode |\n|---|---:|---:|---:|")?;
+    for line in &results.instructions {
+        let entry = line.entry.map_or_else(|| "-".to_owned(), |entry| entry.to_string());
+        writeln!(text, "| `{}` | {entry} | {} | {} |", line.command, line.encode, line.decode)?;
+    }
+    Ok(())
+}
+
+fn value(row: &RowResult, side: &str) -> String {
+    row.median(side).map_or_else(|| "-".into(), number)
+}
+
+/// Three digits that count.
+fn number(value: f64) -> String {
+    let size = value.abs();
+    match size {
+        _ if size >= 100.0 => format!("{value:.0}"),
+        _ if size >= 10.0 => format!("{value:.1}"),
+        _ if size >= 1.0 || size == 0.0 => format!("{value:.2}"),
+        _ if size >= 0.1 => format!("{value:.3}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+fn factor(value: f64) -> String {
+    if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+}
+
+/// Puts the table between its two lines in a file.
+///
+/// # Errors
+/// When the file cannot be read or written, or lacks the lines.
+pub(crate) fn write_into(file: &Path, table: &str) -> io::Result<()> {
+    let text = fs::read_to_string(file)?;
+    fs::write(
+        file,
+        replaced(&text, table).ok_or_else(|| io::Error::other("the lines of the table are missing"))?,
+    )
+}
+
+fn replaced(text: &str, table: &str) -> Option<String> {
+    let (before, rest) = text.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{table}{END}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Machine;
+    use crate::row::Row;
+
+    #[test]
+    fn table_when_only_two_drivers_were_measured_has_no_peer() {
+        let mut results = Results::new(Machine::look());
+        results.sides = vec![NATIVE.into(), VW.into()];
+        let row = results.row(&Row::lower("a call", "µs").absolute(1.5));
+        row.values.insert(NATIVE.into(), vec![Some(0.5)]);
+        row.values.insert(VW.into(), vec![Some(1.0)]);
+        let text = table(&results);
+        assert!(text.contains("| a call | µs | 0.500 | 1.00 | 2.00 | ≤ 1.5 | yes |"), "{text}");
+        assert!(!text.contains("Venus"));
+        assert!(text.contains("Targets reached: 1 of 1."));
+    }
+
+    #[test]
+    fn table_when_something_was_switched_off_says_what_that_costs() {
+        let mut results = Results::new(Machine::look());
+        results.sides = vec![VW.into(), format!("{WITHOUT}no_spin")];
+        for (name, row) in [("a call", Row::lower("a call", "µs")), ("draws", Row::higher("draws", "1/s"))] {
+            let row = results.row(&row);
+            row.values.insert(VW.into(), vec![Some(1.0)]);
+            let value = if name == "a call" { 3.0 } else { 0.95 };
+            row.values.insert(format!("{WITHOUT}no_spin"), vec![Some(value)]);
+        }
+        let text = table(&results);
+        assert!(text.contains("| `no_spin` | a call: 3.00 × |"), "{text}");
+    }
+
+    #[test]
+    fn file_when_written_keeps_what_stands_around_the_table() {
+        let text = format!("above\n{BEGIN}\nold\n{END}\nbelow\n");
+        assert_eq!(replaced(&text, "new\n"), Some(format!("above\n{BEGIN}\nnew\n{END}\nbelow\n")));
+        assert_eq!(replaced("no lines", "new\n"), None);
+    }
+}
