@@ -458,3 +458,49 @@ fn broker_when_guests_are_hostile_logs_reasons_and_serves_others() {
     assert_eq!(ret(&witness.call(op::ALLOCATE_MEMORY, &allocate_payload(1, 4096, 0, 1)).unwrap()), 0);
     assert_eq!(renderer.children().len(), 1);
 }
+
+/// The payload of a record about an object: `length` is announced, `rest` is there.
+fn about(device: u64, ty: vk::ObjectType, id: u64, length: u32, rest: &[u8]) -> Vec<u8> {
+    let mut payload = [device.to_le_bytes(), id.to_le_bytes()].concat();
+    payload.extend_from_slice(&ty.as_raw().to_le_bytes());
+    payload.extend_from_slice(&length.to_le_bytes());
+    payload.extend_from_slice(rest);
+    payload
+}
+
+#[test]
+fn session_when_names_and_tags_are_wrong_ends_and_unknown_objects_are_nothing_to_name() {
+    let pool = vk::ObjectType::COMMAND_POOL;
+    let end = in_process(|guest| {
+        record_commands(guest);
+        for (ty, id) in [
+            (pool, 1),
+            (pool, 77),
+            (vk::ObjectType::FENCE, 1),
+            (vk::ObjectType::INSTANCE, 1),
+            (vk::ObjectType::UNKNOWN, u64::MAX),
+            (vk::ObjectType::from_raw(-5), 1),
+        ] {
+            guest.send(op::NAME_OBJECT, &about(1, ty, id, 4, b"name")).unwrap();
+            guest.send(op::NAME_OBJECT, &about(1, ty, id, 0, b"")).unwrap();
+            guest.send(op::TAG_OBJECT, &about(1, ty, id, 3, b"\x07\0\0\0\0\0\0\0tag")).unwrap();
+        }
+        assert!(!is_lost(guest));
+    });
+    assert_eq!(end, End::Disconnected);
+    for (opcode, payload, reason) in [
+        (op::NAME_OBJECT, about(9, pool, 1, 4, b"name"), "Device 0x9"),
+        (op::NAME_OBJECT, about(1, pool, 1, u32::MAX, b"name"), "4294967295 bytes"),
+        (op::NAME_OBJECT, about(1, pool, 1, 4, b"n\0me"), "zero byte"),
+        (op::NAME_OBJECT, about(1, pool, 1, 4, b"name and a lot more"), ""),
+        (op::TAG_OBJECT, about(1, pool, 1, 12, b"\x07\0\0\0\0\0\0\0tag"), "a tag of 12 bytes"),
+        (op::TAG_OBJECT, vec![0; 8], ""),
+    ] {
+        let text = violates(|guest| {
+            record_commands(guest);
+            guest.send(opcode, &payload).unwrap();
+            assert!(guest.is_ended(), "{reason}");
+        });
+        assert!(text.contains(reason), "{reason}: {text}");
+    }
+}
