@@ -229,8 +229,14 @@ impl Session {
 
     /// Gives an id and the memory behind it back, once the record that destroys the object is in the ring.
     pub(crate) fn free_id(&self, ty: HandleType, id: u64) {
-        self.free_backing(ty, id);
-        lock(&self.ids[ty as usize]).free(id);
+        let backing = {
+            let mut ids = lock(&self.ids[ty as usize]);
+            ids.free(id);
+            ids.unback(id)
+        };
+        if let Some(backing) = backing {
+            backing.release();
+        }
     }
 
     /// Gives the application's memory behind an object back, whose id is still in use.
