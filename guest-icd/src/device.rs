@@ -15,6 +15,7 @@ use crate::dispatch::Head;
 use crate::failure::Failure;
 use crate::forward;
 use crate::log;
+use crate::memory_report::Reports;
 use crate::physical_device::{PhysicalDevice, is_guest_extension};
 use crate::proc::{self, Enabled};
 use crate::queue::{self, Queue, QueueAddress};
@@ -29,6 +30,8 @@ pub(crate) struct Device {
     allocator: HostAllocator,
     /// All queues that the program asked for. Handles point to them, so that they must stay in place.
     queues: Box<[Queue]>,
+    /// Whom to tell of device memory.
+    reports: Reports,
 }
 
 impl Device {
@@ -40,6 +43,7 @@ impl Device {
             enabled: Enabled::default(),
             allocator: HostAllocator::default(),
             queues: Box::default(),
+            reports: Reports::default(),
         }
     }
 
@@ -53,6 +57,16 @@ impl Device {
         release_queues(session, &self.queues);
         session.free_id(HandleType::Device, self.head.id());
     }
+}
+
+/// Whom a device tells of its memory; none if nobody listens.
+///
+/// # Safety
+/// `device` must be null or a live device, which outlives the use.
+pub(crate) unsafe fn reports<'a>(device: *mut c_void) -> Option<&'a Reports> {
+    // SAFETY: the caller's promise; devices are made by this module.
+    let reports = unsafe { &device.cast::<Device>().as_ref()?.reports };
+    (!reports.is_empty()).then_some(reports)
 }
 
 /// The allocator of an object that is created with `callbacks`: the device's where there are none.
@@ -119,7 +133,9 @@ unsafe fn create(
         release_queues(session, &queues);
         return Err(vk::Result::ERROR_OUT_OF_HOST_MEMORY);
     };
-    let object = Device { head: Head::new(id, Arc::clone(session)), enabled, allocator, queues };
+    // SAFETY: the application's valid usage.
+    let reports = unsafe { Reports::of(info.p_next) };
+    let object = Device { head: Head::new(id, Arc::clone(session)), enabled, allocator, queues, reports };
     let placed = allocator.place(object, vk::SystemAllocationScope::DEVICE).map_err(|object| {
         object.release_ids(session);
         vk::Result::ERROR_OUT_OF_HOST_MEMORY

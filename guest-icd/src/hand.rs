@@ -49,10 +49,11 @@ pub(crate) use crate::instance::{
     vkEnumerateInstanceLayerProperties, vkEnumerateInstanceVersion, vkEnumeratePhysicalDeviceGroups,
     vkEnumeratePhysicalDevices, vkGetInstanceProcAddr,
 };
-pub(crate) use crate::memory::{
-    vkAllocateMemory, vkFlushMappedMemoryRanges, vkFreeMemory, vkInvalidateMappedMemoryRanges, vkMapMemory,
-    vkMapMemory2, vkUnmapMemory, vkUnmapMemory2,
+pub(crate) use crate::map::{
+    vkFlushMappedMemoryRanges, vkInvalidateMappedMemoryRanges, vkMapMemory, vkMapMemory2, vkUnmapMemory,
+    vkUnmapMemory2,
 };
+pub(crate) use crate::memory::{vkAllocateMemory, vkFreeMemory};
 pub(crate) use crate::physical_device::{
     vkEnumerateDeviceExtensionProperties, vkEnumerateDeviceLayerProperties,
     vkGetPhysicalDeviceExternalFenceProperties, vkGetPhysicalDeviceExternalSemaphoreProperties,

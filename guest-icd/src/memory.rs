@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ash::vk;
-use ash::vk::Handle as _;
 use vw_transport::SharedFile;
 use vw_transport::pages::{self, Mapping};
 use vw_wire_protocol::codec::{DecodeError, decode_reply, encode_request};
@@ -25,6 +24,8 @@ use crate::dispatch;
 use crate::external_memory::{self, Wish};
 use crate::forward;
 use crate::log;
+use crate::map::{self, Placed};
+use crate::memory_report::{Event, Reports};
 use crate::session::{Session, lock};
 use crate::table::Table;
 use crate::window::Window;
@@ -56,8 +57,12 @@ pub(crate) struct Memory {
     /// Bytes asked for.
     size: u64,
     heap: usize,
+    /// Whether the pages were there before.
+    imported: bool,
     /// Handle of the device, as an address.
     device: usize,
+    /// Where the program has it mapped by its own choice.
+    pub(crate) placed: Mutex<Option<Placed>>,
 }
 
 /// Where the pages of an allocation are.
@@ -81,6 +86,14 @@ unsafe impl Send for Place {}
 unsafe impl Sync for Place {}
 
 impl Memory {
+    /// An event in the life of the memory with this id.
+    fn event(&self, id: u64, kind: vk::DeviceMemoryReportEventTypeEXT) -> Event {
+        // A file is the same object in every process that imports it.
+        let inode = self.file().and_then(|file| file.inode().ok());
+        let object = inode.map_or(id << 1 | 1, |inode| inode << 1);
+        Event { kind, object, size: self.size, memory: id, heap: self.heap as u32 }
+    }
+
     /// The file that holds the pages, for memory that was exported or imported as one.
     pub(crate) fn file(&self) -> Option<&SharedFile> {
         match &self.place {
@@ -147,6 +160,7 @@ impl Memories {
         let used = self.used.get(heap).ok_or(none)?;
         let fits = |used: u64| used.checked_add(size).filter(|total| *total <= heap_size);
         used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| none)?;
+        let imported = matches!(wish, Wish::Pointer(_) | Wish::File(_, Some(_)));
         let place = match wish {
             Wish::Pages if !visible => Ok(Place::Hidden),
             Wish::Pointer(_) | Wish::File(..) if !visible => Err(none),
@@ -156,7 +170,7 @@ impl Memories {
             Wish::File(file, _) => Ok(Place::File(file)),
         };
         match place {
-            Ok(place) => Ok(Memory { place, size, heap, device }),
+            Ok(place) => Ok(Memory { place, size, heap, imported, device, placed: Mutex::default() }),
             Err(result) => {
                 used.fetch_sub(size, Ordering::Relaxed);
                 Err(result)
@@ -251,8 +265,7 @@ impl Memories {
     }
 
     /// Where `offset` of the memory is in this process.
-    fn address(&self, id: u64, offset: u64) -> Option<*mut c_void> {
-        let memory = self.table.get(id)?;
+    pub(crate) fn address(&self, memory: &Memory, offset: u64) -> Option<NonNull<u8>> {
         if offset > memory.size {
             return None;
         }
@@ -265,7 +278,12 @@ impl Memories {
             Place::Driver(mapping) => mapping.base(),
         };
         // SAFETY: `offset` is at most the allocation's size.
-        Some(unsafe { start.add(offset as usize) }.as_ptr().cast())
+        Some(unsafe { start.add(offset as usize) })
+    }
+
+    /// How many bytes follow `offset` up to the end of the last page.
+    pub(crate) fn rest(&self, memory: &Memory, offset: u64) -> u64 {
+        memory.size.next_multiple_of(self.page as u64).saturating_sub(offset)
     }
 }
 
@@ -302,10 +320,38 @@ pub(crate) unsafe extern "system" fn vkAllocateMemory(
         forward::guard(device, lost, || {
             let Some(session) = dispatch::session(device) else { return lost };
             memory.write(0);
-            allocate(session, &*info, device::allocator(device, callbacks), &args, memory)
+            let allocator = device::allocator(device, callbacks);
+            let result = allocate(session, &*info, allocator, &args, memory);
+            if let Some(reports) = device::reports(device) {
+                report(reports, session, &*info, *memory, result);
+            }
+            result
         })
     }
     .as_raw()
+}
+
+/// Tells the program of an allocation, or that there is none.
+fn report(
+    reports: &Reports,
+    session: &Session,
+    info: &vk::MemoryAllocateInfo<'_>,
+    id: u64,
+    result: vk::Result,
+) {
+    use vk::DeviceMemoryReportEventTypeEXT as Kind;
+    let event = match session.memories.get(id) {
+        Some(memory) if result == vk::Result::SUCCESS => {
+            memory.event(id, if memory.imported { Kind::IMPORT } else { Kind::ALLOCATE })
+        }
+        _ => {
+            let types = session.facts().map(|known| known.memory.memory_types);
+            let ty = types.and_then(|types| types.get(info.memory_type_index as usize).copied());
+            let heap = ty.map_or(0, |ty| ty.heap_index);
+            Event { kind: Kind::ALLOCATION_FAILED, object: 0, size: info.allocation_size, memory: 0, heap }
+        }
+    };
+    reports.send(event);
 }
 
 /// As `vkAllocateMemory`.
@@ -418,6 +464,14 @@ pub(crate) unsafe extern "system" fn vkFreeMemory(
     unsafe {
         let Some(session) = dispatch::session(device) else { return };
         let state = session.memories.table.remove(memory);
+        if let Some(state) = &state {
+            // The command has no result; the log has the reason.
+            let _ = map::displace(state, false);
+            if let Some(reports) = device::reports(device) {
+                use vk::DeviceMemoryReportEventTypeEXT as Kind;
+                reports.send(state.event(memory, if state.imported { Kind::UNIMPORT } else { Kind::FREE }));
+            }
+        }
         let restored = state.as_ref().is_none_or(|state| session.memories.restore(state));
         forward::destroy(device, &commands::VK_FREE_MEMORY, &args, memory, HandleType::DeviceMemory);
         if let Some(state) = state {
@@ -430,68 +484,6 @@ pub(crate) unsafe extern "system" fn vkFreeMemory(
             session.flush();
         }
     }
-}
-
-/// `vkMapMemory`
-pub(crate) unsafe extern "system" fn vkMapMemory(
-    device: *mut c_void,
-    memory: u64,
-    offset: u64,
-    _size: u64,
-    _flags: u32,
-    data: *mut *mut c_void,
-) -> i32 {
-    // SAFETY: the application's valid usage of this command.
-    unsafe {
-        let Some(session) = dispatch::session(device) else { return vk::Result::ERROR_DEVICE_LOST.as_raw() };
-        match session.memories.address(memory, offset) {
-            Some(address) => {
-                data.write(address);
-                vk::Result::SUCCESS
-            }
-            None => vk::Result::ERROR_MEMORY_MAP_FAILED,
-        }
-    }
-    .as_raw()
-}
-
-/// `vkMapMemory2`
-pub(crate) unsafe extern "system" fn vkMapMemory2(
-    device: *mut c_void,
-    info: *const vk::MemoryMapInfoKHR<'_>,
-    data: *mut *mut c_void,
-) -> i32 {
-    // SAFETY: the application's valid usage of this command.
-    unsafe {
-        let info = &*info;
-        vkMapMemory(device, info.memory.as_raw(), info.offset, info.size, info.flags.as_raw(), data)
-    }
-}
-
-/// `vkUnmapMemory`: the window stays mapped.
-pub(crate) unsafe extern "system" fn vkUnmapMemory(_: *mut c_void, _: u64) {}
-
-/// `vkUnmapMemory2`: the window stays mapped.
-pub(crate) unsafe extern "system" fn vkUnmapMemory2(_: *mut c_void, _: *const c_void) -> i32 {
-    vk::Result::SUCCESS.as_raw()
-}
-
-/// `vkFlushMappedMemoryRanges`: host and guest see the same pages.
-pub(crate) unsafe extern "system" fn vkFlushMappedMemoryRanges(
-    _: *mut c_void,
-    _: u32,
-    _: *const c_void,
-) -> i32 {
-    vk::Result::SUCCESS.as_raw()
-}
-
-/// `vkInvalidateMappedMemoryRanges`: host and guest see the same pages.
-pub(crate) unsafe extern "system" fn vkInvalidateMappedMemoryRanges(
-    _: *mut c_void,
-    _: u32,
-    _: *const c_void,
-) -> i32 {
-    vk::Result::SUCCESS.as_raw()
 }
 
 #[cfg(test)]

@@ -39,8 +39,38 @@ impl DeviceFacts {
         Self { facts, memory: memory.memory_properties, descriptors }
     }
 
+    /// Whether the device has `vkMapMemory2`.
+    fn maps_by_structure(&self) -> bool {
+        self.facts.api_version >= vk::make_api_version(0, 1, 4, 0)
+            || self.facts.has_extension("VK_KHR_map_memory2")
+    }
+
+    /// Fills in the features of extensions that the guest implements itself.
+    ///
+    /// # Safety
+    /// The chain must be valid and writable.
+    unsafe fn fill_features(&self, chain: *const c_void) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            type Placed = vk::PhysicalDeviceMapMemoryPlacedFeaturesEXT<'static>;
+            if let Some(placed) = chain::find::<Placed>(chain).as_mut() {
+                let offered = self.offers("VK_EXT_map_memory_placed").into();
+                placed.memory_map_placed = offered;
+                placed.memory_map_range_placed = offered;
+                placed.memory_unmap_reserve = offered;
+            }
+            type Report = vk::PhysicalDeviceDeviceMemoryReportFeaturesEXT<'static>;
+            if let Some(report) = chain::find::<Report>(chain).as_mut() {
+                report.device_memory_report = vk::TRUE;
+            }
+        }
+    }
+
     /// Whether a device extension can be enabled.
     pub(crate) fn offers(&self, name: &str) -> bool {
+        if name == "VK_EXT_map_memory_placed" && !self.maps_by_structure() {
+            return false;
+        }
         self.facts.has_extension(name)
             || is_guest_extension(name) && (self.descriptors || !OVER_DESCRIPTORS.contains(&name))
     }
@@ -104,8 +134,12 @@ pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceProperties2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some((_, known)) = known(device) {
+        if let Some((session, known)) = known(device) {
             known.facts.properties.fill(properties.cast());
+            type Placed = vk::PhysicalDeviceMapMemoryPlacedPropertiesEXT<'static>;
+            if let Some(placed) = chain::find::<Placed>((*properties).p_next).as_mut() {
+                placed.min_placed_memory_map_alignment = session.region().layout().page_size() as u64;
+            }
         }
     }
 }
@@ -132,6 +166,7 @@ pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceFeatures2(
     unsafe {
         if let Some((_, known)) = known(device) {
             known.facts.features.fill(features.cast());
+            known.fill_features((*features).p_next);
         }
     }
 }

@@ -68,6 +68,14 @@ impl SharedFile {
         self.mapping.base
     }
 
+    /// What tells the file from all others as long as anybody has it open.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn inode(&self) -> io::Result<u64> {
+        Ok(rustix::fs::fstat(&self.file)?.st_ino)
+    }
+
     /// Size in bytes, whole pages.
     #[allow(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> usize {
@@ -162,6 +170,27 @@ pub unsafe fn detach(at: NonNull<u8>, len: usize) -> io::Result<()> {
         )?;
         ptr::copy_nonoverlapping(at.as_ptr(), private.cast::<u8>(), len);
         rustix::mm::mremap_fixed(private, len, len, MremapFlags::MAYMOVE, at.as_ptr().cast())?;
+    }
+    Ok(())
+}
+
+/// Unmaps pages; `reserve`: the addresses stay taken, and what touches them faults.
+///
+/// # Errors
+/// What the system says.
+///
+/// # Safety
+/// `at` must be `len` bytes, whole pages, that are the caller's to take away.
+pub unsafe fn clear(at: NonNull<u8>, len: usize, reserve: bool) -> io::Result<()> {
+    let (at, none) = (at.as_ptr().cast(), ProtFlags::empty());
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+    // SAFETY: the caller's promise.
+    unsafe {
+        if reserve {
+            rustix::mm::mmap_anonymous(at, len, none, flags)?;
+        } else {
+            rustix::mm::munmap(at, len)?;
+        }
     }
     Ok(())
 }

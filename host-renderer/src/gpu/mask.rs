@@ -53,18 +53,6 @@ pub static MASKED: &[Masked] = masked! {
     PhysicalDeviceDescriptorBufferFeaturesEXT(PHYSICAL_DEVICE_DESCRIPTOR_BUFFER_FEATURES_EXT)
         .descriptor_buffer_capture_replay = "descriptorBufferCaptureReplay":
         "descriptors of one session mean nothing in another";
-    PhysicalDeviceMapMemoryPlacedFeaturesEXT(PHYSICAL_DEVICE_MAP_MEMORY_PLACED_FEATURES_EXT)
-        .memory_map_placed = "memoryMapPlaced":
-        "memory lies in the shared region, at a fixed address";
-    PhysicalDeviceMapMemoryPlacedFeaturesEXT(PHYSICAL_DEVICE_MAP_MEMORY_PLACED_FEATURES_EXT)
-        .memory_map_range_placed = "memoryMapRangePlaced":
-        "memory lies in the shared region, at a fixed address";
-    PhysicalDeviceMapMemoryPlacedFeaturesEXT(PHYSICAL_DEVICE_MAP_MEMORY_PLACED_FEATURES_EXT)
-        .memory_unmap_reserve = "memoryUnmapReserve":
-        "memory lies in the shared region, at a fixed address";
-    PhysicalDeviceDeviceMemoryReportFeaturesEXT(PHYSICAL_DEVICE_DEVICE_MEMORY_REPORT_FEATURES_EXT)
-        .device_memory_report = "deviceMemoryReport":
-        "calls the program back from the driver";
     PhysicalDeviceProtectedMemoryFeatures(PHYSICAL_DEVICE_PROTECTED_MEMORY_FEATURES)
         .protected_memory = "protectedMemory":
         "protected content does not pass through shared memory";

@@ -436,7 +436,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_device_memory_report",
         spec_version: 2,
         instance: false,
-        support: Support::NotOffered("calls back from the driver"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
@@ -723,7 +723,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_map_memory_placed",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("memory lies in the shared region at a fixed address"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {

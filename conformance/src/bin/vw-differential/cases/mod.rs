@@ -10,6 +10,7 @@ mod formats;
 mod host_copies;
 mod images;
 mod indirect;
+mod mapped;
 mod memory;
 mod offered;
 mod passes;
@@ -44,6 +45,7 @@ cases! {
     device: instances facts properties extensions everything_enabled refused queues private_data names;
     formats: properties image_formats sparse external;
     memory: round_trip persistent_mapping ranges shared_by_buffers requirements too_much accounting;
+    mapped: placed reported;
     sparse: buffer images;
     external: capabilities host_pointer host_pointer_image file processes;
     buffers: usages views addresses;
