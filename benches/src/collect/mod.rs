@@ -196,8 +196,9 @@ impl Collector {
             if self.failed.insert(title.clone()) {
                 let text = error.to_string();
                 eprintln!("vw-bench: {title}: {text}");
-                let first = text.lines().next().unwrap_or_default();
-                self.results.notes.push(format!("{title}: {first}"));
+                let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+                let (first, last) = (lines.next().unwrap_or_default(), lines.next_back().unwrap_or_default());
+                self.results.notes.push(format!("{title}: {first} {last}"));
             }
             vec![None; rows.len()]
         });

@@ -30,7 +30,7 @@ pub(crate) const MARK: [Row; 4] = [
 const SCENES: [&str; 3] = ["clear", "cube", "shading"];
 
 /// Longest run of either.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Frames a second of each scene, and the score: their mean.
 pub(crate) fn mark(program: &Path, side: &Side, effort: Effort) -> Result<Vec<f64>> {
