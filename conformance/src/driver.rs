@@ -129,6 +129,6 @@ impl Driver {
 }
 
 /// Debian's name of this machine's kind, as its library folders are called.
-fn triplet() -> String {
+pub(crate) fn triplet() -> String {
     format!("{}-linux-gnu", std::env::consts::ARCH)
 }

@@ -5,13 +5,18 @@
 //! ([`renderer`]), runs programs with a time limit ([`child`]) on a driver of choice ([`driver`]) and compares their
 //! output ([`compare`]). The suites are in `tests/`, the programs that they run in `src/bin/` and `programs/`.
 //!
-//! A test that needs something that is not installed fails and says what: `cargo xtask setup` installs it.
+//! A test that needs something that is not installed fails and says what: `cargo xtask setup` installs it. Only what
+//! set-up tried and could not have is no failure: such a test is skipped and says so ([`or_skip`]).
 
+pub mod capture;
 pub mod child;
 pub mod compare;
+pub mod display;
 pub mod driver;
+pub mod opengl;
 pub mod procfs;
 pub mod products;
+pub mod programs;
 pub mod renderer;
 
 use std::io;
@@ -27,6 +32,14 @@ pub enum Error {
         what: String,
         /// What to do about it.
         remedy: &'static str,
+    },
+    /// Set-up could not install something: no package for this machine, no network, no right to.
+    #[error("{what} {reason}")]
+    CannotInstall {
+        /// What it tried to.
+        what: String,
+        /// How it failed.
+        reason: String,
     },
     /// A program did not end in time and was killed.
     #[error(
@@ -64,6 +77,22 @@ pub enum Error {
 
 /// Result of the harness.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a test needs, or `None`, said on standard error, where set-up could not install it: the test ends then.
+///
+/// # Panics
+/// With any other error (for tests).
+#[track_caller]
+pub fn or_skip<T>(needed: Result<T>) -> Option<T> {
+    match needed {
+        Ok(value) => Some(value),
+        Err(error @ Error::CannotInstall { .. }) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
 
 /// Says in an error what was being done.
 pub(crate) fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {

@@ -45,19 +45,42 @@ pub fn program(name: &str) -> Result<PathBuf> {
     if path.is_file() { Ok(path) } else { Err(absent(name)) }
 }
 
-/// The Python interpreter with the packages that the tests use.
+/// Whether set-up installed something, by the name that it has there (`xtask/src`).
 ///
 /// # Errors
-/// [`Error::NotAvailable`] where set-up did not or could not install them.
-pub fn python() -> Result<PathBuf> {
-    let folder = setup_folder().join("venv");
-    if folder.join("installed").is_file() {
-        return Ok(folder.join("bin/python3"));
+/// [`Error::CannotInstall`] when it tried and failed, [`Error::NotAvailable`] when it was not run.
+pub fn installed(name: &str) -> Result<()> {
+    let state = std::fs::read_to_string(setup_folder().join("state")).unwrap_or_default();
+    let line = state.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    match line {
+        Some("installed") => Ok(()),
+        Some(reason) => Err(Error::CannotInstall { what: name.to_owned(), reason: reason.to_owned() }),
+        None => Err(Error::NotAvailable { what: name.to_owned(), remedy: "run `cargo xtask setup`" }),
     }
-    Err(Error::NotAvailable {
-        what: "the Python packages (ncnn, wgpu)".into(),
-        remedy: "`cargo xtask setup` installs them from PyPI",
-    })
+}
+
+/// The Python interpreter that has the packages of a program.
+///
+/// # Errors
+/// As [`installed`].
+pub fn python(program: &str) -> Result<PathBuf> {
+    installed(program)?;
+    Ok(setup_folder().join("venv/bin/python3"))
+}
+
+/// Node and the folder to run it in, where it finds npm's packages.
+///
+/// # Errors
+/// As [`installed`].
+pub fn node() -> Result<(PathBuf, PathBuf)> {
+    installed("webgpu")?;
+    let folder = setup_folder().join("node");
+    Ok((folder.join("bin-node"), folder))
+}
+
+/// A script of this crate that a program of others runs.
+pub fn script(name: &str) -> PathBuf {
+    workspace().join("conformance/programs").join(name)
 }
 
 fn absent(name: &str) -> Error {

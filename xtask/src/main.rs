@@ -9,6 +9,7 @@ mod demo;
 mod mesa;
 mod packages;
 mod process;
+mod python;
 mod setup;
 mod shaders;
 mod test;
@@ -45,7 +46,7 @@ enum Task {
     FmtCheck,
     /// Compile the GLSL of the conformance suite to the SPIR-V that is checked in beside it.
     Shaders,
-    /// Install the system packages, the Python packages and the second Mesa that tests use.
+    /// Install the system packages, the programs of others and the second Mesa that tests use.
     Setup(setup::Options),
 }
 

@@ -10,8 +10,20 @@ pub(crate) const RUN: &[&str] = &["libvulkan1", "mesa-vulkan-drivers"];
 /// What the tests need besides: `vulkaninfo`, the Khronos validation layer, Python's environments.
 pub(crate) const TEST: &[&str] = &["vulkan-tools", "vulkan-validationlayers", "python3-venv"];
 
+/// Programs of others that the tests run through vw, by the names under which the tests ask for them.
+pub(crate) const PROGRAMS: &[(&str, &[&str])] = &[
+    ("opengl", &["libegl1", "libegl-mesa0", "libgl1", "libgl1-mesa-dri", "libglx-mesa0"]),
+    ("xvfb", &["xvfb"]),
+    ("mesa-utils", &["mesa-utils", "mesa-utils-bin"]),
+    ("glmark2", &["glmark2-x11"]),
+    ("apitrace", &["apitrace"]),
+    ("gfxreconstruct", &["gfxreconstruct"]),
+];
+
 /// Seconds to wait for another package manager to finish.
 const LOCK_TIMEOUT: &str = "DPkg::Lock::Timeout=300";
+/// A server that does not answer is given up after a while.
+pub(crate) const NETWORK: &[&str] = &["-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=60"];
 
 /// Those of the packages that are not installed. Without dpkg that cannot be known and none is reported missing.
 fn missing<'a>(wanted: &[&'a str]) -> Vec<&'a str> {
@@ -55,6 +67,6 @@ pub(crate) fn ensure(wanted: &[&str]) -> Result<()> {
 /// `apt-get` that never asks and waits for its lock.
 pub(crate) fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", LOCK_TIMEOUT]);
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", LOCK_TIMEOUT]).args(NETWORK);
     command
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Why a task did not succeed; every message says what to do next or what was being done.
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +11,8 @@ pub(crate) enum Error {
     Start { command: String, source: io::Error },
     #[error("`{command}` failed ({status})")]
     Failed { command: String, status: std::process::ExitStatus },
+    #[error("`{command}` was ended after {seconds} s")]
+    TooLong { command: String, seconds: u64 },
     #[error("{what}: {source}")]
     File { what: String, source: io::Error },
     #[error("{0}")]
@@ -28,6 +31,27 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         .status()
         .map_err(|source| Error::Start { command: line.clone(), source })?;
     if status.success() { Ok(()) } else { Err(Error::Failed { command: line, status }) }
+}
+
+/// As [`run`], for commands that wait for others, a network say: ended when it takes longer than `limit`.
+pub(crate) fn run_within(limit: Duration, command: &mut Command) -> Result<()> {
+    let line = display(command);
+    eprintln!("$ {line}");
+    let start = |source| Error::Start { command: line.clone(), source };
+    let mut child = command.stdin(Stdio::null()).spawn().map_err(start)?;
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().map_err(file_error(format!("waiting for `{line}`")))? {
+            return if status.success() { Ok(()) } else { Err(Error::Failed { command: line, status }) };
+        }
+        if started.elapsed() > limit {
+            // It may have ended by itself since; either way it is over.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(Error::TooLong { command: line, seconds: limit.as_secs() });
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Runs a command and returns its standard output; standard error is passed on.

@@ -1,13 +1,11 @@
 //! `cargo xtask setup`: everything that the tests need besides Rust.
 
+use std::fmt::Write as _;
 use std::fs;
 
-use crate::process::{self, Error, Result, file_error};
+use crate::process::{Result, file_error};
 use crate::workspace::Workspace;
-use crate::{mesa, packages};
-
-/// Python packages whose programs run through vw in the tests. Pinned: their numbers are compared.
-const PYTHON_PACKAGES: &[&str] = &["numpy==2.4.6", "ncnn==1.0.20261020", "wgpu==0.32.0"];
+use crate::{mesa, packages, python};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -24,41 +22,50 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     for_tests(workspace)
 }
 
-/// Installs what the tests need. The two optional parts, Python packages and the second Mesa, only warn when they
-/// cannot be had: the tests that need them then say so by themselves.
+/// Installs what the tests need. The programs of others that run through vw, and the second Mesa, are optional: what
+/// cannot be had is written down, and the tests that need it say so and are skipped.
 pub(crate) fn for_tests(workspace: &Workspace) -> Result<()> {
     let wanted: Vec<&str> = packages::RUN.iter().chain(packages::TEST).copied().collect();
     packages::ensure(&wanted)?;
-    if let Err(error) = python(workspace) {
-        eprintln!("xtask: no Python packages, tests that need them will say so: {error}");
+    let mut state = State::default();
+    // All at once is quicker; where that fails, each by itself.
+    let all: Vec<&str> =
+        packages::PROGRAMS.iter().flat_map(|(_, packages)| packages.iter().copied()).collect();
+    let together = packages::ensure(&all).is_ok();
+    for (name, packages) in packages::PROGRAMS {
+        state.note(name, if together { Ok(()) } else { packages::ensure(packages) });
     }
-    if let Err(error) = mesa::unpack(workspace) {
-        eprintln!("xtask: no second Mesa, tests that need it will say so: {error}");
+    for name in python::names() {
+        state.note(name, python::packages(workspace, name));
     }
-    Ok(())
+    state.note("webgpu", python::node(workspace));
+    state.note("mesa", mesa::unpack(workspace));
+    fs::write(workspace.setup().join("state"), state.text).map_err(file_error("writing what is installed"))
 }
 
-/// Makes the virtual environment with [`PYTHON_PACKAGES`] unless it is there already.
-fn python(workspace: &Workspace) -> Result<()> {
-    let folder = workspace.setup().join("venv");
-    let stamp = folder.join("installed");
-    let wanted = PYTHON_PACKAGES.join("\n");
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(());
+/// What the last set-up could not have, one line each; empty when it had everything.
+pub(crate) fn missing(workspace: &Workspace) -> Vec<String> {
+    let state = fs::read_to_string(workspace.setup().join("state")).unwrap_or_default();
+    state.lines().filter(|line| !line.ends_with(": installed")).map(str::to_owned).collect()
+}
+
+/// What is installed and what could not be, a line each: `name: installed` or `name: reason`. The tests read it.
+#[derive(Default)]
+struct State {
+    text: String,
+}
+
+impl State {
+    fn note(&mut self, name: &str, result: Result<()>) {
+        let words = match result {
+            Ok(()) => "installed".to_owned(),
+            Err(error) => {
+                let reason = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+                eprintln!("xtask: tests that need {name} are skipped: {reason}");
+                format!("cannot be installed: {reason}")
+            }
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(self.text, "{name}: {words}");
     }
-    if folder.exists() {
-        fs::remove_dir_all(&folder).map_err(file_error("removing the old Python environment"))?;
-    }
-    fs::create_dir_all(&folder).map_err(file_error(format!("making {}", folder.display())))?;
-    // The system's Python first: the one in PATH may be another version without the wheels.
-    let system = std::path::Path::new("/usr/bin/python3");
-    let python = if system.is_file() { system } else { std::path::Path::new("python3") };
-    process::run(std::process::Command::new(python).args(["-m", "venv"]).arg(&folder))?;
-    let pip = folder.join("bin/pip");
-    process::run(
-        std::process::Command::new(&pip)
-            .args(["install", "--quiet", "--only-binary=:all:", "--retries=2"])
-            .args(PYTHON_PACKAGES),
-    )?;
-    fs::write(&stamp, wanted).map_err(|source| Error::File { what: "writing the stamp".into(), source })
 }

@@ -36,7 +36,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     command.args(&options.filter);
     // The tests need not build the products again by themselves.
     command.env("VW_PRODUCTS_BUILT", "1");
-    process::run(&mut command)
+    let result = process::run(&mut command);
+    for line in setup::missing(workspace) {
+        eprintln!("xtask: tests were skipped: {line}");
+    }
+    result
 }
 
 /// Builds what the end-to-end tests start: the driver, the renderer, the programs.
