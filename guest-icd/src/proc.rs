@@ -5,6 +5,7 @@
 
 use std::ffi::CStr;
 
+use ash::vk;
 use vw_wire_protocol::generated::extensions::EXTENSIONS;
 use vw_wire_protocol::schema::{Extension, Provider, Support};
 
@@ -80,6 +81,12 @@ pub(crate) fn instance_extensions() -> impl Iterator<Item = &'static Extension> 
 /// Whether vw can offer the device extension at all; the host's driver decides whether it does.
 fn may_be_offered(name: &str) -> bool {
     extension(name).is_some_and(|e| !e.instance && !matches!(e.support, Support::NotOffered(_)))
+}
+
+/// Stands for the commands that need a feature which vw hides: their extension brings their names, and no valid program
+/// calls them. What they are given is left alone, so that one function of no parameters serves all C signatures.
+pub(crate) extern "system" fn refuse() -> i32 {
+    vk::Result::ERROR_FEATURE_NOT_PRESENT.as_raw()
 }
 
 /// What is enabled, as far as entry points care.
@@ -204,6 +211,13 @@ mod tests {
         assert!(of_device(&enabled(V1_3 | 7, &[], &[]), c"vkCmdBeginRendering").is_some());
         assert!(of_device(&old, c"vkEnumeratePhysicalDevices").is_none());
         assert!(of_device(&old, c"vkCreateInstance").is_none());
+    }
+
+    #[test]
+    fn command_when_it_needs_a_hidden_feature_is_there_with_its_extension() {
+        let with = enabled(V1_3, &[], &["VK_KHR_acceleration_structure"]);
+        assert!(of_device(&with, c"vkBuildAccelerationStructuresKHR").is_some());
+        assert!(of_device(&enabled(V1_3, &[], &[]), c"vkBuildAccelerationStructuresKHR").is_none());
     }
 
     #[test]

@@ -16,7 +16,7 @@ macro_rules! pointer {
 }
 
 /// Sorted by name.
-pub(crate) static PROCS: [Proc; 548] = [
+pub(crate) static PROCS: [Proc; 563] = [
     Proc {
         name: "vkAcquireProfilingLockKHR",
         ptr: pointer!(entry::device::vkAcquireProfilingLockKHR),
@@ -94,6 +94,18 @@ pub(crate) static PROCS: [Proc; 548] = [
         ptr: pointer!(entry::image::vkBindOpticalFlowSessionImageNV),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_NV_optical_flow")],
+    },
+    Proc {
+        name: "vkBuildAccelerationStructuresKHR",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
+    },
+    Proc {
+        name: "vkBuildMicromapsEXT",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
     },
     Proc {
         name: "vkCmdBeginConditionalRenderingEXT",
@@ -1773,6 +1785,18 @@ pub(crate) static PROCS: [Proc; 548] = [
         provided_by: &[Provider::Extension("VK_NV_cooperative_vector")],
     },
     Proc {
+        name: "vkCopyAccelerationStructureKHR",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
+    },
+    Proc {
+        name: "vkCopyAccelerationStructureToMemoryKHR",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
+    },
+    Proc {
         name: "vkCopyImageToImage",
         ptr: pointer!(crate::hand::vkCopyImageToImage),
         level: Level::Device,
@@ -1797,6 +1821,12 @@ pub(crate) static PROCS: [Proc; 548] = [
         provided_by: &[Provider::Extension("VK_EXT_host_image_copy")],
     },
     Proc {
+        name: "vkCopyMemoryToAccelerationStructureKHR",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
+    },
+    Proc {
         name: "vkCopyMemoryToImage",
         ptr: pointer!(crate::hand::vkCopyMemoryToImage),
         level: Level::Device,
@@ -1807,6 +1837,24 @@ pub(crate) static PROCS: [Proc; 548] = [
         ptr: pointer!(crate::hand::vkCopyMemoryToImage),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_EXT_host_image_copy")],
+    },
+    Proc {
+        name: "vkCopyMemoryToMicromapEXT",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
+    },
+    Proc {
+        name: "vkCopyMicromapEXT",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
+    },
+    Proc {
+        name: "vkCopyMicromapToMemoryEXT",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
     },
     Proc {
         name: "vkCreateAccelerationStructureKHR",
@@ -2405,6 +2453,12 @@ pub(crate) static PROCS: [Proc; 548] = [
         provided_by: &[Provider::Extension("VK_NV_ray_tracing")],
     },
     Proc {
+        name: "vkGetAccelerationStructureOpaqueCaptureDescriptorDataEXT",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_descriptor_buffer")],
+    },
+    Proc {
         name: "vkGetBufferDeviceAddress",
         ptr: pointer!(entry::buffer::vkGetBufferDeviceAddress),
         level: Level::Device,
@@ -2451,6 +2505,12 @@ pub(crate) static PROCS: [Proc; 548] = [
         ptr: pointer!(entry::buffer::vkGetBufferOpaqueCaptureAddress),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_KHR_buffer_device_address")],
+    },
+    Proc {
+        name: "vkGetBufferOpaqueCaptureDescriptorDataEXT",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_descriptor_buffer")],
     },
     Proc {
         name: "vkGetCalibratedTimestampsEXT",
@@ -2687,6 +2747,12 @@ pub(crate) static PROCS: [Proc; 548] = [
         provided_by: &[Provider::Extension("VK_KHR_get_memory_requirements2")],
     },
     Proc {
+        name: "vkGetImageOpaqueCaptureDescriptorDataEXT",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_descriptor_buffer")],
+    },
+    Proc {
         name: "vkGetImageSparseMemoryRequirements",
         ptr: pointer!(entry::image::vkGetImageSparseMemoryRequirements),
         level: Level::Device,
@@ -2748,6 +2814,12 @@ pub(crate) static PROCS: [Proc; 548] = [
         ptr: pointer!(entry::image::vkGetImageViewHandleNVX),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_NVX_image_view_handle")],
+    },
+    Proc {
+        name: "vkGetImageViewOpaqueCaptureDescriptorDataEXT",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_descriptor_buffer")],
     },
     Proc {
         name: "vkGetInstanceProcAddr",
@@ -3156,6 +3228,12 @@ pub(crate) static PROCS: [Proc; 548] = [
         provided_by: &[Provider::Extension("VK_KHR_maintenance5")],
     },
     Proc {
+        name: "vkGetSamplerOpaqueCaptureDescriptorDataEXT",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_descriptor_buffer")],
+    },
+    Proc {
         name: "vkGetSemaphoreCounterValue",
         ptr: pointer!(crate::hand::vkGetSemaphoreCounterValue),
         level: Level::Device,
@@ -3466,5 +3544,17 @@ pub(crate) static PROCS: [Proc; 548] = [
         ptr: pointer!(crate::hand::vkWaitSemaphores),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_KHR_timeline_semaphore")],
+    },
+    Proc {
+        name: "vkWriteAccelerationStructuresPropertiesKHR",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_KHR_acceleration_structure")],
+    },
+    Proc {
+        name: "vkWriteMicromapsPropertiesEXT",
+        ptr: pointer!(crate::proc::refuse),
+        level: Level::Device,
+        provided_by: &[Provider::Extension("VK_EXT_opacity_micromap")],
     },
 ];

@@ -62,7 +62,7 @@ pub struct Member {
 pub struct Commands {
     /// Answered in the guest alone; hand-written there.
     pub local: Vec<String>,
-    /// Not there at all: name -> reason. Their entry points are null.
+    /// Need a hidden feature: name -> reason. Their entry points refuse.
     pub absent: BTreeMap<String, String>,
     /// On the wire, but hand-written in the guest.
     pub hand: Vec<String>,

@@ -145,9 +145,16 @@ fn stub(model: &Model, c: &CommandDecl) -> Result<String> {
 fn procs(model: &Model) -> Result<String> {
     let o = &model.overlay.commands;
     let mut rows: BTreeMap<String, String> = BTreeMap::new();
-    for c in model.commands() {
+    // Commands that need a hidden feature are there by name, as the extension demands, and refuse.
+    let absent = model.reg.commands.iter().filter(|c| o.absent.contains_key(&c.name));
+    for c in model.commands().chain(absent) {
         let by_hand = model.is_local(&c.name) || o.hand.contains(&c.name);
-        let path = if by_hand {
+        let path = if o.absent.contains_key(&c.name) {
+            if c.ret != "VkResult" {
+                bail!("{}: a command that cannot refuse must not be absent", c.name);
+            }
+            "crate::proc::refuse".to_owned()
+        } else if by_hand {
             format!("crate::hand::{}", c.name)
         } else {
             format!("entry::{}::{}", family(&c.name), c.name)
