@@ -56,6 +56,13 @@ impl CommandBuffer {
         Some((self.stream.straight(length)?, self.head.id()))
     }
 
+    /// Hands over what is recorded so far.
+    fn hand_over(&mut self) {
+        let (Some(session), id) = (self.head.session(), self.head.id()) else { return };
+        // This fails only when the session is lost, and then the end of the recording fails, too.
+        let _ = session.with_sender(|sender| self.stream.hand_over(sender, id));
+    }
+
     /// Drops what was recorded and not handed over.
     pub(crate) fn reset(&mut self) {
         self.stream.reset();
@@ -236,6 +243,28 @@ pub(crate) unsafe extern "system" fn vkEndCommandBuffer(buffer: *mut CommandBuff
         })
     }
     .as_raw()
+}
+
+/// `vkCmdPreprocessGeneratedCommandsEXT`: looks at the state of another command buffer that is being recorded, which may be
+/// gone before this recording ends. So both are handed over, in this order.
+pub(crate) unsafe extern "system" fn vkCmdPreprocessGeneratedCommandsEXT(
+    buffer: *mut CommandBuffer,
+    info: *const c_void,
+    state: *mut CommandBuffer,
+) {
+    let args = [buffer as u64, info as u64, state as u64];
+    // SAFETY: the application's valid usage of this command: no other thread uses either command buffer.
+    unsafe {
+        forward::guard(buffer.cast(), (), || {
+            if let Some(state) = state.as_mut() {
+                state.hand_over();
+            }
+            forward::record(buffer.cast(), &commands::VK_CMD_PREPROCESS_GENERATED_COMMANDS_EXT, &args);
+            if let Some(this) = buffer.as_mut() {
+                this.hand_over();
+            }
+        });
+    }
 }
 
 /// `vkResetCommandBuffer`

@@ -29,16 +29,12 @@ static DATA: [u64; 512] = {
     words
 };
 
+/// Whether arguments can be made for it here: all that is recorded straight, and command buffers, which are not.
 fn flat(op: &Op) -> bool {
     match op {
-        Op::Bytes { .. } => true,
-        Op::Handle { off, ty, .. } => *off == 0 || !ty.dispatchable(),
+        Op::Bytes { .. } | Op::Handle { .. } => true,
         Op::Pointer(Pointer { elem, count, dir, rule, .. }) => {
-            let elem = match elem {
-                Elem::Bytes { .. } => true,
-                Elem::Handle { ty, .. } => !ty.dispatchable(),
-                _ => false,
-            };
+            let elem = matches!(elem, Elem::Bytes { .. } | Elem::Handle { .. });
             let count = matches!(count, Count::One | Count::Const(_) | Count::Field { .. });
             elem && count && *dir == Dir::In && matches!(rule, Rule::Always)
         }
@@ -46,14 +42,22 @@ fn flat(op: &Op) -> bool {
     }
 }
 
-/// Arguments of a flat command: arrays of `count` elements, or null ones.
-fn arguments(cmd: &Command, buffer: *mut CommandBuffer, count: u64, arrays: bool) -> Vec<u64> {
+/// Arguments of a flat command: arrays of `count` elements, or null ones. All command buffers are `buffers[0]`.
+fn arguments(cmd: &Command, buffers: &[*mut CommandBuffer], count: u64, arrays: bool) -> Vec<u64> {
     let mut args: Vec<u64> =
         (0..u64::from(cmd.param_count)).map(|i| 0x0123_4567_89AB_CDEF ^ (i << 20)).collect();
-    args[0] = buffer as u64;
     for op in cmd.params {
+        if let Op::Handle { off, ty, .. } = op
+            && ty.dispatchable()
+        {
+            args[usize::from(*off) / 8] = buffers[0] as u64;
+        }
         if let Op::Pointer(p) = op {
-            args[usize::from(p.off) / 8] = if arrays { DATA.as_ptr() as u64 } else { 0 };
+            let array = match p.elem {
+                Elem::Handle { ty, .. } if ty.dispatchable() => buffers.as_ptr() as u64,
+                _ => DATA.as_ptr() as u64,
+            };
+            args[usize::from(p.off) / 8] = if arrays { array } else { 0 };
             if let Count::Field { off, .. } = p.count {
                 args[usize::from(off) / 8] = count;
             }
@@ -95,7 +99,8 @@ fn record_when_written_straight_is_that_of_the_tables() {
         let proc = PROCS.iter().find(|p| p.name == cmd.name).unwrap();
         for (count, arrays) in [(0, true), (1, true), (3, true), (5, true), (0, false)] {
             let mut buffer = command_buffer::place(&session, &pool, true).unwrap();
-            let args = arguments(cmd, buffer.as_ptr(), count, arrays);
+            let buffers = [buffer.as_ptr(); 5];
+            let args = arguments(cmd, &buffers, count, arrays);
             let expected = expected(cmd, &args);
             // SAFETY: a live command buffer; arguments made for the command, whose entry point the table names. The
             // chunk is mapped, and nothing else reads or writes it.

@@ -213,6 +213,11 @@ impl Stream {
         failure.map_or(Ok(handed_over), Err)
     }
 
+    /// Hands over what is written so far, and goes on.
+    pub(crate) fn hand_over(&mut self, sender: &mut Sender, buffer: u64) -> Result<(), Failure> {
+        self.space.as_mut().map_or(Ok(0), |space| space.hand_over(sender, buffer)).map(|_| ())
+    }
+
     /// Takes the space out, to be kept or released.
     pub(crate) fn take_space(&mut self) -> Option<Space> {
         self.space.take()

@@ -784,7 +784,7 @@ pub(crate) static PROCS: [Proc; 563] = [
     },
     Proc {
         name: "vkCmdPreprocessGeneratedCommandsEXT",
-        ptr: pointer!(entry::generated_commands::vkCmdPreprocessGeneratedCommandsEXT),
+        ptr: pointer!(crate::hand::vkCmdPreprocessGeneratedCommandsEXT),
         level: Level::Device,
         provided_by: &[Provider::Extension("VK_EXT_device_generated_commands")],
     },

@@ -262,16 +262,6 @@ pub(crate) unsafe extern "system" fn vkCmdExecuteGeneratedCommandsEXT(
     unsafe { forward::record(commandBuffer, &commands::VK_CMD_EXECUTE_GENERATED_COMMANDS_EXT, &args) };
 }
 
-pub(crate) unsafe extern "system" fn vkCmdPreprocessGeneratedCommandsEXT(
-    commandBuffer: *mut c_void,
-    pGeneratedCommandsInfo: *const c_void,
-    stateCommandBuffer: *mut c_void,
-) {
-    let args = [commandBuffer as u64, pGeneratedCommandsInfo as u64, stateCommandBuffer as u64];
-    // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_PREPROCESS_GENERATED_COMMANDS_EXT, &args) };
-}
-
 pub(crate) unsafe extern "system" fn vkGetGeneratedCommandsMemoryRequirementsEXT(
     device: *mut c_void,
     pInfo: *const c_void,

@@ -19,6 +19,8 @@ pub fn body(c: &CommandDecl, steps: &[Step]) -> Option<String> {
     for step in steps {
         match step {
             Step::Handle { off: 0, .. } => {}
+            // The program's is a pointer, the id is behind it.
+            Step::Handle { ty, .. } if ty == "CommandBuffer" => return None,
             Step::Handle { off, .. } => {
                 fixed += 8;
                 let _ = writeln!(puts, "to.put({});", param(*off)?);
@@ -33,7 +35,6 @@ pub fn body(c: &CommandDecl, steps: &[Step]) -> Option<String> {
             Step::Pointer { off, elem, count, dir: "In", rule } if rule == "Rule::Always" => {
                 let element = match elem {
                     Elem::Bytes { size, .. } => *size,
-                    // The program's are pointers, their ids are behind them.
                     Elem::Handle { ty, .. } if ty == "CommandBuffer" => return None,
                     Elem::Handle { .. } => 8,
                     _ => return None,
