@@ -130,21 +130,19 @@ mod tests {
 
     #[test]
     fn enabled_when_a_masked_feature_is_asked_for_finds_it() {
-        let find = |device_memory_report| {
-            let mut report = vk::PhysicalDeviceDeviceMemoryReportFeaturesEXT {
-                device_memory_report,
-                ..Default::default()
-            };
+        let find = |micromap_host_commands| {
+            let mut micromap =
+                vk::PhysicalDeviceOpacityMicromapFeaturesEXT { micromap_host_commands, ..Default::default() };
             let one = vk::PhysicalDeviceVulkan11Features {
                 multiview: 1,
-                p_next: ptr::from_mut(&mut report).cast(),
+                p_next: ptr::from_mut(&mut micromap).cast(),
                 ..Default::default()
             };
             // SAFETY: a valid chain.
             unsafe { enabled(ptr::from_ref(&one).cast()) }.map(|masked| masked.name)
         };
         assert_eq!(find(0), None);
-        assert_eq!(find(1), Some("deviceMemoryReport"));
+        assert_eq!(find(1), Some("micromapHostCommands"));
     }
 
     #[test]
