@@ -78,3 +78,4 @@ pub(crate) use crate::queue::{vkQueueBindSparse, vkQueueSubmit, vkQueueSubmit2, 
 pub(crate) use crate::semaphore::{
     vkCreateSemaphore, vkDestroySemaphore, vkGetSemaphoreCounterValue, vkSignalSemaphore, vkWaitSemaphores,
 };
+pub(crate) use crate::shader::vkCreateShadersEXT;

@@ -68,6 +68,7 @@ mod requirements;
 mod semaphore;
 mod sender;
 mod session;
+mod shader;
 mod straight;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]

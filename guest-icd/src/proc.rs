@@ -7,24 +7,21 @@ use std::ffi::CStr;
 
 use ash::vk;
 use vw_wire_protocol::generated::extensions::EXTENSIONS;
-use vw_wire_protocol::schema::{Extension, Provider, Support};
+use vw_wire_protocol::generated::names::NAMES;
+use vw_wire_protocol::schema::{Extension, Name, Provider, Support};
 
 use crate::generated::procs::PROCS;
 
 /// An entry point without its signature.
 pub(crate) type Function = unsafe extern "system" fn();
 
-/// One name that a program may ask for.
+/// What a name that a program may ask for stands for.
 #[derive(Debug)]
 pub(crate) struct Proc {
-    /// C name.
-    pub(crate) name: &'static str,
     /// The entry point.
     pub(crate) ptr: Function,
     /// What the command is dispatched on.
     pub(crate) level: Level,
-    /// What brings the command; any one suffices.
-    pub(crate) provided_by: &'static [Provider],
 }
 
 /// What a command is dispatched on.
@@ -108,36 +105,37 @@ impl Enabled {
 
 /// `vkGetInstanceProcAddr` without an instance: the commands that need none.
 pub(crate) fn global(name: &CStr) -> Option<Function> {
-    let found = find(name)?;
-    (found.level == Level::Global || found.name == "vkGetInstanceProcAddr").then_some(found.ptr)
+    let (name, found) = find(name)?;
+    (found.level == Level::Global || name.name == "vkGetInstanceProcAddr").then_some(found.ptr)
 }
 
 /// `vkGetInstanceProcAddr` with an instance. Device-level commands are answered whenever a device could have them;
 /// the program is told to ask the device before using one.
 pub(crate) fn of_instance(enabled: &Enabled, name: &CStr) -> Option<Function> {
-    let found = find(name)?;
-    visible_in_instance(enabled, found).then_some(found.ptr)
+    let (name, found) = find(name)?;
+    visible_in_instance(enabled, name, found.level).then_some(found.ptr)
 }
 
 /// `vk_icdGetPhysicalDeviceProcAddr`: as [`of_instance`], for commands dispatched on a physical device only.
 pub(crate) fn of_physical_device(enabled: &Enabled, name: &CStr) -> Option<Function> {
-    let found = find(name)?;
-    (found.level == Level::PhysicalDevice && visible_in_instance(enabled, found)).then_some(found.ptr)
+    let (name, found) = find(name)?;
+    (found.level == Level::PhysicalDevice && visible_in_instance(enabled, name, found.level))
+        .then_some(found.ptr)
 }
 
 /// `vkGetDeviceProcAddr`.
 pub(crate) fn of_device(enabled: &Enabled, name: &CStr) -> Option<Function> {
-    let found = find(name)?;
+    let (name, found) = find(name)?;
     let visible = found.level == Level::Device
-        && found.provided_by.iter().any(|by| match by {
+        && name.provided_by.iter().any(|by| match by {
             Provider::Core(version) => enabled.core(*version),
             Provider::Extension(name) => enabled.device.contains(name) || enabled.instance.contains(name),
         });
     visible.then_some(found.ptr)
 }
 
-fn visible_in_instance(enabled: &Enabled, found: &Proc) -> bool {
-    found.provided_by.iter().any(|by| match (found.level, by) {
+fn visible_in_instance(enabled: &Enabled, name: &Name, level: Level) -> bool {
+    name.provided_by.iter().any(|by| match (level, by) {
         (Level::Global, _) => true,
         // The device may have a higher version than the instance asked for only if the program asked for it.
         (_, Provider::Core(version)) => enabled.core(*version),
@@ -146,9 +144,9 @@ fn visible_in_instance(enabled: &Enabled, found: &Proc) -> bool {
     })
 }
 
-fn find(name: &CStr) -> Option<&'static Proc> {
+fn find(name: &CStr) -> Option<(&'static Name, &'static Proc)> {
     let name = name.to_str().ok()?;
-    PROCS.binary_search_by(|p| p.name.cmp(name)).ok().map(|i| &PROCS[i])
+    NAMES.binary_search_by(|n| n.name.cmp(name)).ok().map(|i| (&NAMES[i], &PROCS[i]))
 }
 
 #[cfg(test)]
@@ -167,7 +165,8 @@ mod tests {
 
     #[test]
     fn procs_are_sorted_for_the_search() {
-        assert!(PROCS.is_sorted_by(|a, b| a.name < b.name));
+        assert!(NAMES.is_sorted_by(|a, b| a.name < b.name));
+        assert_eq!(NAMES.len(), PROCS.len());
         assert!(EXTENSIONS.is_sorted_by(|a, b| a.name < b.name));
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use vw_transport::Limits;
 use vw_wire_protocol::codec::{Writer, encode_request};
 use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::names::NAMES;
 use vw_wire_protocol::record::{HEADER_SIZE, Header};
 use vw_wire_protocol::rules::Rule;
 use vw_wire_protocol::schema::{Class, Command, Count, Dir, Elem, Op, Pointer};
@@ -96,7 +97,8 @@ fn record_when_written_straight_is_that_of_the_tables() {
         if cmd.class != Class::Record || !cmd.params.iter().all(flat) {
             continue;
         }
-        let proc = PROCS.iter().find(|p| p.name == cmd.name).unwrap();
+        let at = NAMES.binary_search_by(|name| name.name.cmp(cmd.name)).unwrap();
+        let proc = &PROCS[at];
         for (count, arrays) in [(0, true), (1, true), (3, true), (5, true), (0, false)] {
             let mut buffer = command_buffer::place(&session, &pool, true).unwrap();
             let buffers = [buffer.as_ptr(); 5];

@@ -309,6 +309,19 @@ pub enum Class {
     Local,
 }
 
+/// A name that a program may ask for: of a command or an alias of one.
+#[derive(Debug)]
+pub struct Name {
+    /// C name, `vkCmdDrawIndirectCountKHR`.
+    pub name: &'static str,
+    /// The command that it names, `vkCmdDrawIndirectCount`.
+    pub command: &'static str,
+    /// It needs a feature that vw hides: it is there because its extension is, and refuses.
+    pub refused: bool,
+    /// What makes the name visible; any one suffices.
+    pub provided_by: &'static [Provider],
+}
+
 /// What vw does with an extension of the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Support {

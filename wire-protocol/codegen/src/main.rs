@@ -67,7 +67,7 @@ fn main() -> Result<()> {
     files.insert(
         "wire-protocol/src/generated/mod.rs".to_owned(),
         emit::banner("Tables made from the registry.")
-            + "pub mod commands;\npub mod extensions;\npub mod formats;\npub mod handles;\npub mod structs;\n",
+            + "pub mod commands;\npub mod extensions;\npub mod formats;\npub mod handles;\npub mod names;\npub mod structs;\n",
     );
     files.extend(emit::entry::emit(&model)?);
     files.extend(emit::layout_test::emit(&model)?);

@@ -6,4 +6,5 @@ pub mod commands;
 pub mod extensions;
 pub mod formats;
 pub mod handles;
+pub mod names;
 pub mod structs;

@@ -348,21 +348,6 @@ pub(crate) unsafe extern "system" fn vkGetPipelinePropertiesEXT(
     unsafe { forward::call(device, &commands::VK_GET_PIPELINE_PROPERTIES_EXT, &args) as i32 }
 }
 
-pub(crate) unsafe extern "system" fn vkCreateShadersEXT(
-    device: *mut c_void,
-    createInfoCount: u32,
-    pCreateInfos: *const c_void,
-    pAllocator: *const c_void,
-    pShaders: *mut c_void,
-) -> i32 {
-    let args =
-        [device as u64, u64::from(createInfoCount), pCreateInfos as u64, pAllocator as u64, pShaders as u64];
-    // SAFETY: the application's valid usage of this command.
-    unsafe {
-        forward::create(device, &commands::VK_CREATE_SHADERS_EXT, &args, HandleType::ShaderEXT, pAllocator)
-    }
-}
-
 pub(crate) unsafe extern "system" fn vkDestroyShaderEXT(
     device: *mut c_void,
     shader: u64,

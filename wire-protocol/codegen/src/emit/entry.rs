@@ -57,7 +57,7 @@ pub fn emit(model: &Model) -> Result<Files> {
         head.push('\n');
         files.insert(format!("{DIR}/entry/{f}.rs"), head + &text);
     }
-    files.insert(format!("{DIR}/procs.rs"), procs(model)?);
+    files.extend(procs(model)?);
     Ok(files)
 }
 
@@ -142,9 +142,10 @@ fn stub(model: &Model, c: &CommandDecl) -> Result<String> {
     ))
 }
 
-fn procs(model: &Model) -> Result<String> {
+/// Names in the wire protocol, for everybody; entry points in the guest, in the same order.
+fn procs(model: &Model) -> Result<Files> {
     let o = &model.overlay.commands;
-    let mut rows: BTreeMap<String, String> = BTreeMap::new();
+    let mut rows: BTreeMap<&str, (String, String)> = BTreeMap::new();
     // Commands that need a hidden feature are there by name, as the extension demands, and refuse.
     let absent = model.reg.commands.iter().filter(|c| o.absent.contains_key(&c.name));
     for c in model.commands().chain(absent) {
@@ -175,18 +176,39 @@ fn procs(model: &Model) -> Result<String> {
             if list.is_empty() {
                 continue;
             }
-            rows.insert(name.clone(), format!("    Proc {{ name: \"{name}\", ptr: pointer!({path}), level: Level::{level}, provided_by: {} }},\n", providers(list)));
+            rows.insert(
+                name,
+                (
+                    format!("    Proc {{ ptr: pointer!({path}), level: Level::{level} }},\n"),
+                    format!(
+                        "    Name {{ name: \"{name}\", command: \"{}\", refused: {}, provided_by: {} }},\n",
+                        c.name,
+                        o.absent.contains_key(&c.name),
+                        providers(list)
+                    ),
+                ),
+            );
         }
     }
-    let mut t = banner("Names of all commands that the driver has, with what makes each visible.");
-    t.push_str(
-        "use vw_wire_protocol::schema::Provider;\n\nuse super::entry;\nuse crate::proc::{Level, Proc};\n\n",
+    let mut procs = banner("Entry points of all commands that the driver has.");
+    procs.push_str("use super::entry;\nuse crate::proc::{Level, Proc};\n\n");
+    procs.push_str("/// An entry point as a pointer of no particular signature.\nmacro_rules! pointer {\n    ($f:path) => {\n        // SAFETY: only the address is kept; callers cast it back to the command's own signature.\n        unsafe { core::mem::transmute::<*const (), unsafe extern \"system\" fn()>($f as *const ()) }\n    };\n}\n\n");
+    let _ = writeln!(
+        procs,
+        "/// In the order of the names in `vw_wire_protocol::generated::names`.\npub(crate) static PROCS: [Proc; {}] = [",
+        rows.len()
     );
-    t.push_str("/// An entry point as a pointer of no particular signature.\nmacro_rules! pointer {\n    ($f:path) => {\n        // SAFETY: only the address is kept; callers cast it back to the command's own signature.\n        unsafe { core::mem::transmute::<*const (), unsafe extern \"system\" fn()>($f as *const ()) }\n    };\n}\n\n");
-    let _ = writeln!(t, "/// Sorted by name.\npub(crate) static PROCS: [Proc; {}] = [", rows.len());
-    for row in rows.values() {
-        t.push_str(row);
+    let mut names = banner("Names of all commands that the driver has, with what makes each visible.");
+    names.push_str("use crate::schema::{Name, Provider};\n\n");
+    let _ = writeln!(names, "/// Sorted by name.\npub static NAMES: [Name; {}] = [", rows.len());
+    for (proc, name) in rows.values() {
+        procs.push_str(proc);
+        names.push_str(name);
     }
-    t.push_str("];\n");
-    Ok(t)
+    procs.push_str("];\n");
+    names.push_str("];\n");
+    Ok(Files::from([
+        (format!("{DIR}/procs.rs"), procs),
+        ("wire-protocol/src/generated/names.rs".to_owned(), names),
+    ]))
 }
