@@ -92,6 +92,24 @@ impl Driver {
         Ok(Self { name: "vw".into(), manifest, variables: vec![("VW_HOST", host)] })
     }
 
+    /// The same driver, which notes in `folder` what is called (see [`coverage`](crate::coverage)). It must be a single
+    /// one. The manifest is written to `folder`'s parent.
+    ///
+    /// # Errors
+    /// When the counting driver is not built, or a manifest cannot be read or written.
+    pub fn counted(&self, folder: &Path) -> Result<Self> {
+        let about = |path: &Path| format!("the manifest {}", path.display());
+        let text = fs::read_to_string(&self.manifest).map_err(doing(about(&self.manifest)))?;
+        let mut text: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| doing(about(&self.manifest))(error.into()))?;
+        let library = text["ICD"]["library_path"].as_str().unwrap_or_default().to_owned();
+        text["ICD"]["library_path"] = products::counting_driver()?.to_string_lossy().into();
+        let manifest = folder.with_extension("json");
+        fs::write(&manifest, text.to_string()).map_err(doing(about(&manifest)))?;
+        let counted = Self { manifest, ..self.clone() };
+        Ok(counted.with("VW_COUNTED_DRIVER", library).with("VW_COUNTS", folder))
+    }
+
     /// Both drivers at once.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {

@@ -36,6 +36,14 @@ pub fn guest_driver() -> Result<PathBuf> {
     built("libvulkan_vw.so")
 }
 
+/// The driver that counts the calls of another.
+///
+/// # Errors
+/// As [`renderer`].
+pub fn counting_driver() -> Result<PathBuf> {
+    built("libvw_counting.so")
+}
+
 /// A program of this crate.
 ///
 /// # Errors
@@ -114,7 +122,10 @@ fn build(folder: &Path) {
     let Some(cargo) = std::env::var_os("CARGO").filter(|_| std::env::var_os(BUILT).is_none()) else { return };
     DONE.get_or_init(|| {
         let mut command = Command::new(cargo);
-        command.args(["build", "--quiet", "--package", "vw-guest-icd", "--package", "vw-host-renderer"]);
+        command.args(["build", "--quiet"]);
+        for package in ["vw-guest-icd", "vw-host-renderer", "vw-counting-driver"] {
+            command.args(["--package", package]);
+        }
         if folder.ends_with("release") {
             command.arg("--release");
         }

@@ -17,7 +17,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         }
         let mut target = source.clone().into_os_string();
         target.push(".spv");
-        let options = ["--quiet", "--target-env", "vulkan1.1", "-V"];
+        let text = fs::read_to_string(&source).map_err(file_error("reading a shader"))?;
+        // Mesh and ray tracing shaders need SPIR-V 1.4.
+        let newer = ["GL_EXT_mesh_shader", "GL_EXT_ray_query", "GL_EXT_ray_tracing"];
+        let environment =
+            if newer.iter().any(|name| text.contains(name)) { "vulkan1.2" } else { "vulkan1.1" };
+        let options = ["--quiet", "--target-env", environment, "-V"];
         process::run(Command::new("glslangValidator").args(options).arg(&source).arg("-o").arg(target))?;
     }
     Ok(())

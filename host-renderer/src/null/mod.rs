@@ -76,6 +76,7 @@ fn fresh() -> u64 {
 /// # Safety
 /// The request must have been decoded for `command`.
 pub unsafe fn answer(command: &Command, request: &Request<'_>) -> u64 {
+    tracing::trace!(command = command.name, "answered");
     for new in request.new.iter() {
         for i in 0..new.ids.len() {
             // SAFETY: the decoder made room for as many handles as there are ids.

@@ -28,6 +28,8 @@ pub(crate) struct Gpu {
     /// Enabled device extensions.
     pub(crate) enabled: BTreeSet<CString>,
     pub(crate) features: vk::PhysicalDeviceFeatures,
+    /// Those of the newer versions and of extensions, each enabled where offered.
+    pub(crate) more: Box<Features>,
     /// Those of Vulkan 1.2 that some cases need.
     pub(crate) indexing: Indexing,
     undo: RefCell<Vec<Undo>>,
@@ -93,6 +95,7 @@ impl Gpu {
                 properties: instance.get_physical_device_properties(physical),
                 memory: instance.get_physical_device_memory_properties(physical),
                 features: core,
+                more: features,
                 indexing,
                 undo: RefCell::default(),
                 queue_lock: Mutex::new(()),

@@ -40,6 +40,9 @@ pub(crate) struct State {
     pub(crate) target: Target,
     pub(crate) flags: vk::PipelineCreateFlags,
     pub(crate) view_mask: u32,
+    /// Locations of the colour attachments of dynamic rendering and their input attachment indices, where they are not
+    /// the attachments' own.
+    pub(crate) locations: Option<(Vec<u32>, Vec<u32>)>,
 }
 
 /// The viewport of a square target.
@@ -81,6 +84,7 @@ impl State {
             target: Target::Formats(vec![COLOUR], vk::Format::UNDEFINED, vk::Format::UNDEFINED),
             flags: vk::PipelineCreateFlags::empty(),
             view_mask: 0,
+            locations: None,
         }
     }
 
@@ -153,6 +157,14 @@ impl State {
                 rendering = rendering.depth_attachment_format(*depth).stencil_attachment_format(*stencil);
                 info = info.push_next(&mut rendering);
             }
+        }
+        let (locations, inputs) = self.locations.as_ref().map_or((&[][..], &[][..]), |(l, i)| (l, i));
+        let mut locations =
+            vk::RenderingAttachmentLocationInfoKHR::default().color_attachment_locations(locations);
+        let mut inputs =
+            vk::RenderingInputAttachmentIndexInfoKHR::default().color_attachment_input_indices(inputs);
+        if self.locations.is_some() {
+            info = info.push_next(&mut locations).push_next(&mut inputs);
         }
         let pipeline =
             gpu.device.create_graphics_pipelines(cache, &[info], None).map_err(|(_, code)| code)?[0];

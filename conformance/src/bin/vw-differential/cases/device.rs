@@ -1,5 +1,7 @@
 //! Instances, physical devices, devices, queues.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use ash::vk;
 use ash::vk::Handle;
 
@@ -184,6 +186,41 @@ pub(super) unsafe fn private_data(gpu: &Gpu, report: &Report) {
     gpu.device.destroy_private_data_slot(slot, None);
 }
 
+/// The messages that [`heard`] was given.
+static HEARD: AtomicU32 = AtomicU32::new(0);
+
+unsafe extern "system" fn heard(
+    _: vk::DebugUtilsMessageSeverityFlagsEXT,
+    _: vk::DebugUtilsMessageTypeFlagsEXT,
+    message: *const vk::DebugUtilsMessengerCallbackDataEXT<'_>,
+    _: *mut std::ffi::c_void,
+) -> vk::Bool32 {
+    if (*message).message_id_number == 77 {
+        HEARD.fetch_add(1, Ordering::Relaxed);
+    }
+    vk::FALSE
+}
+
+/// A message of the program's own reaches its messenger, unless it is not severe enough.
+pub(super) unsafe fn messages(entry: &ash::Entry, instance: &ash::Instance, report: &Report) {
+    use vk::DebugUtilsMessageSeverityFlagsEXT as Severity;
+    let functions = ash::ext::debug_utils::Instance::new(entry, instance);
+    let kind = vk::DebugUtilsMessageTypeFlagsEXT::GENERAL;
+    let info = vk::DebugUtilsMessengerCreateInfoEXT::default()
+        .message_severity(Severity::WARNING)
+        .message_type(kind)
+        .pfn_user_callback(Some(heard));
+    let messenger = functions.create_debug_utils_messenger(&info, None).unwrap();
+    let data =
+        vk::DebugUtilsMessengerCallbackDataEXT::default().message_id_number(77).message(c"of the program");
+    for severity in [Severity::INFO, Severity::WARNING] {
+        let before = HEARD.load(Ordering::Relaxed);
+        functions.submit_debug_utils_message(severity, kind, &data);
+        report.line(&format!("{severity:?} heard"), HEARD.load(Ordering::Relaxed) > before);
+    }
+    functions.destroy_debug_utils_messenger(messenger, None);
+}
+
 /// Names and labels of the debug utilities, which belong to the instance.
 pub(super) unsafe fn names(gpu: &Gpu, report: &Report) {
     let offered = gpu.entry.enumerate_instance_extension_properties(None).unwrap();
@@ -207,9 +244,27 @@ pub(super) unsafe fn names(gpu: &Gpu, report: &Report) {
     let info =
         vk::DebugUtilsObjectNameInfoEXT::default().object_handle(fence).object_name(c"a fence with a name");
     report.debug("named", utilities.set_debug_utils_object_name(&info));
+    let tag = vk::DebugUtilsObjectTagInfoEXT::default().object_handle(fence).tag_name(7).tag(&[1, 2, 3]);
+    report.debug("tagged", utilities.set_debug_utils_object_tag(&tag));
+    messages(&gpu.entry, &instance, report);
     let queue = device.get_device_queue(gpu.family, 0);
     utilities.queue_begin_debug_utils_label(queue, &vk::DebugUtilsLabelEXT::default().label_name(c"a label"));
+    let label = vk::DebugUtilsLabelEXT::default().label_name(c"another");
+    utilities.queue_insert_debug_utils_label(queue, &label);
     utilities.queue_end_debug_utils_label(queue);
+    let info = vk::CommandPoolCreateInfo::default().queue_family_index(gpu.family);
+    let pool = device.create_command_pool(&info, None).unwrap();
+    let info = vk::CommandBufferAllocateInfo::default().command_pool(pool).command_buffer_count(1);
+    let buffers = device.allocate_command_buffers(&info).unwrap();
+    device.begin_command_buffer(buffers[0], &vk::CommandBufferBeginInfo::default()).unwrap();
+    utilities.cmd_begin_debug_utils_label(buffers[0], &label);
+    utilities.cmd_insert_debug_utils_label(buffers[0], &label);
+    utilities.cmd_end_debug_utils_label(buffers[0]);
+    device.end_command_buffer(buffers[0]).unwrap();
+    let submit = [vk::SubmitInfo::default().command_buffers(&buffers)];
+    report.debug("labels recorded", device.queue_submit(queue, &submit, vk::Fence::null()));
+    report.debug("labels run", device.queue_wait_idle(queue));
+    device.destroy_command_pool(pool, None);
     device.destroy_fence(fence, None);
     device.destroy_device(None);
     instance.destroy_instance(None);

@@ -57,6 +57,20 @@ pub(super) unsafe fn counts(gpu: &Gpu, report: &Report) {
     }
 }
 
+pub(super) unsafe fn indexed_counts(gpu: &Gpu, report: &Report) {
+    if !gpu.indexing.draw_count {
+        report.line("counts", "not offered");
+        return;
+    }
+    let indices = gpu.buffer_of(&[0u32, 1, 2, 2, 1, 0]);
+    let commands = gpu.buffer_of(&[[3u32, 1, 0, 0, 0], [3, 2, 3, 3, 1], [6, 1, 0, 6, 2]]);
+    let count = gpu.buffer_of(&[0u32, 2]);
+    shown(gpu, report, "two of three", |cb| {
+        gpu.device.cmd_bind_index_buffer(cb, indices.handle, 0, vk::IndexType::UINT32);
+        gpu.device.cmd_draw_indexed_indirect_count(cb, commands.handle, 0, count.handle, 4, 3, 20);
+    });
+}
+
 pub(super) unsafe fn dispatches(gpu: &Gpu, report: &Report) {
     let words = gpu.buffer(1024 * 4, ANY_USE);
     let (layout, set) = gpu.storage_set(&[words]);

@@ -1,29 +1,38 @@
 //! The cases, by the kind of object that they are about.
 
 mod buffers;
+mod colour_models;
 mod compute;
+mod descriptor_buffers;
 mod descriptors;
 mod device;
 mod drawing;
+mod dynamic_states;
 mod external;
 mod formats;
 mod host_copies;
 mod images;
 mod indirect;
+mod local_read;
+mod maintenance;
 mod mapped;
 mod memory;
+mod mesh_shaders;
 mod offered;
 mod passes;
 mod pipelines;
 mod queries;
+mod ray_tracing;
 mod recording;
 mod robustness;
 mod samplers;
+mod shader_objects;
 mod sparse;
 mod states;
 mod synchronisation;
 mod threads;
 mod transfer;
+mod whole_device;
 
 pub(crate) use external::run_peer;
 
@@ -62,10 +71,19 @@ cases! {
         suspended two_targets;
     recording: secondary inheritance reuse reset pools simultaneous large;
     transfer: buffers images blits resolve clears updates second_version;
-    indirect: draws indexed counts dispatches;
-    queries: occlusion timestamps statistics results reset;
+    indirect: draws indexed counts indexed_counts dispatches;
+    queries: occlusion timestamps statistics results reset streams;
     synchronisation: fences events semaphores timeline wait_before_signal second_version batches many_submissions;
     robustness: outside_of_buffers outside_of_vertices;
     offered: transform_feedback conditional_rendering multi_draw divisors provoking;
+    shader_objects: graphics compute;
+    mesh_shaders: draws queries;
+    ray_tracing: queries copies pipelines;
+    maintenance: facts requirements mapping fifth sixth;
+    descriptor_buffers: offsets embedded_samplers mutable;
+    colour_models: planes;
+    local_read: attachments subpasses;
+    dynamic_states: rasterisation blending tessellation depth_bounds unused;
+    whole_device: group clocks priorities several without_loader;
     threads: recording_and_submitting creating waiting;
 }

@@ -1,12 +1,13 @@
 //! Query pools.
 
-use ash::vk;
+use ash::{ext, vk};
 
 use crate::commands::barrier_all;
 use crate::gpu::Gpu;
 use crate::graphics::{Mesh, State};
 use crate::report::Report;
 use crate::resources::ANY_USE;
+use crate::shaders;
 
 unsafe fn pool(gpu: &Gpu, info: &vk::QueryPoolCreateInfo<'_>) -> vk::QueryPool {
     let pool = gpu.device.create_query_pool(info, None).unwrap();
@@ -124,4 +125,78 @@ pub(super) unsafe fn reset(gpu: &Gpu, report: &Report) {
         let after = gpu.device.get_query_pool_results(pool, 0, &mut values, vk::QueryResultFlags::empty());
         report.debug("after a reset by the host", after);
     }
+}
+
+/// What transform feedback wrote and what was generated, asked per stream; a draw of as many vertices as were written.
+pub(super) unsafe fn streams(gpu: &Gpu, report: &Report) {
+    if gpu.more.transform_feedback.transform_feedback == 0 {
+        report.line("streams", "not offered");
+        return;
+    }
+    let mut properties = vk::PhysicalDeviceTransformFeedbackPropertiesEXT::default();
+    let mut all = vk::PhysicalDeviceProperties2::default().push_next(&mut properties);
+    gpu.instance.get_physical_device_properties2(gpu.physical, &mut all);
+    let functions = ext::transform_feedback::Device::new(&gpu.instance, &gpu.device);
+    let usage = ANY_USE
+        | vk::BufferUsageFlags::TRANSFORM_FEEDBACK_BUFFER_EXT
+        | vk::BufferUsageFlags::TRANSFORM_FEEDBACK_COUNTER_BUFFER_EXT;
+    // Room for five vertices of ten.
+    let (captured, again, counter) = (gpu.buffer(160, usage), gpu.buffer(320, usage), gpu.buffer(16, usage));
+    let mut state = State::new(shaders::CAPTURE, shaders::PASS_COLOUR);
+    state.stages.truncate(1);
+    state.raster = state.raster.rasterizer_discard_enable(true);
+    state.assembly = state.assembly.topology(vk::PrimitiveTopology::POINT_LIST);
+    let pipeline = state.build(gpu, gpu.pipeline_layout(&[]));
+    let mut kinds = vec![];
+    if properties.transform_feedback_queries != 0 {
+        kinds.push(vk::QueryType::TRANSFORM_FEEDBACK_STREAM_EXT);
+    }
+    let found = &gpu.more.primitives_generated;
+    if found.primitives_generated_query_with_rasterizer_discard != 0 {
+        kinds.push(vk::QueryType::PRIMITIVES_GENERATED_EXT);
+    }
+    let pools: Vec<_> = kinds
+        .iter()
+        .map(|kind| pool(gpu, &vk::QueryPoolCreateInfo::default().query_type(*kind).query_count(1)))
+        .collect();
+    gpu.run(|cb| pools.iter().for_each(|pool| gpu.device.cmd_reset_query_pool(cb, *pool, 0, 1)));
+    let target = gpu.target();
+    let fp = functions.fp();
+    gpu.render(&target, None, |cb| {
+        gpu.bind_graphics(cb, pipeline);
+        (fp.cmd_bind_transform_feedback_buffers_ext)(cb, 0, 1, &captured.handle, &0, &160);
+        for pool in &pools {
+            (fp.cmd_begin_query_indexed_ext)(cb, *pool, 0, vk::QueryControlFlags::empty(), 0);
+        }
+        (fp.cmd_begin_transform_feedback_ext)(cb, 0, 0, std::ptr::null(), std::ptr::null());
+        gpu.device.cmd_draw(cb, 10, 1, 0, 0);
+        (fp.cmd_end_transform_feedback_ext)(cb, 0, 1, &counter.handle, &4);
+        for pool in pools.iter().rev() {
+            (fp.cmd_end_query_indexed_ext)(cb, *pool, 0, 0);
+        }
+    });
+    let wait = vk::QueryResultFlags::TYPE_64 | vk::QueryResultFlags::WAIT;
+    for (kind, pool) in kinds.iter().zip(&pools) {
+        if *kind == vk::QueryType::TRANSFORM_FEEDBACK_STREAM_EXT {
+            let mut values = [[0u64; 2]];
+            report.debug("written", gpu.device.get_query_pool_results(*pool, 0, &mut values, wait));
+            report.debug("written and needed", values);
+        } else {
+            let mut values = [0u64];
+            report.debug("generated", gpu.device.get_query_pool_results(*pool, 0, &mut values, wait));
+            report.debug("generated", values);
+        }
+    }
+    report.words("counter", &counter.words(4));
+    if properties.transform_feedback_draw != 0 {
+        gpu.render(&target, None, |cb| {
+            gpu.bind_graphics(cb, pipeline);
+            (fp.cmd_bind_transform_feedback_buffers_ext)(cb, 0, 1, &again.handle, &0, &320);
+            (fp.cmd_begin_transform_feedback_ext)(cb, 0, 0, std::ptr::null(), std::ptr::null());
+            (fp.cmd_draw_indirect_byte_count_ext)(cb, 1, 2, counter.handle, 4, 0, 32);
+            (fp.cmd_end_transform_feedback_ext)(cb, 0, 0, std::ptr::null(), std::ptr::null());
+        });
+        report.bytes("as many again", &again.read());
+    }
+    report.bytes("captured", &captured.read());
 }

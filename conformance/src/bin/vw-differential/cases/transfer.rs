@@ -157,6 +157,22 @@ pub(super) unsafe fn resolve(gpu: &Gpu, report: &Report) {
         gpu.device.cmd_resolve_image(cb, multi.handle, GENERAL, target.handle, GENERAL, &[region]);
     });
     gpu.show(report, "resolved", &target);
+    let again = gpu.target();
+    gpu.run(|cb| {
+        gpu.to_general(cb, &again);
+        let regions = [vk::ImageResolve2::default()
+            .src_subresource(multi.layers_of(0))
+            .dst_subresource(again.layers_of(0))
+            .extent(again.extent)];
+        let info = vk::ResolveImageInfo2::default()
+            .src_image(multi.handle)
+            .src_image_layout(GENERAL)
+            .dst_image(again.handle)
+            .dst_image_layout(GENERAL)
+            .regions(&regions);
+        gpu.device.cmd_resolve_image2(cb, &info);
+    });
+    gpu.show(report, "second version", &again);
 }
 
 pub(super) unsafe fn clears(gpu: &Gpu, report: &Report) {
