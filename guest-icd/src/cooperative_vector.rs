@@ -45,18 +45,17 @@ unsafe fn convert(session: &Session, device: *mut c_void, info: &ConvertInfo) ->
         }
         let room = *info.p_dst_size;
         let target = (ALIGNMENT + info.src_size as u64).next_multiple_of(ALIGNMENT);
-        let bytes = target + room as u64;
-        let Some((offset, staging)) = session.memories.borrow(bytes) else { return Err(Failure::TooLarge) };
+        let Some(staging) = session.stage(target + room as u64) else { return Err(Failure::TooLarge) };
+        let (offset, base) = (staging.offset(), staging.base().as_ptr());
         let source = std::ptr::with_exposed_provenance::<u8>(info.src_data as usize);
-        staging.add(ALIGNMENT as usize).copy_from_nonoverlapping(source, info.src_size);
+        base.add(ALIGNMENT as usize).copy_from_nonoverlapping(source, info.src_size);
         let sent = ConvertInfo { src_data: offset + ALIGNMENT, dst_data: offset + target, ..*info };
         let result = call(&sent);
         if result == Ok(vk::Result::SUCCESS) {
             let destination = std::ptr::with_exposed_provenance_mut::<u8>(info.dst_data as usize);
             let written = room.min(*info.p_dst_size);
-            destination.copy_from_nonoverlapping(staging.add(target as usize), written);
+            destination.copy_from_nonoverlapping(base.add(target as usize), written);
         }
-        session.memories.take_back(offset, bytes);
         result
     }
 }

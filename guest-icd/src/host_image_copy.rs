@@ -16,6 +16,7 @@ use crate::chain;
 use crate::dispatch;
 use crate::failure::Failure;
 use crate::forward;
+use crate::memory::Staging;
 use crate::session::Session;
 
 /// Most staging memory of one call in bytes, unless a copy cannot be divided.
@@ -226,34 +227,31 @@ impl Transfer<'_> {
                 taken += 1;
             }
             let (now, later) = rest.split_at_mut(taken);
-            let (offset, staging) =
-                self.session.memories.borrow(used).ok_or(vk::Result::ERROR_OUT_OF_HOST_MEMORY)?;
-            self.session.await_releases();
+            let staging = self.session.stage(used).ok_or(vk::Result::ERROR_OUT_OF_HOST_MEMORY)?;
             // SAFETY: the caller's promise; the staging memory has `used` bytes.
-            let result = unsafe { self.exchange(now, offset, staging) };
-            self.session.memories.take_back(offset, used);
-            result?;
+            unsafe { self.exchange(now, &staging)? };
             rest = later;
         }
         Ok(())
     }
 
-    /// Copies the parts by way of the staging memory at `offset` of the window, which is at `staging` here.
+    /// Copies the parts by way of the staging memory.
     ///
     /// # Safety
     /// The parts must be of the program's memory, and fit into the staging memory.
-    unsafe fn exchange(&self, parts: &[Part], offset: u64, staging: *mut u8) -> Result<(), vk::Result> {
+    unsafe fn exchange(&self, parts: &[Part], staging: &Staging<'_>) -> Result<(), vk::Result> {
+        let base = staging.base().as_ptr();
         let mut copies = Vec::with_capacity(parts.len());
         for part in parts {
             let mut copy = part.copy;
             copy.memory_row_length = 0;
             copy.memory_image_height = 0;
-            copy.p_host_pointer = std::ptr::without_provenance((offset + part.at) as usize);
+            copy.p_host_pointer = std::ptr::without_provenance((staging.offset() + part.at) as usize);
             copies.push(copy);
             if self.upload {
                 // SAFETY: the caller's promise. The host reads the staging memory after the call is in the ring.
                 unsafe {
-                    part.each_row(staging, |memory, packed, n| packed.copy_from_nonoverlapping(memory, n));
+                    part.each_row(base, |memory, packed, n| packed.copy_from_nonoverlapping(memory, n));
                 };
             }
         }
@@ -272,7 +270,7 @@ impl Transfer<'_> {
             for part in parts {
                 // SAFETY: the caller's promise. The host wrote the staging memory before it replied.
                 unsafe {
-                    part.each_row(staging, |memory, packed, n| memory.copy_from_nonoverlapping(packed, n));
+                    part.each_row(base, |memory, packed, n| memory.copy_from_nonoverlapping(packed, n));
                 };
             }
         }

@@ -237,18 +237,6 @@ impl Memories {
         }
     }
 
-    /// Takes `bytes` of the window for as long as a call lasts: their offset, and where they are in this process.
-    pub(crate) fn borrow(&self, bytes: u64) -> Option<(u64, *mut u8)> {
-        let offset = lock(&self.window).allocate(bytes)?;
-        // SAFETY: what the window allocates lies in it.
-        Some((offset, unsafe { self.base.as_ptr().add(offset as usize) }))
-    }
-
-    /// Gives back what [`Memories::borrow`] returned for `bytes`.
-    pub(crate) fn take_back(&self, offset: u64, bytes: u64) {
-        lock(&self.window).free(offset, bytes);
-    }
-
     /// Takes out what a device leaves behind that is being destroyed: ids, and what is to be given
     /// [back](Self::forget) once the host knows of the destruction.
     pub(crate) fn orphans(&self, device: usize) -> Vec<(u64, Arc<Memory>)> {
@@ -287,6 +275,32 @@ impl Memories {
     }
 }
 
+/// A range of the window through which a call's data travel; given back when dropped.
+pub(crate) struct Staging<'a> {
+    memories: &'a Memories,
+    offset: u64,
+    bytes: u64,
+}
+
+impl Staging<'_> {
+    /// Where it is in the window.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Where it is in this process.
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        // SAFETY: what the window allocates lies in it.
+        unsafe { self.memories.base.add(self.offset as usize) }
+    }
+}
+
+impl Drop for Staging<'_> {
+    fn drop(&mut self) {
+        lock(&self.memories.window).free(self.offset, self.bytes);
+    }
+}
+
 impl Session {
     /// Notes that all that was sent so far may release memory.
     pub(crate) fn note_release(&self) {
@@ -295,9 +309,16 @@ impl Session {
         }
     }
 
+    /// Takes `bytes` of the window for as long as a call lasts; none when there is no room.
+    pub(crate) fn stage(&self, bytes: u64) -> Option<Staging<'_>> {
+        let offset = lock(&self.memories.window).allocate(bytes)?;
+        self.await_releases();
+        Some(Staging { memories: &self.memories, offset, bytes })
+    }
+
     /// Waits until the host has taken every release of memory so far. Whoever writes to new pages of the window before the
     /// host knows of their use has to: until then it may still punch out what they were before.
-    pub(crate) fn await_releases(&self) {
+    fn await_releases(&self) {
         let last = self.memories.released.load(Ordering::Acquire);
         while self.control().head_cursor().load() < last && !self.lost_now() {
             self.flush();

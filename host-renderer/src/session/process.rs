@@ -32,7 +32,9 @@ const MALLOC_KEEP: libc::c_int = 512 << 20;
 pub fn run(config: &Config, broker: u32) -> ExitCode {
     let end = match prepare(broker) {
         Ok((handoff, reporter)) => {
+            let start = Instant::now();
             let ready = guarded(|| Ready::new(config)).unwrap_or_else(|end| Err(end.to_string()));
+            tracing::debug!(took = format_args!("{:?}", start.elapsed()), "ready for a guest");
             let (number, guest) = match receive(handoff.as_fd()) {
                 Ok(Some(guest)) => guest,
                 Ok(None) => return ExitCode::SUCCESS,
