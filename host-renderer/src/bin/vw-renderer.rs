@@ -57,6 +57,8 @@ struct SessionArgs {
     broker: u32,
     #[arg(long)]
     config_text: String,
+    #[arg(long)]
+    tried: Option<String>,
 }
 
 impl Options {
@@ -83,7 +85,7 @@ fn main() -> ExitCode {
         Some(Role::Session(args)) => match Config::parse(&args.config_text, "the broker's configuration") {
             Ok(config) => {
                 start_log(&config.log);
-                process::run(&config, args.broker)
+                process::run(&config, args.broker, args.tried.as_deref())
             }
             Err(error) => fail(&error),
         },

@@ -30,22 +30,25 @@ pub(super) struct SessionProcess {
     lines: Lines,
     guest: Option<(u32, String)>,
     reason: Option<String>,
+    tried: Option<String>,
     /// Objects, bytes of memory, records.
     held: (u32, u64, u64),
     started: Instant,
 }
 
 impl SessionProcess {
-    /// Starts a process, which gets the host's device ready and waits for a guest.
+    /// Starts a process, which gets the host's device ready and waits for a guest; `tried` is what an earlier one
+    /// [found out](Self::tried).
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn start(config: &str) -> io::Result<Self> {
+    pub(super) fn start(config: &str, tried: Option<&str>) -> io::Result<Self> {
         let (handoff, theirs) = UnixStream::pair()?;
         let mut child = Command::new(SELF)
             .arg0("vw-renderer")
             .args(["session", "--broker", &std::process::id().to_string()])
             .args(["--config-text", config])
+            .args(tried.into_iter().flat_map(|text| ["--tried", text]))
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .spawn()?;
@@ -63,9 +66,19 @@ impl SessionProcess {
             lines: Lines::default(),
             guest: None,
             reason: None,
+            tried: None,
             held: (0, 0, 0),
             started: Instant::now(),
         })
+    }
+
+    /// What it found out about the host's device. What it says once it has a guest is not believed: the guest may have
+    /// taken it over.
+    pub(super) fn tried(&mut self) -> Option<String> {
+        if self.number == 0 {
+            self.read();
+        }
+        self.tried.take()
     }
 
     /// Gives it its guest.
@@ -153,9 +166,12 @@ impl SessionProcess {
                 }
                 Ok(count) => {
                     let (guest, reason, held) = (&mut self.guest, &mut self.reason, &mut self.held);
+                    let (tried, waits) = (&mut self.tried, self.number == 0);
                     self.lines.take(&bytes[..count], |status| match status {
                         Status::Guest { pid, program } => *guest = Some((pid, program)),
                         Status::Held { objects, memory, records } => *held = (objects, memory, records),
+                        Status::Tried(text) if waits => *tried = Some(text),
+                        Status::Tried(_) => {}
                         Status::End(text) => *reason = Some(text),
                     });
                 }

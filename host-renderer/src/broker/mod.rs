@@ -32,9 +32,9 @@ const SHUTDOWN: Duration = Duration::from_secs(2);
 /// How long nothing is accepted after the system had no descriptors or processes left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long after a guest has come the next session process is started to wait for another: the guest's program needs
-/// the processor first.
-const REPLENISH: Duration = Duration::from_millis(100);
+/// How long after a guest has come the next session process is started to wait for another: the guest's first steps
+/// come first.
+const REPLENISH: Duration = Duration::from_millis(10);
 
 /// Why the broker cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +110,9 @@ pub struct Broker {
     sessions: Vec<SessionProcess>,
     /// Processes that have the host's device ready and no guest yet.
     warm: Vec<SessionProcess>,
-    /// When there may be more of these.
+    /// What one of these found out about the host's device; the next need not try it again.
+    tried: Option<String>,
+    /// When there may be more processes that wait.
     replenish_at: Option<Instant>,
     next: u64,
     paused_until: Option<Instant>,
@@ -136,6 +138,7 @@ impl Broker {
             handed_on,
             sessions: Vec::new(),
             warm: Vec::new(),
+            tried: None,
             replenish_at: Some(Instant::now()),
             next: 1,
             paused_until: None,
@@ -221,6 +224,7 @@ impl Broker {
     /// A process for this guest: one that waits, or a new one.
     fn serve(&mut self, number: u64, guest: &UnixStream) -> std::io::Result<SessionProcess> {
         while let Some(mut process) = self.warm.pop() {
+            self.tried = process.tried().or_else(|| self.tried.take());
             match process.hand_over(number, guest) {
                 Ok(()) => return Ok(process),
                 // It has ended, and nobody has looked yet.
@@ -228,7 +232,7 @@ impl Broker {
             }
             process.kill();
         }
-        let mut process = SessionProcess::start(&self.handed_on)?;
+        let mut process = SessionProcess::start(&self.handed_on, self.tried.as_deref())?;
         process.hand_over(number, guest)?;
         Ok(process)
     }
@@ -241,7 +245,7 @@ impl Broker {
         }
         let wanted = self.config.warm.min(self.config.max_sessions.saturating_sub(self.sessions.len()));
         while self.warm.len() < wanted {
-            match SessionProcess::start(&self.handed_on) {
+            match SessionProcess::start(&self.handed_on, self.tried.as_deref()) {
                 Ok(process) => self.warm.push(process),
                 Err(error) => return tracing::warn!("no session process that waits for a guest: {error}"),
             }

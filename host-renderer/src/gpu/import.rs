@@ -40,6 +40,25 @@ impl Import {
         Self { alignment, sparse: Sparse::Imported, types }
     }
 
+    /// As text, for a process that has the same device.
+    pub fn to_text(self) -> String {
+        format!("{} {} {}", self.alignment, self.sparse as u32, self.types)
+    }
+
+    /// Reads [`Import::to_text`]; none if it is anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let alignment: u64 = words.next()?.parse().ok()?;
+        let sparse = match words.next()? {
+            "0" => Sparse::Imported,
+            "1" => Sparse::Driver,
+            "2" => Sparse::Hidden,
+            _ => return None,
+        };
+        let types = words.next()?.parse().ok()?;
+        (alignment.is_power_of_two() && words.next().is_none()).then_some(Self { alignment, sparse, types })
+    }
+
     /// Whether memory of type `index` is imported from the window.
     pub fn serves(&self, index: u32) -> bool {
         index < 32 && self.types & 1 << index != 0
@@ -267,6 +286,22 @@ impl Drop for Trial<'_> {
         unsafe {
             let _ = self.device.device_wait_idle();
             self.device.destroy_device(None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn import_when_handed_on_as_text_is_the_same() {
+        for sparse in [Sparse::Imported, Sparse::Driver, Sparse::Hidden] {
+            let import = Import { alignment: 4096, sparse, types: 0x8000_0001 };
+            assert_eq!(Import::parse(&import.to_text()), Some(import));
+        }
+        for text in ["", "4096 0", "4096 3 1", "0 0 1", "4095 0 1", "4096 0 1 1", "4096 0 -1"] {
+            assert_eq!(Import::parse(text), None, "{text}");
         }
     }
 }

@@ -59,6 +59,8 @@ pub struct Gpu {
     pub offer: Offer,
     /// `deviceName` of the driver.
     pub name: String,
+    /// `deviceType`.
+    pub device_type: vk::PhysicalDeviceType,
     /// The null executor stands in for a driver.
     pub null: bool,
 }
@@ -97,14 +99,23 @@ impl Gpu {
         let extensions = device_extensions(&instance, physical)?;
         let api_version = candidates[chosen].api_version.min(REGISTRY_API_VERSION);
         let offer = Offer::new(api_version, extensions, enabled);
-        let name = candidates[chosen].name.clone();
-        Ok(Self { entry, instance, physical, offer, name, null })
+        let Candidate { name, device_type, .. } = candidates[chosen].clone();
+        Ok(Self { entry, instance, physical, offer, name, device_type, null })
     }
 
     /// The `vkGetInstanceProcAddr` of this Vulkan.
     pub fn get_instance_proc(&self, name: &CStr) -> vk::PFN_vkVoidFunction {
         // SAFETY: the instance is live and the name a C string.
         unsafe { self.entry.get_instance_proc_addr(self.instance.handle(), name.as_ptr()) }
+    }
+
+    /// Device and driver in a word without spaces: another driver, or another version of it, has another one.
+    pub fn identity(&self) -> String {
+        // SAFETY: the instance and its physical device are live.
+        let properties = unsafe { self.instance.get_physical_device_properties(self.physical) };
+        let uuid = u128::from_be_bytes(properties.pipeline_cache_uuid);
+        let (vendor, device) = (properties.vendor_id, properties.device_id);
+        format!("{vendor:x}-{device:x}-{:x}-{:x}-{uuid:x}", properties.api_version, properties.driver_version)
     }
 
     /// The physical device's memory types and heaps, as the driver reports them.

@@ -14,13 +14,14 @@ use super::import::family;
 
 /// How sparse resources get their memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Sparse {
     /// As all resources: the driver binds imported pages.
-    Imported,
+    Imported = 0,
     /// From the driver, on devices with sparse resources enabled; the guest maps the driver's file.
-    Driver,
+    Driver = 1,
     /// They are not offered.
-    Hidden,
+    Hidden = 2,
 }
 
 impl Sparse {

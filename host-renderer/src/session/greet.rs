@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use ash::vk;
 use vw_transport::handshake::feature;
 use vw_transport::layout::system_page_size;
 use vw_transport::unix::{AcceptError, accept_handshake};
@@ -30,18 +31,22 @@ pub struct Greeted {
 /// What can be had before there is a guest: the driver loaded and tried.
 #[derive(Debug)]
 pub struct Ready {
-    /// Keeps the driver in memory; the guest gets an instance of its own, made for its program.
     gpu: Gpu,
     import: Import,
 }
 
 impl Ready {
-    /// Loads the driver and tries whether it takes pages of a region.
+    /// Loads the driver and finds out whether it takes pages of a region: by a trial, unless `tried` is what
+    /// [`Ready::tried`] said for the same device and driver.
     ///
     /// # Errors
     /// Why no guest can be served, in words for the guest.
-    pub fn new(config: &Config) -> Result<Self, String> {
+    pub fn new(config: &Config, tried: Option<&str>) -> Result<Self, String> {
         let gpu = open(config, "vw")?;
+        let known = tried.and_then(|text| Import::parse(text.strip_prefix(&gpu.identity())?.strip_prefix(' ')?));
+        if let Some(import) = known {
+            return Ok(Self { gpu, import });
+        }
         let alignment = alignment(&gpu)?;
         let page_size = system_page_size().max(alignment);
         let trial = Sizes {
@@ -54,6 +59,20 @@ impl Ready {
         let (region, _) = Region::create(&trial).map_err(|error| error.to_string())?;
         let import = probe(&gpu, region.window(), alignment)?;
         Ok(Self { gpu, import })
+    }
+
+    /// What was found out, for the next process.
+    pub fn tried(&self) -> String {
+        format!("{} {}", self.gpu.identity(), self.import.to_text())
+    }
+
+    /// The device for a guest's program. Drivers of GPUs choose workarounds by its name, so that it gets an instance
+    /// of its own; this one has kept the driver in memory until then. A software driver has nothing to choose.
+    fn into_device(self, config: &Config, program: &str) -> Result<(Gpu, Import), String> {
+        if self.gpu.device_type == vk::PhysicalDeviceType::CPU {
+            return Ok((self.gpu, self.import));
+        }
+        Ok((open(config, program)?, self.import))
     }
 }
 
@@ -76,9 +95,7 @@ pub fn greet(
     let mut opened = None;
     let accepted = accept_handshake(socket, VERSIONS, |hello| {
         heard(hello);
-        let Ready { gpu: loaded, mut import } = ready?;
-        let gpu = open(config, &hello.program)?;
-        drop(loaded);
+        let (gpu, mut import) = ready?.into_device(config, &hello.program)?;
         let offer = offer(&gpu, config, hello, import.alignment);
         import.alignment = offer.limits.page_size;
         tracing::info!(device = gpu.name, window = offer.limits.window_size, "session starts");

@@ -28,13 +28,16 @@ const MALLOC_KEEP: libc::c_int = 512 << 20;
 
 /// Waits for a guest and serves it; returns when its session has ended, or the broker wants no session any more.
 ///
-/// `broker` is the process that started this one.
-pub fn run(config: &Config, broker: u32) -> ExitCode {
+/// `broker` is the process that started this one; `tried` what an earlier one reported as [`Status::Tried`].
+pub fn run(config: &Config, broker: u32, tried: Option<&str>) -> ExitCode {
     let end = match prepare(broker) {
         Ok((handoff, reporter)) => {
             let start = Instant::now();
-            let ready = guarded(|| Ready::new(config)).unwrap_or_else(|end| Err(end.to_string()));
+            let ready = guarded(|| Ready::new(config, tried)).unwrap_or_else(|end| Err(end.to_string()));
             tracing::debug!(took = format_args!("{:?}", start.elapsed()), "ready for a guest");
+            if let Ok(ready) = &ready {
+                reporter.send(&Status::Tried(ready.tried()));
+            }
             let (number, guest) = match receive(handoff.as_fd()) {
                 Ok(Some(guest)) => guest,
                 Ok(None) => return ExitCode::SUCCESS,

@@ -28,6 +28,8 @@ pub enum Status {
         /// Records taken from the ring so far.
         records: u64,
     },
+    /// What was found out about the host's device and holds for the next process too: see [`Ready`](super::greet::Ready).
+    Tried(String),
     /// Why the session ends.
     End(String),
 }
@@ -38,6 +40,7 @@ impl Status {
         match self {
             Self::Guest { pid, program } => format!("guest {pid} {}", one_line(program)),
             Self::Held { objects, memory, records } => format!("held {objects} {memory} {records}"),
+            Self::Tried(text) => format!("tried {}", one_line(text)),
             Self::End(reason) => format!("end {}", one_line(reason)),
         }
     }
@@ -57,6 +60,7 @@ impl Status {
                 let records = numbers.next()?.parse().ok()?;
                 Some(Self::Held { objects, memory, records })
             }
+            "tried" => Some(Self::Tried(rest.to_owned())),
             "end" => Some(Self::End(rest.to_owned())),
             _ => None,
         }
@@ -127,6 +131,7 @@ mod tests {
         let all = [
             Status::Guest { pid: 7, program: "vkcube --x".to_owned() },
             Status::Held { objects: 3, memory: 1 << 40, records: 9 },
+            Status::Tried("1-2-3 4096 0 7".to_owned()),
             Status::End("protocol violation: a b".to_owned()),
         ];
         let text: String = all.iter().map(|status| status.to_line() + "\n").collect();
