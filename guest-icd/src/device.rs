@@ -59,6 +59,15 @@ impl Device {
     }
 }
 
+/// The queues of a device.
+///
+/// # Safety
+/// `device` must be null or a live device, which outlives the use.
+pub(crate) unsafe fn queues<'a>(device: *mut c_void) -> &'a [Queue] {
+    // SAFETY: the caller's promise; devices are made by this module.
+    unsafe { device.cast::<Device>().as_ref() }.map_or(&[], |device| &device.queues)
+}
+
 /// Whom a device tells of its memory; none if nobody listens.
 ///
 /// # Safety

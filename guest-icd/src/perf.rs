@@ -19,16 +19,32 @@ pub(crate) struct Perf {
     pub(crate) async_sets: bool,
     /// The simplest commands are recorded without the tables (`no_straight`).
     pub(crate) straight: bool,
+    /// The host tells of the completion of those submissions alone that the program can wait for (`no_unwatched`).
+    pub(crate) unwatched: bool,
 }
 
 impl Perf {
     /// Everything on.
-    const ALL: Self =
-        Self { memo: true, arena: true, batch: true, spin: true, async_sets: true, straight: true };
+    const ALL: Self = Self {
+        memo: true,
+        arena: true,
+        batch: true,
+        spin: true,
+        async_sets: true,
+        straight: true,
+        unwatched: true,
+    };
 
     /// Everything off.
-    const NONE: Self =
-        Self { memo: false, arena: false, batch: false, spin: false, async_sets: false, straight: false };
+    const NONE: Self = Self {
+        memo: false,
+        arena: false,
+        batch: false,
+        spin: false,
+        async_sets: false,
+        straight: false,
+        unwatched: false,
+    };
 
     /// From the environment.
     pub(crate) fn from_environment() -> Self {
@@ -45,6 +61,7 @@ impl Perf {
                 "no_spin" => perf.spin = false,
                 "no_async_sets" => perf.async_sets = false,
                 "no_straight" => perf.straight = false,
+                "no_unwatched" => perf.unwatched = false,
                 "none" => perf = Self::NONE,
                 _ => log::warning!("VW_PERF: nothing is called `{word}`"),
             }

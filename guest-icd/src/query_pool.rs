@@ -6,11 +6,13 @@ use ash::vk;
 use vw_wire_protocol::generated::commands;
 
 use crate::completion::Waited;
+use crate::device;
 use crate::dispatch;
 use crate::forward;
+use crate::queue;
 
 /// `vkGetQueryPoolResults`. The host never waits: it would answer nothing else meanwhile. The guest asks again when
-/// a submission has finished.
+/// a submission has finished; what is submitted so far is watched for that.
 pub(crate) unsafe extern "system" fn vkGetQueryPoolResults(
     device: *mut c_void,
     pool: u64,
@@ -46,7 +48,8 @@ pub(crate) unsafe extern "system" fn vkGetQueryPoolResults(
             if !wait || result != vk::Result::NOT_READY.as_raw() {
                 return result;
             }
-            if session.wait_for_progress(seen) != Waited::Ready {
+            let watched = queue::watch_all(session, device::queues(device));
+            if watched.is_err() || session.wait_for_progress(seen) != Waited::Ready {
                 return vk::Result::ERROR_DEVICE_LOST.as_raw();
             }
         }

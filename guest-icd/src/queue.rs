@@ -1,7 +1,8 @@
 //! `VkQueue`: submission.
 //!
 //! Each record of a submission has a number in its queue that guest and host count alike. No fence travels: a fence
-//! is signalled when the last number of its submission is finished.
+//! is signalled when the last number of its submission is finished. The host publishes the completion of those numbers
+//! alone that are watched: somebody may wait for them. Who waits for another one [watches](Queue::watch) a new one.
 
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex};
@@ -10,14 +11,16 @@ use ash::vk;
 use ash::vk::Handle as _;
 use vw_wire_protocol::codec::encode_request;
 use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::record::FLAG_WATCH;
 use vw_wire_protocol::schema::Command;
 
 use crate::chain;
-use crate::completion::Point;
+use crate::completion::{Point, Waited};
 use crate::dispatch::Head;
 use crate::failure::Failure;
 use crate::forward;
 use crate::semaphore::Timeline;
+use crate::sender::Sender;
 use crate::session::{Session, lock};
 
 /// What a `VkQueue` points to.
@@ -29,8 +32,16 @@ pub(crate) struct Queue {
     slot: u8,
     /// Family, index in the family, and creation flags.
     pub(crate) address: QueueAddress,
-    /// Number of the last submission.
-    last: Mutex<u64>,
+    submitted: Mutex<Submitted>,
+}
+
+/// Numbers of submissions.
+#[derive(Debug, Default)]
+struct Submitted {
+    /// The last one.
+    last: u64,
+    /// The last one that is watched.
+    watched: u64,
 }
 
 /// How a program names a queue of a device.
@@ -50,7 +61,7 @@ type Signals = Vec<(Arc<Timeline>, u64)>;
 impl Queue {
     /// A queue with no submissions.
     pub(crate) fn new(head: Head, slot: u8, address: QueueAddress) -> Self {
-        Self { head, slot, address, last: Mutex::new(0) }
+        Self { head, slot, address, submitted: Mutex::default() }
     }
 
     /// Id on the wire.
@@ -63,9 +74,28 @@ impl Queue {
         self.slot
     }
 
-    /// The last submission.
-    pub(crate) fn last_point(&self) -> Point {
-        Point { slot: self.slot, seq: *lock(&self.last) }
+    /// What is finished when all submissions so far are.
+    pub(crate) fn watch(&self, session: &Session) -> Result<Point, Failure> {
+        let mut submitted = lock(&self.submitted);
+        if submitted.watched != submitted.last {
+            session.with_sender(|sender| {
+                self.push_marker(sender, &mut submitted)?;
+                sender.publish();
+                Ok(())
+            })?;
+        }
+        Ok(Point { slot: self.slot, seq: submitted.last })
+    }
+
+    /// Appends a watched submission of nothing.
+    fn push_marker(&self, sender: &mut Sender, submitted: &mut Submitted) -> Result<(), Failure> {
+        let cmd = &commands::VK_QUEUE_SUBMIT;
+        let args = [&raw const *self as u64, 0, 0, 0];
+        // SAFETY: valid arguments of `vkQueueSubmit`, with no batches.
+        sender.push_with(cmd.opcode, FLAG_WATCH, &|w| unsafe { encode_request(cmd, &args, w) })?;
+        submitted.last += 1;
+        submitted.watched = submitted.last;
+        Ok(())
     }
 
     /// Sends `batches`, each a record of its own, and notes what their end signals.
@@ -73,21 +103,31 @@ impl Queue {
     /// # Safety
     /// `cmd` must be a submission command; the batches must be valid arrays for it.
     unsafe fn submit(&self, session: &Session, cmd: &Command, batches: &[Batch], fence: u64) -> vk::Result {
-        let mut last = lock(&self.last);
+        let fence = session.objects.fences.get(fence);
+        let mut submitted = lock(&self.submitted);
         let result = session.with_sender(|sender| {
-            for batch in batches {
+            for (i, batch) in batches.iter().enumerate() {
                 let args = [&raw const *self as u64, u64::from(batch.count), batch.infos as u64, 0];
+                let ends = fence.is_some() && i + 1 == batches.len();
+                let watch = ends || !batch.signals.is_empty() || !session.perf.unwatched;
+                let flags = if watch { FLAG_WATCH } else { 0 };
                 // SAFETY: the caller's promise.
-                sender.push(cmd.opcode, &|w| unsafe { encode_request(cmd, &args, w) })?;
-                *last += 1;
+                sender.push_with(cmd.opcode, flags, &|w| unsafe { encode_request(cmd, &args, w) })?;
+                submitted.last += 1;
+                if watch {
+                    submitted.watched = submitted.last;
+                }
                 // Noted before the host can see the record, let alone finish it.
                 for (timeline, value) in &batch.signals {
-                    timeline.signal_at(*value, Point { slot: self.slot, seq: *last }, session);
+                    timeline.signal_at(*value, Point { slot: self.slot, seq: submitted.last }, session);
                 }
             }
-            // A fence alone is signalled when all earlier submissions are finished, which are counted already.
-            if let Some(fence) = session.objects.fences.get(fence) {
-                fence.submit(Point { slot: self.slot, seq: *last });
+            if let Some(fence) = fence {
+                // A fence alone is signalled when all earlier submissions are finished.
+                if submitted.watched != submitted.last {
+                    self.push_marker(sender, &mut submitted)?;
+                }
+                fence.submit(Point { slot: self.slot, seq: submitted.last });
             }
             sender.publish();
             Ok(())
@@ -236,19 +276,24 @@ pub(crate) unsafe extern "system" fn vkQueueWaitIdle(queue: *mut Queue) -> i32 {
     // SAFETY: the application's valid usage of this command.
     unsafe {
         with_queue(queue, |queue, session| {
-            let last = queue.last_point();
-            session.wait(u64::MAX, || session.reached(last)).result()
+            wait_idle(session, std::slice::from_ref(queue))
+                .map_or_else(Failure::result, |()| vk::Result::SUCCESS)
         })
     }
 }
 
 /// Waits until all submissions to `queues` are finished.
 pub(crate) fn wait_idle(session: &Session, queues: &[Queue]) -> Result<(), Failure> {
-    for queue in queues {
-        let last = queue.last_point();
-        if session.wait(u64::MAX, || session.reached(last)).result() != vk::Result::SUCCESS {
+    let points: Vec<Point> = watch_all(session, queues)?;
+    for point in points {
+        if session.wait(u64::MAX, || session.reached(point)) != Waited::Ready {
             return Err(Failure::Lost);
         }
     }
     Ok(())
+}
+
+/// [`Queue::watch`] for each.
+pub(crate) fn watch_all(session: &Session, queues: &[Queue]) -> Result<Vec<Point>, Failure> {
+    queues.iter().map(|queue| queue.watch(session)).collect()
 }

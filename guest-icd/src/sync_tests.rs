@@ -10,7 +10,7 @@ use ash::vk::Handle as _;
 use vw_transport::{Connection, Consumer, Limits};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
-use vw_wire_protocol::record::{FLAG_LAST, Header, op};
+use vw_wire_protocol::record::{FLAG_LAST, FLAG_WATCH, Header, op};
 
 use crate::alloc::HostAllocator;
 use crate::device::Device;
@@ -112,12 +112,17 @@ impl World {
 
     /// Opcodes of the records published so far.
     fn received(&self, consumer: &mut Consumer) -> Vec<u16> {
-        let mut opcodes = Vec::new();
+        self.headers(consumer).iter().map(|header| header.opcode).collect()
+    }
+
+    /// Headers of the records published so far.
+    fn headers(&self, consumer: &mut Consumer) -> Vec<Header> {
+        let mut headers = Vec::new();
         while let Some(record) = consumer.next().unwrap() {
-            opcodes.push(Header::from_word(record.word).opcode);
+            headers.push(Header::from_word(record.word));
             consumer.release();
         }
-        opcodes
+        headers
     }
 }
 
@@ -164,7 +169,8 @@ fn fence_alone_when_submitted_waits_for_what_is_ahead_and_sends_nothing() {
     let mut consumer = Consumer::new(Arc::clone(&w.host.region));
     assert_eq!(submit(&queue, &[], idle), SUCCESS);
     assert_eq!(w.status(idle), SUCCESS);
-    assert_eq!(submit(&queue, &[vk::SubmitInfo::default()], 0), SUCCESS);
+    let ahead = w.fence(false);
+    assert_eq!(submit(&queue, &[vk::SubmitInfo::default()], ahead), SUCCESS);
     assert_eq!(submit(&queue, &[], busy), SUCCESS);
     assert_eq!(w.status(busy), NOT_READY);
     w.complete(&queue, 1);
@@ -232,7 +238,31 @@ fn submission_without_timelines_is_one_record() {
     let mut consumer = Consumer::new(Arc::clone(&w.host.region));
     assert_eq!(submit(&queue, &[vk::SubmitInfo::default(), vk::SubmitInfo::default()], 0), SUCCESS);
     assert_eq!(w.received(&mut consumer).len(), 1);
-    assert_eq!(queue.last_point().seq, 1);
+}
+
+#[test]
+fn submission_when_nobody_can_wait_for_it_is_watched_by_a_later_one() {
+    let w = World::new();
+    let (queue, fence) = (w.queue(), w.fence(false));
+    let mut consumer = Consumer::new(Arc::clone(&w.host.region));
+    let mut watched = || -> Vec<bool> {
+        w.headers(&mut consumer).iter().map(|header| header.flags & FLAG_WATCH != 0).collect()
+    };
+    let batch = [vk::SubmitInfo::default()];
+    assert_eq!(submit(&queue, &batch, 0), SUCCESS);
+    assert_eq!(submit(&queue, &batch, fence), SUCCESS);
+    assert_eq!(watched(), [false, true]);
+    let seq = |session: &Session| queue.watch(session).expect("the host is there").seq;
+    assert_eq!((seq(&w.session), watched().len()), (2, 0));
+    assert_eq!(submit(&queue, &batch, 0), SUCCESS);
+    assert_eq!((seq(&w.session), seq(&w.session)), (4, 4));
+    assert_eq!(watched(), [false, true]);
+    assert_eq!(submit(&queue, &batch, 0), SUCCESS);
+    let second = w.fence(false);
+    assert_eq!(submit(&queue, &[], second), SUCCESS);
+    assert_eq!(watched(), [false, true]);
+    w.complete(&queue, 6);
+    assert_eq!((w.status(fence), w.status(second)), (SUCCESS, SUCCESS));
 }
 
 #[test]

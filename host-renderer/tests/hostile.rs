@@ -94,7 +94,7 @@ fn submit(guest: &mut Guest) {
     let buffers: [vk::CommandBuffer; 1] = [vk::Handle::from_raw(dispatchable(1))];
     let info = vk::SubmitInfo::default().command_buffers(&buffers);
     let args = [dispatchable(1), 1, std::ptr::from_ref(&info) as u64, 0];
-    guest.command(&commands::VK_QUEUE_SUBMIT, &args).unwrap();
+    guest.submit(&args).unwrap();
 }
 
 /// Waits until the host has taken everything, and returns whether the device is lost.

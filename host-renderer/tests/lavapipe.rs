@@ -68,7 +68,7 @@ fn gpu_when_it_fills_a_buffer_writes_to_the_window() {
     let buffers: [vk::CommandBuffer; 1] = [Handle::from_raw(dispatchable(1))];
     let info = vk::SubmitInfo::default().command_buffers(&buffers);
     let args = [dispatchable(1), 1, std::ptr::from_ref(&info) as u64, 0];
-    guest.command(&commands::VK_QUEUE_SUBMIT, &args).unwrap();
+    guest.submit(&args).unwrap();
     let region = &guest.connection.region;
     assert!(wait_for(|| region.control().completed(0) == 1), "{}", renderer.log());
     for at in [page, page + 4092] {
@@ -109,7 +109,7 @@ fn guest_when_it_disappears_with_work_that_never_ends_is_freed_within_a_second()
         .wait_dst_stage_mask(&[vk::PipelineStageFlags::ALL_COMMANDS])
         .push_next(&mut timeline);
     let args = [dispatchable(1), 1, std::ptr::from_ref(&info) as u64, 0];
-    guest.command(&commands::VK_QUEUE_SUBMIT, &args).unwrap();
+    guest.submit(&args).unwrap();
     guest.call(op::FACTS, &[]).unwrap();
     assert_eq!(guest.connection.region.control().completed(0), 0);
     let start = Instant::now();

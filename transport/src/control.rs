@@ -95,11 +95,11 @@ impl Control {
         self.reply_state.len.load(Ordering::Relaxed)
     }
 
-    /// Host: submission `seq` of queue `slot`, and all before it, are complete. Slots from [`QUEUE_SLOTS`] on are
-    /// ignored (they were never assigned).
+    /// Host: submission `seq` of queue `slot`, and all before it, are complete. Threads may tell of several in any
+    /// order. Slots from [`QUEUE_SLOTS`] on are ignored (they were never assigned).
     pub fn complete(&self, slot: usize, seq: u64) {
         if let Some(completed) = self.completed.get(slot) {
-            completed.store(seq, Ordering::Release);
+            completed.fetch_max(seq, Ordering::Release);
             self.completion.signal();
         }
     }

@@ -2,13 +2,14 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The longest spin where cores are plenty (4 or more): about what a sleep and a wake cost together.
-pub const MAX_SPIN: Duration = Duration::from_micros(50);
+/// The longest spin: about what a sleep and a wake cost together, on a machine whose idle cores are slow to wake. A
+/// spinner lets others have its core in between, so that few cores are no reason to spin less.
+pub const MAX_SPIN: Duration = Duration::from_micros(100);
 
-/// The longest spin on 2 or 3 cores, where the spinner may stand in the way of the thread it waits for.
-pub const MAX_SPIN_FEW_CORES: Duration = Duration::from_micros(20);
+/// Looks at the predicate before the core is offered to others, and the clock is read.
+const LOOKS_PER_YIELD: u32 = 16;
 
 /// Spins are no shorter than this: below, reading the clock costs as much as the spin.
 const MIN_SPIN_NS: u32 = 1_000;
@@ -45,13 +46,9 @@ pub struct Spin {
 }
 
 impl Spin {
-    /// Starts at the most that this machine's cores allow: none on one core.
+    /// Starts at [`MAX_SPIN`], but never spins on one core.
     pub fn adaptive() -> Self {
-        Self::with_max(match cores() {
-            0 | 1 => Duration::ZERO,
-            2 | 3 => MAX_SPIN_FEW_CORES,
-            _ => MAX_SPIN,
-        })
+        Self::with_max(if cores() > 1 { MAX_SPIN } else { Duration::ZERO })
     }
 
     /// Starts at, and never exceeds, `max` (itself limited to 1 s). Zero never spins.
@@ -82,6 +79,33 @@ impl Spin {
             return Duration::ZERO;
         }
         Duration::from_nanos(u64::from(self.budget_ns.load(Ordering::Relaxed)))
+    }
+
+    /// Spins for the budget, or until `deadline`: whether `ready` holds. The wait began at `start`.
+    pub fn until(&self, start: Instant, deadline: Option<Instant>, mut ready: impl FnMut() -> bool) -> bool {
+        let budget = self.begin();
+        if budget.is_zero() {
+            return false;
+        }
+        let end = start + budget;
+        loop {
+            for _ in 0..LOOKS_PER_YIELD {
+                std::hint::spin_loop();
+                if ready() {
+                    self.hit(start.elapsed());
+                    return true;
+                }
+            }
+            std::thread::yield_now();
+            let now = Instant::now();
+            if now >= end {
+                self.missed();
+                return false;
+            }
+            if deadline.is_some_and(|d| now >= d) {
+                return false;
+            }
+        }
     }
 
     /// The wait ended while it spun, after `waited`.

@@ -9,9 +9,6 @@ use crate::sync::{AtomicU32, FutexWord, Ordering, fence};
 /// How long a thread sleeps at most before it asks whether the other side is alive.
 pub const LIVENESS_PERIOD: Duration = Duration::from_millis(100);
 
-/// Looks at the predicate between two reads of the clock while spinning.
-const LOOKS_PER_CLOCK_READ: u32 = 16;
-
 /// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Woken {
@@ -104,7 +101,7 @@ impl WaitWord {
         }
         let start = Instant::now();
         let expired = |now| deadline.is_some_and(|d| now >= d);
-        if !expired(start) && self.spin(spin, start, deadline, &mut ready) {
+        if !expired(start) && spin.until(start, deadline, &mut ready) {
             return Ok(Woken::Ready);
         }
         // Asked by the clock and not by the futex's time-out: a hostile peer may keep changing the word.
@@ -124,38 +121,6 @@ impl WaitWord {
             let until = deadline.map_or(ask_at, |d| d.min(ask_at));
             if self.sleep_unless(Some(until.saturating_duration_since(now)), &mut ready) || ready() {
                 return Ok(Woken::Ready);
-            }
-        }
-    }
-
-    /// Spins for the budget, or until `deadline`. Returns whether `ready` holds.
-    fn spin(
-        &self,
-        spin: &Spin,
-        start: Instant,
-        deadline: Option<Instant>,
-        mut ready: impl FnMut() -> bool,
-    ) -> bool {
-        let budget = spin.begin();
-        if budget.is_zero() {
-            return false;
-        }
-        let end = start + budget;
-        loop {
-            for _ in 0..LOOKS_PER_CLOCK_READ {
-                std::hint::spin_loop();
-                if ready() {
-                    spin.hit(start.elapsed());
-                    return true;
-                }
-            }
-            let now = Instant::now();
-            if now >= end {
-                spin.missed();
-                return false;
-            }
-            if deadline.is_some_and(|d| now >= d) {
-                return false;
             }
         }
     }

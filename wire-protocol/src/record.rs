@@ -91,6 +91,9 @@ pub const FLAG_LAST: u16 = 1;
 /// poisoned. vw's own calls are always answered.
 pub const FLAG_REPLY: u16 = 2;
 
+/// A submission: the guest wants to know when it is complete. Of the others it learns when a later one is.
+pub const FLAG_WATCH: u16 = 4;
+
 /// [`op::ALLOCATE_MEMORY`]: memory that the guest does not see.
 pub const NO_OFFSET: u64 = u64::MAX;
 

@@ -265,6 +265,7 @@ impl Session {
 
     /// Destroys a device and everything that belongs to it, after its queues are idle.
     pub(crate) fn destroy_device(&mut self, number: u16) {
+        self.hand_over();
         let Some(mut device) = self.devices.get_mut(usize::from(number) - 1).and_then(Option::take) else {
             return;
         };

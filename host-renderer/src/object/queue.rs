@@ -1,4 +1,7 @@
 //! Queues: every submission is numbered and its completion published.
+//!
+//! The session's thread looks for the completion of the last submission itself as long as it has nothing else to do and
+//! it is worth it; after that a thread of the queue waits for it. A thread costs two wakes for each submission.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -7,7 +10,7 @@ use std::thread::JoinHandle;
 
 use ash::vk;
 use ash::vk::Handle as _;
-use vw_transport::Region;
+use vw_transport::{Consumer, Region};
 use vw_wire_protocol::codec::Request;
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::lost;
@@ -104,10 +107,44 @@ struct Completion {
     thread: JoinHandle<()>,
 }
 
+/// A submission that is not known to be complete.
 #[derive(Debug)]
 struct Pending {
     number: u64,
     fence: vk::Fence,
+}
+
+impl Pending {
+    /// Publishes that it is complete. Its fence must be signalled, and nobody else may use it.
+    fn publish(self, shared: &Shared, slot: usize) {
+        shared.region.control().complete(slot, self.number);
+        // SAFETY: the fence is signalled and in nobody else's use.
+        match unsafe { shared.device.reset_fences(&[self.fence]) } {
+            Ok(()) => shared.give_fence(self.fence),
+            // SAFETY: as above.
+            Err(_) => unsafe { shared.device.destroy_fence(self.fence, None) },
+        }
+    }
+}
+
+/// The last submission, while the session's thread looks for its completion.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Number of its device.
+    device: u16,
+    /// The guest's id of its queue, and the queue's slot.
+    queue: u64,
+    slot: usize,
+    shared: Arc<Shared>,
+    pending: Pending,
+}
+
+impl Held {
+    fn is_complete(&self) -> bool {
+        // SAFETY: the fence is of this device, whose queues' threads do not have it.
+        let status = unsafe { self.shared.device.get_fence_status(self.pending.fence) };
+        status == Ok(true)
+    }
 }
 
 impl Queue {
@@ -122,16 +159,11 @@ impl Queue {
         self.submitted
     }
 
-    /// The submission `number` was made with `fence`: its completion will be published.
+    /// The queue's thread is to publish the completion of a submission.
     ///
     /// # Errors
-    /// When the thread that waits for fences cannot be started.
-    pub fn watch(
-        &mut self,
-        shared: &Arc<Shared>,
-        number: u64,
-        fence: vk::Fence,
-    ) -> Result<(), std::io::Error> {
+    /// When the thread cannot be started.
+    fn watch(&mut self, shared: &Arc<Shared>, pending: Pending) -> Result<(), std::io::Error> {
         let completion = match &self.completion {
             Some(completion) => completion,
             None => {
@@ -144,7 +176,7 @@ impl Queue {
             }
         };
         // The thread ends only when the sender is dropped or the device is lost.
-        let _ = completion.sender.send(Pending { number, fence });
+        let _ = completion.sender.send(pending);
         Ok(())
     }
 
@@ -160,7 +192,8 @@ impl Queue {
 }
 
 impl Session {
-    /// `vkQueueSubmit`, `vkQueueSubmit2`, `vkQueueBindSparse`: numbered, with a fence of the host's own.
+    /// `vkQueueSubmit`, `vkQueueSubmit2`, `vkQueueBindSparse`: numbered; if the guest wants to know of the completion
+    /// (`watched`), with a fence of the host's own.
     ///
     /// # Errors
     /// When the guest broke the protocol.
@@ -169,6 +202,7 @@ impl Session {
         command: &Command,
         request: &mut Request<'_>,
         seen: Seen,
+        watched: bool,
     ) -> Result<(), End> {
         let unfit = self.unfit_submission(request);
         let device = self.device_mut(seen.device)?;
@@ -176,12 +210,12 @@ impl Session {
         let Some(queue) = device.queue_mut(seen.queue) else {
             return Err(violation("a submission without a queue"));
         };
-        let number = queue.count();
+        let (number, slot) = (queue.count(), queue.slot);
         if let Some(reason) = unfit {
             shared.lose(lost::REFUSED, &format!("{} refused: {reason}", command.name));
             return Ok(());
         }
-        let fence = match shared.take_fence() {
+        let fence = match watched.then(|| shared.take_fence()).transpose() {
             Ok(fence) => fence,
             Err(result) => {
                 shared.lose(lost::REFUSED, &format!("no fence for {}: {result}", command.name));
@@ -191,30 +225,61 @@ impl Session {
         // Mesa's common code signals the fence of a submission first and touches its timeline semaphores afterwards, while
         // the guest, told of the fence, may already destroy them: with semaphores the fence is a submission of its own,
         // which the driver's thread reaches when it is done with the first.
-        let apart = self.touched.iter().any(|(ty, _)| *ty == HandleType::Semaphore);
-        request.args[FENCE] = if apart { 0 } else { fence.as_raw() };
+        let apart = fence.filter(|_| self.touched.iter().any(|(ty, _)| *ty == HandleType::Semaphore));
+        request.args[FENCE] = if apart.is_some() { 0 } else { fence.map_or(0, vk::Handle::as_raw) };
         let device = self.device(seen.device)?;
         // SAFETY: the request was decoded for this command; the fence is unsignalled and in no other use.
         let ret = unsafe { self.call(&device.procs, command, request)? };
         let mut result = vk::Result::from_raw(ret as i32);
-        if apart && result == vk::Result::SUCCESS {
+        if let Some(fence) = apart
+            && result == vk::Result::SUCCESS
+        {
             let queue = vk::Queue::from_raw(request.args[0]);
             // SAFETY: the queue was resolved for this record and is used by this thread alone; the fence as above.
             result = unsafe { shared.device.queue_submit(queue, &[], fence) }.err().unwrap_or(result);
         }
         if result != vk::Result::SUCCESS {
-            shared.give_fence(fence);
+            if let Some(fence) = fence {
+                shared.give_fence(fence);
+            }
             let code = if result == vk::Result::ERROR_DEVICE_LOST { lost::DRIVER } else { lost::REFUSED };
             shared.lose(code, &format!("{}: {result}", command.name));
             return Ok(());
         }
-        let device = self.device_mut(seen.device)?;
-        if let Some(queue) = device.queue_mut(seen.queue)
-            && let Err(error) = queue.watch(&shared, number, fence)
+        let Some(fence) = fence else { return Ok(()) };
+        self.held = Some(Held {
+            device: seen.device,
+            queue: seen.queue,
+            slot,
+            shared,
+            pending: Pending { number, fence },
+        });
+        Ok(())
+    }
+
+    /// With nothing else to do: looks whether the last submission completes, or a record comes first. In the end either
+    /// its completion is published or its queue's thread will do that.
+    pub(crate) fn look_for_completion(&mut self, consumer: &mut Consumer) {
+        let Some(held) = &self.held else { return };
+        consumer.look(&self.completion_spin, || held.is_complete());
+        if held.is_complete()
+            && let Some(Held { shared, slot, pending, .. }) = self.held.take()
         {
+            pending.publish(&shared, slot);
+        }
+        self.hand_over();
+    }
+
+    /// The last submission is its queue's thread's from now on.
+    pub(crate) fn hand_over(&mut self) {
+        let Some(Held { device, queue, shared, pending, .. }) = self.held.take() else { return };
+        let watched = match self.device_mut(device).ok().and_then(|device| device.queue_mut(queue)) {
+            Some(queue) => queue.watch(&shared, pending),
+            None => return,
+        };
+        if let Err(error) = watched {
             shared.lose(lost::REFUSED, &format!("no thread can be started to wait for submissions: {error}"));
         }
-        Ok(())
     }
 
     /// Why a submission may not be made; `None` if it may.
@@ -231,15 +296,15 @@ impl Session {
 
 /// Waits for fences in order and publishes what is complete.
 fn complete(shared: &Shared, slot: usize, receiver: &Receiver<Pending>) {
-    while let Ok(Pending { number, fence }) = receiver.recv() {
-        let fences = [fence];
+    while let Ok(pending) = receiver.recv() {
         loop {
             // SAFETY: the fence is of this device and used by this thread alone once it is submitted.
-            match unsafe { shared.device.wait_for_fences(&fences, true, WAIT) } {
+            match unsafe { shared.device.wait_for_fences(&[pending.fence], true, WAIT) } {
                 Ok(()) => break,
                 Err(vk::Result::TIMEOUT) if !shared.quit.load(Ordering::Acquire) => {}
                 Err(vk::Result::TIMEOUT) => return,
                 Err(result) => {
+                    let number = pending.number;
                     shared.lose(
                         lost::DRIVER,
                         &format!("waiting for submission {number} on queue slot {slot}: {result}"),
@@ -248,12 +313,6 @@ fn complete(shared: &Shared, slot: usize, receiver: &Receiver<Pending>) {
                 }
             }
         }
-        shared.region.control().complete(slot, number);
-        // SAFETY: the fence is signalled and in nobody else's use.
-        match unsafe { shared.device.reset_fences(&fences) } {
-            Ok(()) => shared.give_fence(fence),
-            // SAFETY: as above.
-            Err(_) => unsafe { shared.device.destroy_fence(fence, None) },
-        }
+        pending.publish(shared, slot);
     }
 }

@@ -3,7 +3,7 @@
 use vw_wire_protocol::codec::{Arena, Reader, Request, decode_request, encode_reply, failed};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
-use vw_wire_protocol::record::lost;
+use vw_wire_protocol::record::{FLAG_REPLY, FLAG_WATCH, lost};
 use vw_wire_protocol::schema::{Class, Command, Op, Ret};
 
 use ash::vk;
@@ -23,7 +23,7 @@ use crate::object::pool::child_type;
 const INFO: usize = 1;
 
 impl Session {
-    /// A record of one Vulkan command. `waits`: the guest waits for the reply.
+    /// A record of one Vulkan command, with its header's flags.
     ///
     /// # Errors
     /// When the guest broke the protocol.
@@ -31,9 +31,10 @@ impl Session {
         &mut self,
         arena: &Arena,
         opcode: u16,
-        waits: bool,
+        flags: u16,
         reader: Reader<'_>,
     ) -> Result<(), End> {
+        let waits = flags & FLAG_REPLY != 0;
         let command =
             commands::by_opcode(opcode).ok_or_else(|| violation(format!("unknown opcode {opcode:#x}")))?;
         let policy = self.policies.of(command);
@@ -62,7 +63,7 @@ impl Session {
         }
         let mut call = request.poisoned.is_none();
         match kind {
-            Kind::Submit => return self.submit(command, &mut request, seen),
+            Kind::Submit => return self.submit(command, &mut request, seen, flags & FLAG_WATCH != 0),
             Kind::DestroyDevice => {
                 self.destroy_device(seen.device);
                 return Ok(());

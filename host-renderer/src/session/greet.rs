@@ -43,7 +43,8 @@ impl Ready {
     /// Why no guest can be served, in words for the guest.
     pub fn new(config: &Config, tried: Option<&str>) -> Result<Self, String> {
         let gpu = open(config, "vw")?;
-        let known = tried.and_then(|text| Import::parse(text.strip_prefix(&gpu.identity())?.strip_prefix(' ')?));
+        let known =
+            tried.and_then(|text| Import::parse(text.strip_prefix(&gpu.identity())?.strip_prefix(' ')?));
         if let Some(import) = known {
             return Ok(Self { gpu, import });
         }

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ash::vk::Handle;
 use vw_transport::handshake::feature;
-use vw_transport::{Connection, Consumer, Peer, Region};
+use vw_transport::{Connection, Consumer, Peer, Region, Spin};
 use vw_wire_protocol::codec::{Arena, Reader, Request};
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{FLAG_LAST, FLAG_REPLY, HEADER_SIZE, Header, MAX_RECORD, op};
@@ -48,6 +48,7 @@ use crate::object::device::Device;
 use crate::object::external::Handles;
 use crate::object::memory::Memories;
 use crate::object::pool::Pools;
+use crate::object::queue::Held;
 
 /// Id of the guest's one instance and one physical device.
 const ONLY: u64 = 1;
@@ -79,6 +80,10 @@ pub struct Session {
     pub(crate) handles: Handles,
     /// Files that the driver keeps its memory in.
     pub(crate) files: Files,
+    /// The last submission, until its completion is known or is a queue's thread's to find out.
+    pub(crate) held: Option<Held>,
+    /// How long it is worth to look for that.
+    pub(crate) completion_spin: Spin,
     policies: Policies,
     pub(crate) replies: Replies,
     /// Objects that the last record names, for commands that ask for the list.
@@ -151,6 +156,8 @@ impl Session {
             images: HashMap::new(),
             pools: Pools::default(),
             buffers: CommandBuffers::default(),
+            held: None,
+            completion_spin: Spin::adaptive(),
             policies: Policies::new(),
             touched: Vec::new(),
             parts: Vec::new(),
@@ -163,6 +170,7 @@ impl Session {
         let mut consumer = Consumer::new(Arc::clone(&self.region));
         let mut arena = Arena::new(self.record_limit);
         loop {
+            self.look_for_completion(&mut consumer);
             match consumer.wait(&*connection.peer, stop) {
                 Ok(true) => {}
                 Ok(false) => return End::Stopped,
@@ -179,6 +187,8 @@ impl Session {
         let mut taken = 0;
         while let Some(record) = consumer.next().map_err(violation)? {
             let header = Header::from_word(record.word);
+            // The record may keep this thread for long.
+            self.hand_over();
             self.records += 1;
             self.stats.set_records(self.records);
             // SAFETY: the payload lies in the mapped ring and stays until it is released below.
@@ -264,7 +274,7 @@ impl Session {
             op::ALLOCATE_MEMORY => self.allocate_memory(arena, reader),
             op::NAME_OBJECT => self.name_object(reader),
             op::TAG_OBJECT => self.tag_object(reader),
-            opcode => self.command(arena, opcode, header.flags & FLAG_REPLY != 0, reader),
+            opcode => self.command(arena, opcode, header.flags, reader),
         }
     }
 

@@ -16,7 +16,7 @@ use vw_transport::unix::connect;
 use vw_transport::{Connection, Hello, Producer, Spin};
 use vw_wire_protocol::codec::{Writer, encode_request};
 use vw_wire_protocol::generated::commands;
-use vw_wire_protocol::record::{FLAG_REPLY, HEADER_SIZE, Header, NO_OFFSET, op, record_length};
+use vw_wire_protocol::record::{FLAG_REPLY, FLAG_WATCH, HEADER_SIZE, Header, NO_OFFSET, op, record_length};
 use vw_wire_protocol::schema::Command as VkCommand;
 
 /// How long anything may take.
@@ -99,6 +99,12 @@ impl Guest {
     /// Sends a command that is not answered.
     pub(crate) fn command(&mut self, command: &VkCommand, args: &[u64]) -> Result<(), String> {
         self.send(command.opcode, &request(command, args))
+    }
+
+    /// Sends a submission, whose completion is to be published.
+    pub(crate) fn submit(&mut self, args: &[u64]) -> Result<(), String> {
+        let command = &commands::VK_QUEUE_SUBMIT;
+        self.push(&flagged_record(command.opcode, FLAG_WATCH, &request(command, args)))
     }
 
     /// Sends a record and waits for its answer.

@@ -3,6 +3,7 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::ALIGNMENT;
 use crate::liveness::{Liveness, PeerGone};
@@ -115,6 +116,16 @@ impl Consumer {
             known != position || tail.load() != position || stopped()
         })?;
         Ok(!stopped())
+    }
+
+    /// Looks at the ring and at `done` for as long as `spin` allows. Returns whether there was something to read or
+    /// `done` held; false says nothing about the ring.
+    pub fn look(&mut self, spin: &Spin, mut done: impl FnMut() -> bool) -> bool {
+        self.wake_producer();
+        let tail = self.region.control().tail_cursor();
+        let (position, known) = (self.position, self.tail);
+        let mut ready = || known != position || tail.load() != position || done();
+        ready() || spin.until(Instant::now(), None, ready)
     }
 
     /// The next record, or `None` if all that is published was read. What it points to stays valid until
