@@ -38,7 +38,7 @@ fn in_process(f: impl FnOnce(&mut Guest)) -> End {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let serving = scope.spawn(|| {
-            let end = session.serve(&host, &stop);
+            let end = session.serve(&host, &stop, None);
             host.peer.close("over");
             end
         });

@@ -1,10 +1,20 @@
 //! Whether the other side still exists.
 
-/// Asked by waits, at the start and then every [`crate::wait::LIVENESS_PERIOD`], so that nobody waits for the dead.
+use std::time::Duration;
+
+use crate::wait::LIVENESS_PERIOD;
+
+/// Asked by waits, at the start and then again and again, so that nobody waits for the dead.
 pub trait Liveness: Send + Sync {
     /// False once the other side is gone; stays false from then on. Must be cheap: it may cost a system call, but
     /// must not block.
     fn alive(&self) -> bool;
+
+    /// How long a sleeper sleeps at most before it asks. None: somebody else wakes it when the other side is gone, and
+    /// what it waits for holds then.
+    fn ask_every(&self) -> Option<Duration> {
+        Some(LIVENESS_PERIOD)
+    }
 }
 
 /// The other side ended or closed the connection.

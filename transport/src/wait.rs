@@ -105,21 +105,22 @@ impl WaitWord {
             return Ok(Woken::Ready);
         }
         // Asked by the clock and not by the futex's time-out: a hostile peer may keep changing the word.
-        let mut ask_at = start;
+        let mut ask_at = Some(start);
         loop {
             let now = Instant::now();
-            if now >= ask_at || expired(now) {
+            if ask_at.is_some_and(|at| now >= at) || expired(now) {
                 if !peer.alive() {
                     // What it did before it went still counts.
                     return if ready() { Ok(Woken::Ready) } else { Err(PeerGone) };
                 }
-                ask_at = now + LIVENESS_PERIOD;
+                ask_at = peer.ask_every().map(|period| now + period);
             }
             if expired(now) {
                 return Ok(Woken::TimedOut);
             }
-            let until = deadline.map_or(ask_at, |d| d.min(ask_at));
-            if self.sleep_unless(Some(until.saturating_duration_since(now)), &mut ready) || ready() {
+            let until = deadline.into_iter().chain(ask_at).min();
+            let timeout = until.map(|until| until.saturating_duration_since(now));
+            if self.sleep_unless(timeout, &mut ready) || ready() {
                 return Ok(Woken::Ready);
             }
         }

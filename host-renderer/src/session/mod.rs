@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ash::vk::Handle;
 use vw_transport::handshake::feature;
-use vw_transport::{Connection, Consumer, Peer, Region, Spin};
+use vw_transport::{Connection, Consumer, Liveness, Peer, Region, Spin};
 use vw_wire_protocol::codec::{Arena, Reader, Request};
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{FLAG_LAST, FLAG_REPLY, HEADER_SIZE, Header, MAX_RECORD, op};
@@ -37,6 +37,7 @@ use self::reply::Replies;
 use self::resolve::Seen;
 use self::stats::Stats;
 use self::tables::{Object, Tables};
+use self::warden::Pulse;
 use crate::config::Limits;
 use crate::gpu::Gpu;
 use crate::gpu::driver_memory::Files;
@@ -165,13 +166,21 @@ impl Session {
         }
     }
 
-    /// Takes records until the session ends, and says why it did.
-    pub fn serve(&mut self, connection: &Connection, stop: &AtomicBool) -> End {
+    /// Takes records until the session ends, and says why it did. With a `pulse` there is a warden that wakes this
+    /// thread when the guest is gone.
+    pub fn serve(&mut self, connection: &Connection, stop: &AtomicBool, pulse: Option<&Pulse>) -> End {
         let mut consumer = Consumer::new(Arc::clone(&self.region));
         let mut arena = Arena::new(self.record_limit);
         loop {
             self.look_for_completion(&mut consumer);
-            match consumer.wait(&*connection.peer, stop) {
+            let guest: &dyn Liveness = match pulse {
+                Some(pulse) => {
+                    pulse.beat();
+                    pulse
+                }
+                None => &*connection.peer,
+            };
+            match consumer.wait(guest, stop) {
                 Ok(true) => {}
                 Ok(false) => return End::Stopped,
                 Err(_) => return End::Disconnected,

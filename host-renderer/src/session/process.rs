@@ -142,11 +142,12 @@ fn serve(config: &Config, ready: Result<Ready, String>, socket: OwnedFd, reporte
         Arc::clone(reporter),
     ) {
         Ok(warden) => warden,
-        Err(error) => return End::Internal(format!("no thread to watch the guest: {error}")),
+        Err(error) => return End::Internal(format!("the guest cannot be watched: {error}")),
     };
     let session = Session::new(&connection, gpu, import, &config.limits, Arc::clone(&stats));
     let mut session = ManuallyDrop::new(session);
-    let mut end = guarded(|| session.serve(&connection, &stop)).unwrap_or_else(|end| end);
+    let mut end =
+        guarded(|| session.serve(&connection, &stop, Some(warden.pulse()))).unwrap_or_else(|end| end);
     if end == End::Stopped && warden.guest_is_gone() {
         end = End::Disconnected;
     }
