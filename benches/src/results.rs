@@ -53,6 +53,9 @@ pub(crate) struct Instructions {
     pub(crate) encode: u64,
     /// Of the tables' decoder alone.
     pub(crate) decode: u64,
+    /// Of the decoder without the tables, the driver's function left out.
+    #[serde(default)]
+    pub(crate) straight: Option<u64>,
 }
 
 impl Results {

@@ -29,10 +29,10 @@ fn compare(host: &Driver, label: &str, arguments: &[&str]) {
     compare_tuned(host, label, arguments, "");
 }
 
-/// `perf` is the guest's `VW_PERF`.
+/// `perf` is `VW_PERF` of both sides.
 fn compare_tuned(host: &Driver, label: &str, arguments: &[&str], perf: &str) {
     let (native, _) = run(host, &format!("{label}-native"));
-    let renderer = Renderer::start_with(host, arguments).unwrap();
+    let renderer = Renderer::start_with(&host.clone().with("VW_PERF", perf), arguments).unwrap();
     let (vw, _) = run(&renderer.guest().with("VW_PERF", perf), &format!("{label}-vw"));
     assert_same("the differential suite", &native, &vw, &Explained::from_file("differential.txt"));
     // Twice the same program on the same renderer: nothing of the first is left.
@@ -55,7 +55,7 @@ fn differential_suite_when_the_host_has_vulkan_1_4_answers_as_natively() {
     compare(&Driver::newer_lavapipe().unwrap(), "newer", &[]);
 }
 
-/// Nothing of what the driver does for speed changes an answer.
+/// Nothing of what driver and renderer do for speed changes an answer.
 #[test]
 fn differential_suite_when_every_optimisation_is_off_answers_as_natively() {
     compare_tuned(&Driver::lavapipe().unwrap(), "plain", &[], "none");

@@ -19,4 +19,5 @@ pub mod control;
 pub mod gpu;
 pub mod null;
 pub mod object;
+pub mod perf;
 pub mod session;

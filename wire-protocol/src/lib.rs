@@ -7,6 +7,7 @@
 //!   check it again.
 //! * [`rules`] says which of an application's pointers may be read.
 //! * [`facts`] carries what the guest answers about the physical device by itself.
+//! * [`straight`] decodes a command buffer's commonest records without the tables.
 //! * [`texels`] says how much memory a copy between memory and an image takes.
 //! * [`record`] frames what travels on the command ring.
 
@@ -17,4 +18,5 @@ pub mod generated;
 pub mod record;
 pub mod rules;
 pub mod schema;
+pub mod straight;
 pub mod texels;

@@ -80,6 +80,9 @@ pub(crate) fn open(host: &Driver, peer: bool, without: &[String]) -> Result<Vec<
 /// vw with a renderer of its own.
 fn vw(host: &Driver, without: Option<&str>) -> Result<Side> {
     let mut command = host.command(products::renderer()?);
+    if let Some(words) = without {
+        command.env("VW_PERF", words);
+    }
     end_with_this_process(&mut command);
     let renderer = Renderer::start_command(command)?;
     let mut driver = prepared(renderer.guest());

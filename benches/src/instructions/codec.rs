@@ -1,4 +1,4 @@
-//! The hottest commands, each encoded and decoded by the tables a number of times.
+//! The hottest commands, each encoded and decoded by the tables, and decoded without them, a number of times.
 
 use std::hint::black_box;
 use std::ptr::from_ref;
@@ -10,6 +10,9 @@ use vw_wire_protocol::codec::{
 };
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
+use vw_wire_protocol::generated::straight;
+use vw_wire_protocol::record::ALIGNMENT;
+use vw_wire_protocol::straight::{Host as Calls, Pfn, Scratch, Target};
 
 use super::TIMES;
 
@@ -43,17 +46,33 @@ macro_rules! commands {
                     request.expect("encoded by ourselves").args[0]
                 }
 
-                /// Does both.
+                /// Nothing is done where the command needs the tables.
+                #[inline(never)]
+                pub(super) fn straight(bytes: &[u8], scratch: &mut Scratch) {
+                    let id = u64::from_le_bytes(*bytes.first_chunk().expect("an id"));
+                    if let Some(take) = straight::take::<Host>(commands::$table.opcode) {
+                        let mut target = Target::new(&Host, 1, (id, 1), scratch);
+                        // SAFETY: the host calls nothing; the bytes are a payload.
+                        let taken = unsafe { target.take(take, nothing, bytes.as_ptr(), bytes.len()) };
+                        taken.expect("encoded by ourselves");
+                    }
+                }
+
+                /// Does all.
                 ///
                 /// # Safety
                 /// As `encode`.
                 pub(super) unsafe fn repeat(args: &[u64]) {
                     let (mut space, mut arena, mut host) = (vec![0; 4096], Arena::default(), Host);
+                    let mut scratch = Scratch::default();
                     for _ in 0..TIMES {
                         // SAFETY: the caller's promise.
                         let length = unsafe { encode(black_box(args), &mut space) };
                         black_box(decode(black_box(&space[..length]), &arena, &mut host));
                         arena.reset();
+                        space[length..].fill(0);
+                        let padded = length.next_multiple_of(ALIGNMENT);
+                        straight(black_box(&space[..padded]), &mut scratch);
                     }
                 }
             }
@@ -93,6 +112,19 @@ impl Resolve for Host {
         Ok(id)
     }
 }
+
+impl Calls for Host {
+    #[inline]
+    fn handle(&self, _: u16, _: HandleType, id: u64) -> Result<u64, HandleError> {
+        Ok(id)
+    }
+
+    unsafe fn call(&self, _: impl Fn(Pfn, &[u64]) -> u64, _: Pfn, args: &[u64]) {
+        black_box(args);
+    }
+}
+
+unsafe extern "system" fn nothing() {}
 
 /// What a dispatchable handle points to.
 #[repr(C, align(8))]

@@ -43,6 +43,11 @@ pub(crate) fn count(
             entry,
             encode: find(&codec, &format!("::{name}::encode"))?,
             decode: find(&codec, &format!("::{name}::decode"))?,
+            // Where there is no such function, nothing but asking for it is counted.
+            straight: name
+                .starts_with("vkCmd")
+                .then(|| find(&codec, &format!("::{name}::straight")))
+                .transpose()?,
         })
     });
     lines.collect::<io::Result<Vec<_>>>().map(Some)

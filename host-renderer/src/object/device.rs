@@ -20,6 +20,7 @@ use crate::gpu::sparse::Sparse;
 use crate::gpu::{import, mask, offer, sparse};
 use crate::session::end::{End, violation};
 use crate::session::policy::destroyer;
+use crate::session::straight::Straight;
 use crate::session::tables::Object;
 use crate::session::{Decoded, Session};
 
@@ -35,6 +36,8 @@ pub struct Device {
     pub shared: Arc<Shared>,
     /// Its commands.
     pub procs: Procs,
+    /// Those of command buffers that are taken without the tables.
+    pub straight: Straight,
     /// Names and tags of objects, where the host has them.
     pub debug_utils: Option<debug_utils::Functions>,
     /// The queues that the guest asked for.
@@ -223,6 +226,8 @@ impl Session {
             lookup,
             self.gpu.null,
         );
+        let straight =
+            if self.perf.straight { Straight::new(&procs, &self.policies) } else { Straight::none() };
         let mut queues = Vec::with_capacity(wanted.len());
         for queue in wanted {
             let info = vk::DeviceQueueInfo2::default()
@@ -254,7 +259,7 @@ impl Session {
             self.devices.resize_with(index + 1, || None);
         }
         self.devices[index] =
-            Some(Device { id, shared, procs, debug_utils, queues, buffers, images, driver_memory });
+            Some(Device { id, shared, procs, straight, debug_utils, queues, buffers, images, driver_memory });
         Ok(())
     }
 

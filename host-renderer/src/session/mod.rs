@@ -13,6 +13,7 @@ pub mod reply;
 pub mod resolve;
 pub mod stats;
 pub mod status;
+pub mod straight;
 pub mod stream;
 pub mod tables;
 pub mod warden;
@@ -29,6 +30,7 @@ use vw_wire_protocol::codec::{Arena, Reader, Request};
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{FLAG_LAST, FLAG_REPLY, HEADER_SIZE, Header, MAX_RECORD, op};
 use vw_wire_protocol::schema::{Class, Command, Op};
+use vw_wire_protocol::straight::Scratch;
 use vw_wire_protocol::texels::Image;
 
 use self::end::{End, violation};
@@ -50,6 +52,7 @@ use crate::object::external::Handles;
 use crate::object::memory::Memories;
 use crate::object::pool::Pools;
 use crate::object::queue::Held;
+use crate::perf::Perf;
 
 /// Id of the guest's one instance and one physical device.
 const ONLY: u64 = 1;
@@ -85,7 +88,11 @@ pub struct Session {
     pub(crate) held: Option<Held>,
     /// How long it is worth to look for that.
     pub(crate) completion_spin: Spin,
-    policies: Policies,
+    /// Which optimisations are on.
+    pub(crate) perf: Perf,
+    pub(crate) policies: Policies,
+    /// What the decoding of streams without the tables works in.
+    scratch: Scratch,
     pub(crate) replies: Replies,
     /// Objects that the last record names, for commands that ask for the list.
     pub(crate) touched: Vec<(HandleType, u64)>,
@@ -159,7 +166,9 @@ impl Session {
             buffers: CommandBuffers::default(),
             held: None,
             completion_spin: Spin::adaptive(),
+            perf: Perf::from_environment(),
             policies: Policies::new(),
+            scratch: Scratch::default(),
             touched: Vec::new(),
             parts: Vec::new(),
             records: 0,

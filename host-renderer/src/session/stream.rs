@@ -8,6 +8,7 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{ALIGNMENT, HEADER_SIZE, Header};
 use vw_wire_protocol::schema::{Class, Command};
+use vw_wire_protocol::straight::Target;
 
 use super::Session;
 use super::end::{End, violation};
@@ -56,7 +57,14 @@ impl Session {
             return Err(violation(format!("a stream for CommandBuffer {id:#x}: names no live object")));
         };
         let mut at = 0;
-        while at < length {
+        loop {
+            if self.buffers.state(id) == State::Recording {
+                // SAFETY: as the caller promises.
+                at += unsafe { self.straight(&buffer, id, start.add(at), length - at)? };
+            }
+            if at == length {
+                return Ok(());
+            }
             // SAFETY: as the caller promises; the reader checks the length.
             let mut reader = unsafe { Reader::from_raw(start.add(at), length - at) };
             let header = Header::from_word(reader.take_u64().map_err(violation)?);
@@ -88,7 +96,43 @@ impl Session {
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Executes records without the tables, up to the first that needs them, and returns how many bytes these were.
+    ///
+    /// # Errors
+    /// When the command buffer is of no device.
+    ///
+    /// # Safety
+    /// As [`stream`](Self::stream).
+    unsafe fn straight(
+        &mut self,
+        buffer: &Object,
+        id: u64,
+        start: *const u8,
+        length: usize,
+    ) -> Result<usize, End> {
+        let index = usize::from(buffer.device).wrapping_sub(1);
+        let Some(Some(device)) = self.devices.get(index) else {
+            return Err(violation("a command buffer without a device"));
+        };
+        let mut target = Target::new(&self.tables, buffer.device, (id, buffer.raw), &mut self.scratch);
+        let mut at = 0;
+        while length - at >= HEADER_SIZE {
+            // SAFETY: the header is there.
+            let word = unsafe { start.add(at).cast::<u64>().read_volatile() };
+            let header = Header::from_word(u64::from_le(word));
+            let size = header.length as usize;
+            let sound = size >= HEADER_SIZE && size.is_multiple_of(ALIGNMENT) && size <= length - at;
+            let Some((take, pfn)) = device.straight.get(header.opcode).filter(|_| sound) else { break };
+            // SAFETY: the payload lies in the stream; both functions are of the same command.
+            let taken = unsafe { target.take(take, pfn, start.add(at + HEADER_SIZE), size - HEADER_SIZE) };
+            if taken.is_none() {
+                break;
+            }
+            at += size;
+        }
+        Ok(at)
     }
 
     /// Executes one record of a stream; `Some` says why the command buffer is poisoned by it.

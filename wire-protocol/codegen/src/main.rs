@@ -67,9 +67,10 @@ fn main() -> Result<()> {
     files.insert(
         "wire-protocol/src/generated/mod.rs".to_owned(),
         emit::banner("Tables made from the registry.")
-            + "pub mod commands;\npub mod extensions;\npub mod formats;\npub mod handles;\npub mod names;\npub mod structs;\n",
+            + "pub mod commands;\npub mod extensions;\npub mod formats;\npub mod handles;\npub mod names;\npub mod straight;\npub mod structs;\n",
     );
     files.extend(emit::entry::emit(&model)?);
+    files.extend(emit::replay::emit(&model)?);
     files.extend(emit::layout_test::emit(&model)?);
 
     let mut different = Vec::new();

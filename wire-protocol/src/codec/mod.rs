@@ -46,6 +46,7 @@ mod writer;
 
 pub use arena::Arena;
 pub use asked::asks_for_results;
+pub(crate) use chain::END;
 pub use decode::{decode_request, decode_struct};
 pub use encode::{DISPATCHABLE_ID, encode_request, encode_struct};
 pub use error::{DecodeError, EncodeError, HandleError};

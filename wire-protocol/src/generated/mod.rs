@@ -7,4 +7,5 @@ pub mod extensions;
 pub mod formats;
 pub mod handles;
 pub mod names;
+pub mod straight;
 pub mod structs;

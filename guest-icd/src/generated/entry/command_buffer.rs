@@ -8,6 +8,7 @@ use core::ffi::c_void;
 
 use vw_wire_protocol::generated::commands::{self, opcodes};
 
+use super::structures::*;
 use crate::forward;
 use crate::straight;
 
@@ -231,18 +232,51 @@ pub(crate) unsafe extern "system" fn vkCmdOpticalFlowExecuteNV(
     session: u64,
     pExecuteInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, session, pExecuteInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_OPTICAL_FLOW_EXECUTE_NV, &args) };
+    unsafe {
+        if let Some(p_execute_info_length) =
+            straight::lengths(pExecuteInfo, 1, 32, |at| length_vk_optical_flow_execute_info_nv(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_OPTICAL_FLOW_EXECUTE_NV,
+                17usize.saturating_add(p_execute_info_length),
+            )
+        {
+            to.put(session);
+            to.structures(pExecuteInfo, 1, 32, |to, at| put_vk_optical_flow_execute_info_nv(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_OPTICAL_FLOW_EXECUTE_NV,
+            &[commandBuffer as u64, session, pExecuteInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdPushConstants2(
     commandBuffer: *mut c_void,
     pPushConstantsInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pPushConstantsInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_PUSH_CONSTANTS_2, &args) };
+    unsafe {
+        if let Some(p_push_constants_info_length) =
+            straight::lengths(pPushConstantsInfo, 1, 48, |at| length_vk_push_constants_info(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_PUSH_CONSTANTS_2,
+                9usize.saturating_add(p_push_constants_info_length),
+            )
+        {
+            to.structures(pPushConstantsInfo, 1, 48, |to, at| put_vk_push_constants_info(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_PUSH_CONSTANTS_2,
+            &[commandBuffer as u64, pPushConstantsInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdConvertCooperativeVectorMatrixNV(

@@ -9,6 +9,7 @@ use core::ffi::c_void;
 use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
+use super::structures::*;
 use crate::forward;
 use crate::straight;
 
@@ -161,9 +162,30 @@ pub(crate) unsafe extern "system" fn vkCmdBindDescriptorBuffersEXT(
     bufferCount: u32,
     pBindingInfos: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(bufferCount), pBindingInfos as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BIND_DESCRIPTOR_BUFFERS_EXT, &args) };
+    unsafe {
+        if let Some(p_binding_infos_length) =
+            straight::lengths(pBindingInfos, bufferCount as usize, 32, |at| {
+                length_vk_descriptor_buffer_binding_info_ext(at)
+            })
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_BIND_DESCRIPTOR_BUFFERS_EXT,
+                13usize.saturating_add(p_binding_infos_length),
+            )
+        {
+            to.put(bufferCount);
+            to.structures(pBindingInfos, bufferCount as usize, 32, |to, at| {
+                put_vk_descriptor_buffer_binding_info_ext(to, at)
+            });
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BIND_DESCRIPTOR_BUFFERS_EXT,
+            &[commandBuffer as u64, u64::from(bufferCount), pBindingInfos as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDescriptorBufferOffsetsEXT(
@@ -236,9 +258,25 @@ pub(crate) unsafe extern "system" fn vkCmdBindDescriptorSets2(
     commandBuffer: *mut c_void,
     pBindDescriptorSetsInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pBindDescriptorSetsInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BIND_DESCRIPTOR_SETS_2, &args) };
+    unsafe {
+        if let Some(p_bind_descriptor_sets_info_length) =
+            straight::lengths(pBindDescriptorSetsInfo, 1, 64, |at| length_vk_bind_descriptor_sets_info(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_BIND_DESCRIPTOR_SETS_2,
+                9usize.saturating_add(p_bind_descriptor_sets_info_length),
+            )
+        {
+            to.structures(pBindDescriptorSetsInfo, 1, 64, |to, at| put_vk_bind_descriptor_sets_info(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BIND_DESCRIPTOR_SETS_2,
+            &[commandBuffer as u64, pBindDescriptorSetsInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdPushDescriptorSet2(
@@ -254,22 +292,56 @@ pub(crate) unsafe extern "system" fn vkCmdSetDescriptorBufferOffsets2EXT(
     commandBuffer: *mut c_void,
     pSetDescriptorBufferOffsetsInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pSetDescriptorBufferOffsetsInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_2_EXT, &args) };
+    unsafe {
+        if let Some(p_set_descriptor_buffer_offsets_info_length) =
+            straight::lengths(pSetDescriptorBufferOffsetsInfo, 1, 56, |at| {
+                length_vk_set_descriptor_buffer_offsets_info_ext(at)
+            })
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_2_EXT,
+                9usize.saturating_add(p_set_descriptor_buffer_offsets_info_length),
+            )
+        {
+            to.structures(pSetDescriptorBufferOffsetsInfo, 1, 56, |to, at| {
+                put_vk_set_descriptor_buffer_offsets_info_ext(to, at)
+            });
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_2_EXT,
+            &[commandBuffer as u64, pSetDescriptorBufferOffsetsInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBindDescriptorBufferEmbeddedSamplers2EXT(
     commandBuffer: *mut c_void,
     pBindDescriptorBufferEmbeddedSamplersInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pBindDescriptorBufferEmbeddedSamplersInfo as u64];
     // SAFETY: the application's valid usage of this command.
     unsafe {
+        if let Some(p_bind_descriptor_buffer_embedded_samplers_info_length) =
+            straight::lengths(pBindDescriptorBufferEmbeddedSamplersInfo, 1, 40, |at| {
+                length_vk_bind_descriptor_buffer_embedded_samplers_info_ext(at)
+            })
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_2_EXT,
+                9usize.saturating_add(p_bind_descriptor_buffer_embedded_samplers_info_length),
+            )
+        {
+            to.structures(pBindDescriptorBufferEmbeddedSamplersInfo, 1, 40, |to, at| {
+                put_vk_bind_descriptor_buffer_embedded_samplers_info_ext(to, at)
+            });
+            return;
+        }
         forward::record(
             commandBuffer,
             &commands::VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_2_EXT,
-            &args,
-        )
-    };
+            &[commandBuffer as u64, pBindDescriptorBufferEmbeddedSamplersInfo as u64],
+        );
+    }
 }

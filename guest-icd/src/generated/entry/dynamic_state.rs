@@ -8,6 +8,7 @@ use core::ffi::c_void;
 
 use vw_wire_protocol::generated::commands::{self, opcodes};
 
+use super::structures::*;
 use crate::forward;
 use crate::straight;
 
@@ -350,9 +351,25 @@ pub(crate) unsafe extern "system" fn vkCmdSetSampleLocationsEXT(
     commandBuffer: *mut c_void,
     pSampleLocationsInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pSampleLocationsInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_SAMPLE_LOCATIONS_EXT, &args) };
+    unsafe {
+        if let Some(p_sample_locations_info_length) =
+            straight::lengths(pSampleLocationsInfo, 1, 40, |at| length_vk_sample_locations_info_ext(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_SET_SAMPLE_LOCATIONS_EXT,
+                9usize.saturating_add(p_sample_locations_info_length),
+            )
+        {
+            to.structures(pSampleLocationsInfo, 1, 40, |to, at| put_vk_sample_locations_info_ext(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_SAMPLE_LOCATIONS_EXT,
+            &[commandBuffer as u64, pSampleLocationsInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetCheckpointNV(
@@ -445,14 +462,36 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportShadingRatePaletteNV(
     viewportCount: u32,
     pShadingRatePalettes: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(firstViewport),
-        u64::from(viewportCount),
-        pShadingRatePalettes as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_VIEWPORT_SHADING_RATE_PALETTE_NV, &args) };
+    unsafe {
+        if let Some(p_shading_rate_palettes_length) =
+            straight::lengths(pShadingRatePalettes, viewportCount as usize, 16, |at| {
+                length_vk_shading_rate_palette_nv(at)
+            })
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_SET_VIEWPORT_SHADING_RATE_PALETTE_NV,
+                17usize.saturating_add(p_shading_rate_palettes_length),
+            )
+        {
+            to.put(firstViewport);
+            to.put(viewportCount);
+            to.structures(pShadingRatePalettes, viewportCount as usize, 16, |to, at| {
+                put_vk_shading_rate_palette_nv(to, at)
+            });
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_VIEWPORT_SHADING_RATE_PALETTE_NV,
+            &[
+                commandBuffer as u64,
+                u64::from(firstViewport),
+                u64::from(viewportCount),
+                pShadingRatePalettes as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetCoarseSampleOrderNV(
@@ -461,14 +500,36 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoarseSampleOrderNV(
     customSampleOrderCount: u32,
     pCustomSampleOrders: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(sampleOrderType),
-        u64::from(customSampleOrderCount),
-        pCustomSampleOrders as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_COARSE_SAMPLE_ORDER_NV, &args) };
+    unsafe {
+        if let Some(p_custom_sample_orders_length) =
+            straight::lengths(pCustomSampleOrders, customSampleOrderCount as usize, 24, |at| {
+                length_vk_coarse_sample_order_custom_nv(at)
+            })
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_SET_COARSE_SAMPLE_ORDER_NV,
+                17usize.saturating_add(p_custom_sample_orders_length),
+            )
+        {
+            to.put(sampleOrderType);
+            to.put(customSampleOrderCount);
+            to.structures(pCustomSampleOrders, customSampleOrderCount as usize, 24, |to, at| {
+                put_vk_coarse_sample_order_custom_nv(to, at)
+            });
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_COARSE_SAMPLE_ORDER_NV,
+            &[
+                commandBuffer as u64,
+                u64::from(sampleOrderType),
+                u64::from(customSampleOrderCount),
+                pCustomSampleOrders as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetLineStipple(
@@ -1523,15 +1584,54 @@ pub(crate) unsafe extern "system" fn vkCmdSetVertexInputEXT(
     vertexAttributeDescriptionCount: u32,
     pVertexAttributeDescriptions: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(vertexBindingDescriptionCount),
-        pVertexBindingDescriptions as u64,
-        u64::from(vertexAttributeDescriptionCount),
-        pVertexAttributeDescriptions as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_VERTEX_INPUT_EXT, &args) };
+    unsafe {
+        if let Some(p_vertex_binding_descriptions_length) =
+            straight::lengths(pVertexBindingDescriptions, vertexBindingDescriptionCount as usize, 32, |at| {
+                length_vk_vertex_input_binding_description2_ext(at)
+            })
+            && let Some(p_vertex_attribute_descriptions_length) = straight::lengths(
+                pVertexAttributeDescriptions,
+                vertexAttributeDescriptionCount as usize,
+                32,
+                |at| length_vk_vertex_input_attribute_description2_ext(at),
+            )
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_SET_VERTEX_INPUT_EXT,
+                18usize
+                    .saturating_add(p_vertex_binding_descriptions_length)
+                    .saturating_add(p_vertex_attribute_descriptions_length),
+            )
+        {
+            to.put(vertexBindingDescriptionCount);
+            to.put(vertexAttributeDescriptionCount);
+            to.structures(
+                pVertexBindingDescriptions,
+                vertexBindingDescriptionCount as usize,
+                32,
+                |to, at| put_vk_vertex_input_binding_description2_ext(to, at),
+            );
+            to.structures(
+                pVertexAttributeDescriptions,
+                vertexAttributeDescriptionCount as usize,
+                32,
+                |to, at| put_vk_vertex_input_attribute_description2_ext(to, at),
+            );
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_VERTEX_INPUT_EXT,
+            &[
+                commandBuffer as u64,
+                u64::from(vertexBindingDescriptionCount),
+                pVertexBindingDescriptions as u64,
+                u64::from(vertexAttributeDescriptionCount),
+                pVertexAttributeDescriptions as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetColorWriteEnableEXT(
@@ -1564,18 +1664,51 @@ pub(crate) unsafe extern "system" fn vkCmdSetEvent2(
     event: u64,
     pDependencyInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, event, pDependencyInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_EVENT_2, &args) };
+    unsafe {
+        if let Some(p_dependency_info_length) =
+            straight::lengths(pDependencyInfo, 1, 64, |at| length_vk_dependency_info(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_SET_EVENT_2,
+                17usize.saturating_add(p_dependency_info_length),
+            )
+        {
+            to.put(event);
+            to.structures(pDependencyInfo, 1, 64, |to, at| put_vk_dependency_info(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_EVENT_2,
+            &[commandBuffer as u64, event, pDependencyInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDepthBias2EXT(
     commandBuffer: *mut c_void,
     pDepthBiasInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pDepthBiasInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_DEPTH_BIAS_2_EXT, &args) };
+    unsafe {
+        if let Some(p_depth_bias_info_length) =
+            straight::lengths(pDepthBiasInfo, 1, 32, |at| length_vk_depth_bias_info_ext(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_SET_DEPTH_BIAS_2_EXT,
+                9usize.saturating_add(p_depth_bias_info_length),
+            )
+        {
+            to.structures(pDepthBiasInfo, 1, 32, |to, at| put_vk_depth_bias_info_ext(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_DEPTH_BIAS_2_EXT,
+            &[commandBuffer as u64, pDepthBiasInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetDepthClampRangeEXT(

@@ -9,6 +9,7 @@ use core::ffi::c_void;
 use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
+use super::structures::*;
 use crate::forward;
 use crate::straight;
 
@@ -191,18 +192,51 @@ pub(crate) unsafe extern "system" fn vkCmdExecuteGeneratedCommandsNV(
     isPreprocessed: u32,
     pGeneratedCommandsInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(isPreprocessed), pGeneratedCommandsInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_EXECUTE_GENERATED_COMMANDS_NV, &args) };
+    unsafe {
+        if let Some(p_generated_commands_info_length) =
+            straight::lengths(pGeneratedCommandsInfo, 1, 120, |at| length_vk_generated_commands_info_nv(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_EXECUTE_GENERATED_COMMANDS_NV,
+                13usize.saturating_add(p_generated_commands_info_length),
+            )
+        {
+            to.put(isPreprocessed);
+            to.structures(pGeneratedCommandsInfo, 1, 120, |to, at| put_vk_generated_commands_info_nv(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_EXECUTE_GENERATED_COMMANDS_NV,
+            &[commandBuffer as u64, u64::from(isPreprocessed), pGeneratedCommandsInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdPreprocessGeneratedCommandsNV(
     commandBuffer: *mut c_void,
     pGeneratedCommandsInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pGeneratedCommandsInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_PREPROCESS_GENERATED_COMMANDS_NV, &args) };
+    unsafe {
+        if let Some(p_generated_commands_info_length) =
+            straight::lengths(pGeneratedCommandsInfo, 1, 120, |at| length_vk_generated_commands_info_nv(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_PREPROCESS_GENERATED_COMMANDS_NV,
+                9usize.saturating_add(p_generated_commands_info_length),
+            )
+        {
+            to.structures(pGeneratedCommandsInfo, 1, 120, |to, at| put_vk_generated_commands_info_nv(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_PREPROCESS_GENERATED_COMMANDS_NV,
+            &[commandBuffer as u64, pGeneratedCommandsInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkGetGeneratedCommandsMemoryRequirementsNV(
@@ -257,9 +291,26 @@ pub(crate) unsafe extern "system" fn vkCmdExecuteGeneratedCommandsEXT(
     isPreprocessed: u32,
     pGeneratedCommandsInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(isPreprocessed), pGeneratedCommandsInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_EXECUTE_GENERATED_COMMANDS_EXT, &args) };
+    unsafe {
+        if let Some(p_generated_commands_info_length) =
+            straight::lengths(pGeneratedCommandsInfo, 1, 96, |at| length_vk_generated_commands_info_ext(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_EXECUTE_GENERATED_COMMANDS_EXT,
+                13usize.saturating_add(p_generated_commands_info_length),
+            )
+        {
+            to.put(isPreprocessed);
+            to.structures(pGeneratedCommandsInfo, 1, 96, |to, at| put_vk_generated_commands_info_ext(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_EXECUTE_GENERATED_COMMANDS_EXT,
+            &[commandBuffer as u64, u64::from(isPreprocessed), pGeneratedCommandsInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkGetGeneratedCommandsMemoryRequirementsEXT(

@@ -9,6 +9,7 @@ use core::ffi::c_void;
 use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
+use super::structures::*;
 use crate::forward;
 use crate::straight;
 
@@ -208,20 +209,63 @@ pub(crate) unsafe extern "system" fn vkCmdPipelineBarrier(
     imageMemoryBarrierCount: u32,
     pImageMemoryBarriers: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(srcStageMask),
-        u64::from(dstStageMask),
-        u64::from(dependencyFlags),
-        u64::from(memoryBarrierCount),
-        pMemoryBarriers as u64,
-        u64::from(bufferMemoryBarrierCount),
-        pBufferMemoryBarriers as u64,
-        u64::from(imageMemoryBarrierCount),
-        pImageMemoryBarriers as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_PIPELINE_BARRIER, &args) };
+    unsafe {
+        if let Some(p_memory_barriers_length) =
+            straight::lengths(pMemoryBarriers, memoryBarrierCount as usize, 24, |at| {
+                length_vk_memory_barrier(at)
+            })
+            && let Some(p_buffer_memory_barriers_length) =
+                straight::lengths(pBufferMemoryBarriers, bufferMemoryBarrierCount as usize, 56, |at| {
+                    length_vk_buffer_memory_barrier(at)
+                })
+            && let Some(p_image_memory_barriers_length) =
+                straight::lengths(pImageMemoryBarriers, imageMemoryBarrierCount as usize, 72, |at| {
+                    length_vk_image_memory_barrier(at)
+                })
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_PIPELINE_BARRIER,
+                35usize
+                    .saturating_add(p_memory_barriers_length)
+                    .saturating_add(p_buffer_memory_barriers_length)
+                    .saturating_add(p_image_memory_barriers_length),
+            )
+        {
+            to.put(srcStageMask);
+            to.put(dstStageMask);
+            to.put(dependencyFlags);
+            to.put(memoryBarrierCount);
+            to.put(bufferMemoryBarrierCount);
+            to.put(imageMemoryBarrierCount);
+            to.structures(pMemoryBarriers, memoryBarrierCount as usize, 24, |to, at| {
+                put_vk_memory_barrier(to, at)
+            });
+            to.structures(pBufferMemoryBarriers, bufferMemoryBarrierCount as usize, 56, |to, at| {
+                put_vk_buffer_memory_barrier(to, at)
+            });
+            to.structures(pImageMemoryBarriers, imageMemoryBarrierCount as usize, 72, |to, at| {
+                put_vk_image_memory_barrier(to, at)
+            });
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_PIPELINE_BARRIER,
+            &[
+                commandBuffer as u64,
+                u64::from(srcStageMask),
+                u64::from(dstStageMask),
+                u64::from(dependencyFlags),
+                u64::from(memoryBarrierCount),
+                pMemoryBarriers as u64,
+                u64::from(bufferMemoryBarrierCount),
+                pBufferMemoryBarriers as u64,
+                u64::from(imageMemoryBarrierCount),
+                pImageMemoryBarriers as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBindPipelineShaderGroupNV(
@@ -313,9 +357,25 @@ pub(crate) unsafe extern "system" fn vkCmdPipelineBarrier2(
     commandBuffer: *mut c_void,
     pDependencyInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pDependencyInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_PIPELINE_BARRIER_2, &args) };
+    unsafe {
+        if let Some(p_dependency_info_length) =
+            straight::lengths(pDependencyInfo, 1, 64, |at| length_vk_dependency_info(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_PIPELINE_BARRIER_2,
+                9usize.saturating_add(p_dependency_info_length),
+            )
+        {
+            to.structures(pDependencyInfo, 1, 64, |to, at| put_vk_dependency_info(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_PIPELINE_BARRIER_2,
+            &[commandBuffer as u64, pDependencyInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkGetShaderModuleIdentifierEXT(

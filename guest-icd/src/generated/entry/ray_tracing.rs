@@ -9,6 +9,7 @@ use core::ffi::c_void;
 use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
+use super::structures::*;
 use crate::forward;
 use crate::straight;
 
@@ -115,31 +116,79 @@ pub(crate) unsafe extern "system" fn vkCmdCopyAccelerationStructureKHR(
     commandBuffer: *mut c_void,
     pInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_ACCELERATION_STRUCTURE_KHR, &args) };
+    unsafe {
+        if let Some(p_info_length) =
+            straight::lengths(pInfo, 1, 40, |at| length_vk_copy_acceleration_structure_info_khr(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_COPY_ACCELERATION_STRUCTURE_KHR,
+                9usize.saturating_add(p_info_length),
+            )
+        {
+            to.structures(pInfo, 1, 40, |to, at| put_vk_copy_acceleration_structure_info_khr(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_ACCELERATION_STRUCTURE_KHR,
+            &[commandBuffer as u64, pInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyAccelerationStructureToMemoryKHR(
     commandBuffer: *mut c_void,
     pInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pInfo as u64];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::record(commandBuffer, &commands::VK_CMD_COPY_ACCELERATION_STRUCTURE_TO_MEMORY_KHR, &args)
-    };
+        if let Some(p_info_length) =
+            straight::lengths(pInfo, 1, 40, |at| length_vk_copy_acceleration_structure_to_memory_info_khr(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_COPY_ACCELERATION_STRUCTURE_TO_MEMORY_KHR,
+                9usize.saturating_add(p_info_length),
+            )
+        {
+            to.structures(pInfo, 1, 40, |to, at| {
+                put_vk_copy_acceleration_structure_to_memory_info_khr(to, at)
+            });
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_ACCELERATION_STRUCTURE_TO_MEMORY_KHR,
+            &[commandBuffer as u64, pInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyMemoryToAccelerationStructureKHR(
     commandBuffer: *mut c_void,
     pInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pInfo as u64];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::record(commandBuffer, &commands::VK_CMD_COPY_MEMORY_TO_ACCELERATION_STRUCTURE_KHR, &args)
-    };
+        if let Some(p_info_length) =
+            straight::lengths(pInfo, 1, 40, |at| length_vk_copy_memory_to_acceleration_structure_info_khr(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_COPY_MEMORY_TO_ACCELERATION_STRUCTURE_KHR,
+                9usize.saturating_add(p_info_length),
+            )
+        {
+            to.structures(pInfo, 1, 40, |to, at| {
+                put_vk_copy_memory_to_acceleration_structure_info_khr(to, at)
+            });
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_MEMORY_TO_ACCELERATION_STRUCTURE_KHR,
+            &[commandBuffer as u64, pInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdWriteAccelerationStructuresPropertiesKHR(
@@ -231,19 +280,42 @@ pub(crate) unsafe extern "system" fn vkCmdBuildAccelerationStructureNV(
     scratch: u64,
     scratchOffset: u64,
 ) {
-    let args = [
-        commandBuffer as u64,
-        pInfo as u64,
-        instanceData,
-        instanceOffset,
-        u64::from(update),
-        dst,
-        src,
-        scratch,
-        scratchOffset,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BUILD_ACCELERATION_STRUCTURE_NV, &args) };
+    unsafe {
+        if let Some(p_info_length) =
+            straight::lengths(pInfo, 1, 40, |at| length_vk_acceleration_structure_info_nv(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_BUILD_ACCELERATION_STRUCTURE_NV,
+                61usize.saturating_add(p_info_length),
+            )
+        {
+            to.put(instanceData);
+            to.put(instanceOffset);
+            to.put(update);
+            to.put(dst);
+            to.put(src);
+            to.put(scratch);
+            to.put(scratchOffset);
+            to.structures(pInfo, 1, 40, |to, at| put_vk_acceleration_structure_info_nv(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BUILD_ACCELERATION_STRUCTURE_NV,
+            &[
+                commandBuffer as u64,
+                pInfo as u64,
+                instanceData,
+                instanceOffset,
+                u64::from(update),
+                dst,
+                src,
+                scratch,
+                scratchOffset,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdTraceRaysKHR(
@@ -525,11 +597,26 @@ pub(crate) unsafe extern "system" fn vkCmdBuildPartitionedAccelerationStructures
     commandBuffer: *mut c_void,
     pBuildInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pBuildInfo as u64];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::record(commandBuffer, &commands::VK_CMD_BUILD_PARTITIONED_ACCELERATION_STRUCTURES_NV, &args)
-    };
+        if let Some(p_build_info_length) = straight::lengths(pBuildInfo, 1, 96, |at| {
+            length_vk_build_partitioned_acceleration_structure_info_nv(at)
+        }) && let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_BUILD_PARTITIONED_ACCELERATION_STRUCTURES_NV,
+            9usize.saturating_add(p_build_info_length),
+        ) {
+            to.structures(pBuildInfo, 1, 96, |to, at| {
+                put_vk_build_partitioned_acceleration_structure_info_nv(to, at)
+            });
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BUILD_PARTITIONED_ACCELERATION_STRUCTURES_NV,
+            &[commandBuffer as u64, pBuildInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCreateMicromapEXT(
@@ -568,27 +655,75 @@ pub(crate) unsafe extern "system" fn vkDestroyMicromapEXT(
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyMicromapEXT(commandBuffer: *mut c_void, pInfo: *const c_void) {
-    let args = [commandBuffer as u64, pInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_MICROMAP_EXT, &args) };
+    unsafe {
+        if let Some(p_info_length) =
+            straight::lengths(pInfo, 1, 40, |at| length_vk_copy_micromap_info_ext(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_COPY_MICROMAP_EXT,
+                9usize.saturating_add(p_info_length),
+            )
+        {
+            to.structures(pInfo, 1, 40, |to, at| put_vk_copy_micromap_info_ext(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_MICROMAP_EXT,
+            &[commandBuffer as u64, pInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyMicromapToMemoryEXT(
     commandBuffer: *mut c_void,
     pInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_MICROMAP_TO_MEMORY_EXT, &args) };
+    unsafe {
+        if let Some(p_info_length) =
+            straight::lengths(pInfo, 1, 40, |at| length_vk_copy_micromap_to_memory_info_ext(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_COPY_MICROMAP_TO_MEMORY_EXT,
+                9usize.saturating_add(p_info_length),
+            )
+        {
+            to.structures(pInfo, 1, 40, |to, at| put_vk_copy_micromap_to_memory_info_ext(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_MICROMAP_TO_MEMORY_EXT,
+            &[commandBuffer as u64, pInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyMemoryToMicromapEXT(
     commandBuffer: *mut c_void,
     pInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_MEMORY_TO_MICROMAP_EXT, &args) };
+    unsafe {
+        if let Some(p_info_length) =
+            straight::lengths(pInfo, 1, 40, |at| length_vk_copy_memory_to_micromap_info_ext(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_COPY_MEMORY_TO_MICROMAP_EXT,
+                9usize.saturating_add(p_info_length),
+            )
+        {
+            to.structures(pInfo, 1, 40, |to, at| put_vk_copy_memory_to_micromap_info_ext(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_MEMORY_TO_MICROMAP_EXT,
+            &[commandBuffer as u64, pInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdWriteMicromapsPropertiesEXT(

@@ -9,6 +9,7 @@ use core::ffi::c_void;
 use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
+use super::structures::*;
 use crate::forward;
 use crate::straight;
 
@@ -161,9 +162,29 @@ pub(crate) unsafe extern "system" fn vkCmdBeginConditionalRenderingEXT(
     commandBuffer: *mut c_void,
     pConditionalRenderingBegin: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pConditionalRenderingBegin as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BEGIN_CONDITIONAL_RENDERING_EXT, &args) };
+    unsafe {
+        if let Some(p_conditional_rendering_begin_length) =
+            straight::lengths(pConditionalRenderingBegin, 1, 40, |at| {
+                length_vk_conditional_rendering_begin_info_ext(at)
+            })
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_BEGIN_CONDITIONAL_RENDERING_EXT,
+                9usize.saturating_add(p_conditional_rendering_begin_length),
+            )
+        {
+            to.structures(pConditionalRenderingBegin, 1, 40, |to, at| {
+                put_vk_conditional_rendering_begin_info_ext(to, at)
+            });
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BEGIN_CONDITIONAL_RENDERING_EXT,
+            &[commandBuffer as u64, pConditionalRenderingBegin as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdEndConditionalRenderingEXT(commandBuffer: *mut c_void) {
@@ -185,9 +206,26 @@ pub(crate) unsafe extern "system" fn vkCmdBeginRenderPass(
     pRenderPassBegin: *const c_void,
     contents: u32,
 ) {
-    let args = [commandBuffer as u64, pRenderPassBegin as u64, u64::from(contents)];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BEGIN_RENDER_PASS, &args) };
+    unsafe {
+        if let Some(p_render_pass_begin_length) =
+            straight::lengths(pRenderPassBegin, 1, 64, |at| length_vk_render_pass_begin_info(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_BEGIN_RENDER_PASS,
+                13usize.saturating_add(p_render_pass_begin_length),
+            )
+        {
+            to.put(contents);
+            to.structures(pRenderPassBegin, 1, 64, |to, at| put_vk_render_pass_begin_info(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BEGIN_RENDER_PASS,
+            &[commandBuffer as u64, pRenderPassBegin as u64, u64::from(contents)],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdNextSubpass(commandBuffer: *mut c_void, contents: u32) {
@@ -233,9 +271,30 @@ pub(crate) unsafe extern "system" fn vkCmdBeginRenderPass2(
     pRenderPassBegin: *const c_void,
     pSubpassBeginInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pRenderPassBegin as u64, pSubpassBeginInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BEGIN_RENDER_PASS_2, &args) };
+    unsafe {
+        if let Some(p_render_pass_begin_length) =
+            straight::lengths(pRenderPassBegin, 1, 64, |at| length_vk_render_pass_begin_info(at))
+            && let Some(p_subpass_begin_info_length) =
+                straight::lengths(pSubpassBeginInfo, 1, 24, |at| length_vk_subpass_begin_info(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_BEGIN_RENDER_PASS_2,
+                10usize
+                    .saturating_add(p_render_pass_begin_length)
+                    .saturating_add(p_subpass_begin_info_length),
+            )
+        {
+            to.structures(pRenderPassBegin, 1, 64, |to, at| put_vk_render_pass_begin_info(to, at));
+            to.structures(pSubpassBeginInfo, 1, 24, |to, at| put_vk_subpass_begin_info(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BEGIN_RENDER_PASS_2,
+            &[commandBuffer as u64, pRenderPassBegin as u64, pSubpassBeginInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdNextSubpass2(
@@ -243,27 +302,78 @@ pub(crate) unsafe extern "system" fn vkCmdNextSubpass2(
     pSubpassBeginInfo: *const c_void,
     pSubpassEndInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pSubpassBeginInfo as u64, pSubpassEndInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_NEXT_SUBPASS_2, &args) };
+    unsafe {
+        if let Some(p_subpass_begin_info_length) =
+            straight::lengths(pSubpassBeginInfo, 1, 24, |at| length_vk_subpass_begin_info(at))
+            && let Some(p_subpass_end_info_length) =
+                straight::lengths(pSubpassEndInfo, 1, 16, |at| length_vk_subpass_end_info(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_NEXT_SUBPASS_2,
+                10usize.saturating_add(p_subpass_begin_info_length).saturating_add(p_subpass_end_info_length),
+            )
+        {
+            to.structures(pSubpassBeginInfo, 1, 24, |to, at| put_vk_subpass_begin_info(to, at));
+            to.structures(pSubpassEndInfo, 1, 16, |to, at| put_vk_subpass_end_info(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_NEXT_SUBPASS_2,
+            &[commandBuffer as u64, pSubpassBeginInfo as u64, pSubpassEndInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdEndRenderPass2(
     commandBuffer: *mut c_void,
     pSubpassEndInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pSubpassEndInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_END_RENDER_PASS_2, &args) };
+    unsafe {
+        if let Some(p_subpass_end_info_length) =
+            straight::lengths(pSubpassEndInfo, 1, 16, |at| length_vk_subpass_end_info(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_END_RENDER_PASS_2,
+                9usize.saturating_add(p_subpass_end_info_length),
+            )
+        {
+            to.structures(pSubpassEndInfo, 1, 16, |to, at| put_vk_subpass_end_info(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_END_RENDER_PASS_2,
+            &[commandBuffer as u64, pSubpassEndInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBeginRendering(
     commandBuffer: *mut c_void,
     pRenderingInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pRenderingInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BEGIN_RENDERING, &args) };
+    unsafe {
+        if let Some(p_rendering_info_length) =
+            straight::lengths(pRenderingInfo, 1, 72, |at| length_vk_rendering_info(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_BEGIN_RENDERING,
+                9usize.saturating_add(p_rendering_info_length),
+            )
+        {
+            to.structures(pRenderingInfo, 1, 72, |to, at| put_vk_rendering_info(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BEGIN_RENDERING,
+            &[commandBuffer as u64, pRenderingInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdEndRendering(commandBuffer: *mut c_void) {
@@ -310,9 +420,27 @@ pub(crate) unsafe extern "system" fn vkCmdSetRenderingInputAttachmentIndices(
     commandBuffer: *mut c_void,
     pInputAttachmentIndexInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pInputAttachmentIndexInfo as u64];
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        forward::record(commandBuffer, &commands::VK_CMD_SET_RENDERING_INPUT_ATTACHMENT_INDICES, &args)
-    };
+        if let Some(p_input_attachment_index_info_length) =
+            straight::lengths(pInputAttachmentIndexInfo, 1, 48, |at| {
+                length_vk_rendering_input_attachment_index_info(at)
+            })
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_SET_RENDERING_INPUT_ATTACHMENT_INDICES,
+                9usize.saturating_add(p_input_attachment_index_info_length),
+            )
+        {
+            to.structures(pInputAttachmentIndexInfo, 1, 48, |to, at| {
+                put_vk_rendering_input_attachment_index_info(to, at)
+            });
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_RENDERING_INPUT_ATTACHMENT_INDICES,
+            &[commandBuffer as u64, pInputAttachmentIndexInfo as u64],
+        );
+    }
 }

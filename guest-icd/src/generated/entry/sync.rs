@@ -9,6 +9,7 @@ use core::ffi::c_void;
 use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
+use super::structures::*;
 use crate::forward;
 use crate::straight;
 
@@ -80,21 +81,67 @@ pub(crate) unsafe extern "system" fn vkCmdWaitEvents(
     imageMemoryBarrierCount: u32,
     pImageMemoryBarriers: *const c_void,
 ) {
-    let args = [
-        commandBuffer as u64,
-        u64::from(eventCount),
-        pEvents as u64,
-        u64::from(srcStageMask),
-        u64::from(dstStageMask),
-        u64::from(memoryBarrierCount),
-        pMemoryBarriers as u64,
-        u64::from(bufferMemoryBarrierCount),
-        pBufferMemoryBarriers as u64,
-        u64::from(imageMemoryBarrierCount),
-        pImageMemoryBarriers as u64,
-    ];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_WAIT_EVENTS, &args) };
+    unsafe {
+        let p_events_length = straight::length(pEvents, eventCount as usize, 8);
+        if let Some(p_memory_barriers_length) =
+            straight::lengths(pMemoryBarriers, memoryBarrierCount as usize, 24, |at| {
+                length_vk_memory_barrier(at)
+            })
+            && let Some(p_buffer_memory_barriers_length) =
+                straight::lengths(pBufferMemoryBarriers, bufferMemoryBarrierCount as usize, 56, |at| {
+                    length_vk_buffer_memory_barrier(at)
+                })
+            && let Some(p_image_memory_barriers_length) =
+                straight::lengths(pImageMemoryBarriers, imageMemoryBarrierCount as usize, 72, |at| {
+                    length_vk_image_memory_barrier(at)
+                })
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_WAIT_EVENTS,
+                36usize
+                    .saturating_add(p_events_length)
+                    .saturating_add(p_memory_barriers_length)
+                    .saturating_add(p_buffer_memory_barriers_length)
+                    .saturating_add(p_image_memory_barriers_length),
+            )
+        {
+            to.put(eventCount);
+            to.put(srcStageMask);
+            to.put(dstStageMask);
+            to.put(memoryBarrierCount);
+            to.put(bufferMemoryBarrierCount);
+            to.put(imageMemoryBarrierCount);
+            to.array(pEvents, p_events_length);
+            to.structures(pMemoryBarriers, memoryBarrierCount as usize, 24, |to, at| {
+                put_vk_memory_barrier(to, at)
+            });
+            to.structures(pBufferMemoryBarriers, bufferMemoryBarrierCount as usize, 56, |to, at| {
+                put_vk_buffer_memory_barrier(to, at)
+            });
+            to.structures(pImageMemoryBarriers, imageMemoryBarrierCount as usize, 72, |to, at| {
+                put_vk_image_memory_barrier(to, at)
+            });
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_WAIT_EVENTS,
+            &[
+                commandBuffer as u64,
+                u64::from(eventCount),
+                pEvents as u64,
+                u64::from(srcStageMask),
+                u64::from(dstStageMask),
+                u64::from(memoryBarrierCount),
+                pMemoryBarriers as u64,
+                u64::from(bufferMemoryBarrierCount),
+                pBufferMemoryBarriers as u64,
+                u64::from(imageMemoryBarrierCount),
+                pImageMemoryBarriers as u64,
+            ],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdResetEvent2(
@@ -123,7 +170,26 @@ pub(crate) unsafe extern "system" fn vkCmdWaitEvents2(
     pEvents: *const c_void,
     pDependencyInfos: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(eventCount), pEvents as u64, pDependencyInfos as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_WAIT_EVENTS_2, &args) };
+    unsafe {
+        let p_events_length = straight::length(pEvents, eventCount as usize, 8);
+        if let Some(p_dependency_infos_length) =
+            straight::lengths(pDependencyInfos, eventCount as usize, 64, |at| length_vk_dependency_info(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_WAIT_EVENTS_2,
+                14usize.saturating_add(p_events_length).saturating_add(p_dependency_infos_length),
+            )
+        {
+            to.put(eventCount);
+            to.array(pEvents, p_events_length);
+            to.structures(pDependencyInfos, eventCount as usize, 64, |to, at| put_vk_dependency_info(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_WAIT_EVENTS_2,
+            &[commandBuffer as u64, u64::from(eventCount), pEvents as u64, pDependencyInfos as u64],
+        );
+    }
 }

@@ -8,6 +8,7 @@ use core::ffi::c_void;
 
 use vw_wire_protocol::generated::commands::{self, opcodes};
 
+use super::structures::*;
 use crate::forward;
 use crate::straight;
 
@@ -324,52 +325,148 @@ pub(crate) unsafe extern "system" fn vkCmdCopyBuffer2(
     commandBuffer: *mut c_void,
     pCopyBufferInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pCopyBufferInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_BUFFER_2, &args) };
+    unsafe {
+        if let Some(p_copy_buffer_info_length) =
+            straight::lengths(pCopyBufferInfo, 1, 48, |at| length_vk_copy_buffer_info2(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_COPY_BUFFER_2,
+                9usize.saturating_add(p_copy_buffer_info_length),
+            )
+        {
+            to.structures(pCopyBufferInfo, 1, 48, |to, at| put_vk_copy_buffer_info2(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_BUFFER_2,
+            &[commandBuffer as u64, pCopyBufferInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyImage2(
     commandBuffer: *mut c_void,
     pCopyImageInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pCopyImageInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_IMAGE_2, &args) };
+    unsafe {
+        if let Some(p_copy_image_info_length) =
+            straight::lengths(pCopyImageInfo, 1, 56, |at| length_vk_copy_image_info2(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_COPY_IMAGE_2,
+                9usize.saturating_add(p_copy_image_info_length),
+            )
+        {
+            to.structures(pCopyImageInfo, 1, 56, |to, at| put_vk_copy_image_info2(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_IMAGE_2,
+            &[commandBuffer as u64, pCopyImageInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBlitImage2(
     commandBuffer: *mut c_void,
     pBlitImageInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pBlitImageInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BLIT_IMAGE_2, &args) };
+    unsafe {
+        if let Some(p_blit_image_info_length) =
+            straight::lengths(pBlitImageInfo, 1, 64, |at| length_vk_blit_image_info2(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_BLIT_IMAGE_2,
+                9usize.saturating_add(p_blit_image_info_length),
+            )
+        {
+            to.structures(pBlitImageInfo, 1, 64, |to, at| put_vk_blit_image_info2(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BLIT_IMAGE_2,
+            &[commandBuffer as u64, pBlitImageInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyBufferToImage2(
     commandBuffer: *mut c_void,
     pCopyBufferToImageInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pCopyBufferToImageInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_BUFFER_TO_IMAGE_2, &args) };
+    unsafe {
+        if let Some(p_copy_buffer_to_image_info_length) =
+            straight::lengths(pCopyBufferToImageInfo, 1, 48, |at| length_vk_copy_buffer_to_image_info2(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_COPY_BUFFER_TO_IMAGE_2,
+                9usize.saturating_add(p_copy_buffer_to_image_info_length),
+            )
+        {
+            to.structures(pCopyBufferToImageInfo, 1, 48, |to, at| put_vk_copy_buffer_to_image_info2(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_BUFFER_TO_IMAGE_2,
+            &[commandBuffer as u64, pCopyBufferToImageInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdCopyImageToBuffer2(
     commandBuffer: *mut c_void,
     pCopyImageToBufferInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pCopyImageToBufferInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_COPY_IMAGE_TO_BUFFER_2, &args) };
+    unsafe {
+        if let Some(p_copy_image_to_buffer_info_length) =
+            straight::lengths(pCopyImageToBufferInfo, 1, 56, |at| length_vk_copy_image_to_buffer_info2(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_COPY_IMAGE_TO_BUFFER_2,
+                9usize.saturating_add(p_copy_image_to_buffer_info_length),
+            )
+        {
+            to.structures(pCopyImageToBufferInfo, 1, 56, |to, at| put_vk_copy_image_to_buffer_info2(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_COPY_IMAGE_TO_BUFFER_2,
+            &[commandBuffer as u64, pCopyImageToBufferInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdResolveImage2(
     commandBuffer: *mut c_void,
     pResolveImageInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pResolveImageInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_RESOLVE_IMAGE_2, &args) };
+    unsafe {
+        if let Some(p_resolve_image_info_length) =
+            straight::lengths(pResolveImageInfo, 1, 56, |at| length_vk_resolve_image_info2(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_RESOLVE_IMAGE_2,
+                9usize.saturating_add(p_resolve_image_info_length),
+            )
+        {
+            to.structures(pResolveImageInfo, 1, 56, |to, at| put_vk_resolve_image_info2(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_RESOLVE_IMAGE_2,
+            &[commandBuffer as u64, pResolveImageInfo as u64],
+        );
+    }
 }

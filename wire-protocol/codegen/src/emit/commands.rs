@@ -61,7 +61,7 @@ pub fn emit(model: &Model) -> Result<Files> {
     for f in families.keys() {
         let _ = writeln!(root, "mod {f};");
     }
-    root.push_str("mod invoke;\npub mod opcodes;\n\nuse crate::schema::Command;\n\n");
+    root.push_str("pub(crate) mod invoke;\npub mod opcodes;\n\nuse crate::schema::Command;\n\n");
     for f in families.keys() {
         let _ = writeln!(root, "pub use {f}::*;");
     }
@@ -110,7 +110,7 @@ fn lost(model: &Model, c: &CommandDecl) -> i64 {
 }
 
 /// One letter for the return type, then one per parameter: Q 64-bit integer or pointer, W 32-bit, F float.
-fn signature(model: &Model, c: &CommandDecl) -> String {
+pub(super) fn signature(model: &Model, c: &CommandDecl) -> String {
     let mut s = String::from(match c.ret.as_str() {
         "void" => "v",
         "VkResult" => "r",
@@ -137,7 +137,7 @@ fn invokers(signatures: &BTreeSet<String>) -> String {
     let mut t = banner(
         "One invoker per C signature: the return type's letter, then the parameters' (q 64 bits or pointer, w 32 bits, f float, v void, r VkResult).",
     );
-    t.push_str("#![allow(missing_docs)]\n\nuse core::mem::transmute;\n\n/// A function pointer of unknown signature.\npub(super) type Pointer = unsafe extern \"system\" fn();\n\n");
+    t.push_str("#![allow(missing_docs)]\n\nuse core::mem::transmute;\n\n/// A function pointer of unknown signature.\npub(crate) type Pointer = unsafe extern \"system\" fn();\n\n");
     for s in signatures {
         let (ret, params) = s.split_at(2);
         let rust = |c: char| match c {
@@ -170,7 +170,7 @@ fn invokers(signatures: &BTreeSet<String>) -> String {
         );
         let _ = writeln!(
             t,
-            "/// # Safety\n/// See [`crate::schema::Invoke`].\npub(super) unsafe fn {s}(f: Pointer, a: &[u64]) -> u64 {{\n    // SAFETY: the caller vouches for the signature.\n    let f = unsafe {{ transmute::<Pointer, unsafe extern \"system\" fn({}){arrow}>(f) }};\n{body}}}\n",
+            "/// # Safety\n/// See [`crate::schema::Invoke`].\n#[inline]\npub(crate) unsafe fn {s}(f: Pointer, a: &[u64]) -> u64 {{\n    // SAFETY: the caller vouches for the signature.\n    let f = unsafe {{ transmute::<Pointer, unsafe extern \"system\" fn({}){arrow}>(f) }};\n{body}}}\n",
             types.join(", "),
         );
     }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail};
 
+use super::straight::Structures;
 use super::{Files, banner, providers, raw, static_name, straight};
 use crate::class::{class, created, family};
 use crate::lower::{handle_name, lower_command};
@@ -19,16 +20,25 @@ const DIR: &str = "guest-icd/src/generated";
 /// A command whose shape no stub fits.
 pub fn emit(model: &Model) -> Result<Files> {
     let mut families: BTreeMap<&str, String> = BTreeMap::new();
+    let mut structures = Structures::new(model);
     let hand = &model.overlay.commands.hand;
     for c in model.wire_commands().filter(|c| !hand.contains(&c.name)) {
         let text = families.entry(family(&c.name)).or_default();
-        text.push_str(&stub(model, c)?);
+        text.push_str(&stub(&mut structures, model, c)?);
     }
     let mut files = Files::new();
+    let entries: String = families.values().map(String::as_str).collect();
+    files.insert(
+        format!("{DIR}/entry/structures.rs"),
+        banner("Structures without a chain, written without the tables.")
+            + "use core::ffi::c_void;\n\nuse crate::straight::{self, NO_CHAIN, Straight};\n\n"
+            + &structures.text(&entries),
+    );
     let mut root = banner("Entry points that need no hand-written code, by object family.");
     for f in families.keys() {
         let _ = writeln!(root, "pub(crate) mod {f};");
     }
+    root.push_str("mod structures;\n");
     files.insert(format!("{DIR}/entry/mod.rs"), root);
     files.insert(
         format!("{DIR}/mod.rs"),
@@ -54,6 +64,9 @@ pub fn emit(model: &Model) -> Result<Files> {
         if text.contains("straight::") {
             head.push_str("use crate::straight;\n");
         }
+        if text.contains("to.structures(") {
+            head.push_str("use super::structures::*;\n");
+        }
         head.push('\n');
         files.insert(format!("{DIR}/entry/{f}.rs"), head + &text);
     }
@@ -77,7 +90,7 @@ fn rust_type(model: &Model, p: &Decl) -> Result<(&'static str, bool)> {
     })
 }
 
-fn stub(model: &Model, c: &CommandDecl) -> Result<String> {
+fn stub(structures: &mut Structures<'_>, model: &Model, c: &CommandDecl) -> Result<String> {
     let steps = lower_command(model, c)?;
     let class = class(model, c, &steps);
     let (mut params, mut slots) = (Vec::new(), Vec::new());
@@ -124,7 +137,7 @@ fn stub(model: &Model, c: &CommandDecl) -> Result<String> {
         (other, class) => bail!("{}: class {class} cannot return {other}", c.name),
     };
     if class == "Record"
-        && let Some(straight) = straight::body(c, &steps)
+        && let Some(straight) = straight::body(structures, c, &steps)?
     {
         return Ok(format!(
             "pub(crate) unsafe extern \"system\" fn {}({}) {{\n    // SAFETY: the application's valid usage of this command.\n    unsafe {{\n{straight}forward::record({first}, {table}, &[{}]);\n    }}\n}}\n\n",

@@ -7,6 +7,7 @@ pub mod formats;
 pub mod handles;
 pub mod layout_test;
 pub mod readme;
+pub mod replay;
 mod straight;
 pub mod structs;
 

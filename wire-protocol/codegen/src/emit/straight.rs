@@ -1,18 +1,24 @@
-//! Straight-line recording of commands that have nothing but scalars, handles and flat arrays: the bytes that the
-//! tables would write, without walking them.
+//! Straight-line recording of commands that have nothing but scalars, handles, flat arrays and structures without a chain:
+//! the bytes that the tables would write, without walking them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use anyhow::{Context, Result};
 use heck::AsSnakeCase;
 
 use super::{raw, static_name};
-use crate::lower::{Elem, Step};
+use crate::lower::{Elem, Step, has_s_type, lower_struct};
+use crate::model::Model;
 use crate::registry::CommandDecl;
 
 /// Statements that record `c` and return; none when some parameter needs the tables.
-pub fn body(c: &CommandDecl, steps: &[Step]) -> Option<String> {
-    let param = |off: u32| c.params.get(off as usize / 8).map(|p| raw(&p.name));
-    let (mut lengths, mut puts) = (String::new(), String::new());
+///
+/// # Errors
+/// What the registry does not say.
+pub fn body(structures: &mut Structures<'_>, c: &CommandDecl, steps: &[Step]) -> Result<Option<String>> {
+    let param = |off: u32| c.params.get(off as usize / 8).map(|p| raw(&p.name)).context("no such parameter");
+    let (mut lengths, mut conditions, mut puts) = (String::new(), Vec::new(), String::new());
     let mut size = String::new();
     // What has the same size in every record, the command buffer's id first.
     let mut fixed = 8;
@@ -20,7 +26,7 @@ pub fn body(c: &CommandDecl, steps: &[Step]) -> Option<String> {
         match step {
             Step::Handle { off: 0, .. } => {}
             // The program's is a pointer, the id is behind it.
-            Step::Handle { ty, .. } if ty == "CommandBuffer" => return None,
+            Step::Handle { ty, .. } if ty == "CommandBuffer" => return Ok(None),
             Step::Handle { off, .. } => {
                 fixed += 8;
                 let _ = writeln!(puts, "to.put({});", param(*off)?);
@@ -32,40 +38,194 @@ pub fn body(c: &CommandDecl, steps: &[Step]) -> Option<String> {
                     let _ = writeln!(puts, "to.put({});", param(slot)?);
                 }
             }
-            Step::Pointer { off, elem, count, dir: "In", rule } if rule == "Rule::Always" => {
-                let element = match elem {
-                    Elem::Bytes { size, .. } => *size,
-                    Elem::Handle { ty, .. } if ty == "CommandBuffer" => return None,
-                    Elem::Handle { .. } => 8,
-                    _ => return None,
-                };
-                let count = match count_field(count) {
-                    Some(off) => format!("{} as usize", param(off)?),
-                    None if count == "Count::One" => "1".to_owned(),
-                    None => count.strip_prefix("Count::Const(")?.strip_suffix(')')?.to_owned(),
-                };
+            Step::Pointer { off, rule, .. } if rule == "Rule::Always" => {
                 let name = param(*off)?;
+                let count = |off: u32, _: &str| Ok(format!("{} as usize", param(off)?));
+                let Some(array) = structures.array(step, &name, &count)? else { return Ok(None) };
                 let length = format!("{}_length", AsSnakeCase(&name));
                 // The byte that says whether there is an array.
                 fixed += 1;
-                let _ = writeln!(lengths, "let {length} = straight::length({name}, {count}, {element});");
+                if array.plain {
+                    let _ = writeln!(lengths, "let {length} = {};", array.length);
+                } else {
+                    conditions.push(format!("let Some({length}) = {}", array.length));
+                }
                 let _ = write!(size, ".saturating_add({length})");
-                let _ = writeln!(puts, "to.array({name}, {length});");
+                let _ = writeln!(puts, "{};", array.put.replace("LENGTH", &length));
             }
-            _ => return None,
+            _ => return Ok(None),
         }
     }
     let suffix = if size.is_empty() { "" } else { "usize" };
     let begin =
         format!("straight::begin({}, opcodes::{}, {fixed}{suffix}{size})", param(0)?, static_name(&c.name));
-    Some(if puts.is_empty() {
+    Ok(Some(if puts.is_empty() {
         format!("if {begin}.is_some() {{\nreturn;\n}}\n")
     } else {
-        format!("{lengths}if let Some(mut to) = {begin} {{\n{puts}return;\n}}\n")
-    })
+        conditions.push(format!("let Some(mut to) = {begin}"));
+        format!("{lengths}if {} {{\n{puts}return;\n}}\n", conditions.join("\n&& "))
+    }))
 }
 
-/// Offset of the parameter that a count is.
-fn count_field(count: &str) -> Option<u32> {
-    count.strip_prefix("Count::Field { off: ")?.split(',').next()?.parse().ok()
+/// Functions that measure and write a structure each.
+pub struct Structures<'m> {
+    model: &'m Model<'m>,
+    /// None for those that need the tables.
+    by_name: BTreeMap<String, Option<String>>,
+}
+
+/// Expressions for what a pointer points to.
+struct Array {
+    /// Plain data or handles.
+    plain: bool,
+    /// Its bytes; of structures as an option, none when the tables are needed.
+    length: String,
+    /// Writes it; `LENGTH` stands for the number of bytes.
+    put: String,
+}
+
+impl<'m> Structures<'m> {
+    /// None yet.
+    pub fn new(model: &'m Model<'m>) -> Self {
+        Self { model, by_name: BTreeMap::new() }
+    }
+
+    /// The functions that `entries` use, and those that these use.
+    pub fn text(mut self, entries: &str) -> String {
+        let mut text = String::new();
+        loop {
+            let used = |name: &str| {
+                let put = put_name(name);
+                entries.contains(&put) || text.contains(&format!("{put}(to,"))
+            };
+            let Some(name) = self.by_name.keys().find(|name| used(name)).cloned() else { return text };
+            text.extend(self.by_name.remove(&name).flatten());
+        }
+    }
+
+    /// What stands behind the pointer `name`; `count` makes an expression of the number at an offset.
+    fn array(
+        &mut self,
+        step: &Step,
+        name: &str,
+        count: &dyn Fn(u32, &str) -> Result<String>,
+    ) -> Result<Option<Array>> {
+        let Step::Pointer { elem, count: number, dir: "In", .. } = step else { return Ok(None) };
+        let n = match count_field(number) {
+            Some((off, size)) => count(off, size)?,
+            None if number == "Count::One" => "1".to_owned(),
+            None => match number.strip_prefix("Count::Const(").and_then(|n| n.strip_suffix(')')) {
+                Some(n) => n.to_owned(),
+                None => return Ok(None),
+            },
+        };
+        let size = match elem {
+            Elem::Bytes { size, .. } => *size,
+            Elem::Handle { ty, .. } if ty == "CommandBuffer" => return Ok(None),
+            Elem::Handle { .. } => 8,
+            Elem::Struct(desc) => {
+                if !self.has(desc)? {
+                    return Ok(None);
+                }
+                let size = self.model.layout(desc)?.size;
+                return Ok(Some(Array {
+                    plain: false,
+                    length: format!("straight::lengths({name}, {n}, {size}, |at| {}(at))", length_name(desc)),
+                    put: format!("to.structures({name}, {n}, {size}, |to, at| {}(to, at))", put_name(desc)),
+                }));
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Array {
+            plain: true,
+            length: format!("straight::length({name}, {n}, {size})"),
+            put: format!("to.array({name}, LENGTH)"),
+        }))
+    }
+
+    /// Whether there are functions for the structure.
+    fn has(&mut self, name: &str) -> Result<bool> {
+        if !self.by_name.contains_key(name) {
+            // One that leads to itself needs the tables.
+            self.by_name.insert(name.to_owned(), None);
+            let text = self.functions(name)?;
+            self.by_name.insert(name.to_owned(), text);
+        }
+        Ok(self.by_name[name].is_some())
+    }
+
+    fn functions(&mut self, name: &str) -> Result<Option<String>> {
+        let record = self.model.record(name).context("not a structure")?;
+        if self.model.overlay.hooks.contains_key(name) {
+            return Ok(None);
+        }
+        let (mut checks, mut size, mut puts) = (String::new(), String::new(), String::new());
+        let mut fixed = 0;
+        if has_s_type(record) {
+            fixed += 4;
+            checks.push_str("if straight::has_chain(at) {\nreturn None;\n}\n");
+            puts.push_str("to.put(NO_CHAIN);\n");
+        }
+        for step in lower_struct(self.model, name)? {
+            match &step {
+                Step::Bytes { off, len } => {
+                    fixed += len;
+                    let _ = writeln!(puts, "to.copy::<{len}>(at.add({off}));");
+                }
+                Step::Handle { ty, .. } if ty == "CommandBuffer" => return Ok(None),
+                Step::Handle { off, .. } => {
+                    fixed += 8;
+                    let _ = writeln!(puts, "to.copy::<8>(at.add({off}));");
+                }
+                Step::Inline { off, count: 1, desc } => {
+                    if !self.has(desc)? {
+                        return Ok(None);
+                    }
+                    let _ = write!(size, ".saturating_add({}(at.add({off}))?)", length_name(desc));
+                    let _ = writeln!(puts, "{}(to, at.add({off}));", put_name(desc));
+                }
+                Step::Pointer { off, rule, .. } if rule == "Rule::Always" => {
+                    fixed += 1;
+                    let pointer = format!("straight::load::<*const c_void>(at, {off})");
+                    let count = |off: u32, size: &str| {
+                        let bits = 8 * size.parse::<u32>()?;
+                        Ok(format!("straight::load::<u{bits}>(at, {off}) as usize"))
+                    };
+                    let Some(array) = self.array(&step, &pointer, &count)? else { return Ok(None) };
+                    let length = if array.plain { array.length } else { format!("{}?", array.length) };
+                    let _ = write!(size, ".saturating_add({length})");
+                    let _ = writeln!(puts, "{};", array.put.replace("LENGTH", &length));
+                }
+                _ => return Ok(None),
+            }
+        }
+        let (length, put) = (length_name(name), put_name(name));
+        let at = |text: &str| if text.contains("at") { "at" } else { "_" };
+        let measured = format!("{checks}Some({fixed}usize{size})");
+        let (measures, puts_from) = (at(&measured), at(&puts));
+        let measured = if measures == "at" {
+            format!("// SAFETY: `at` is such a structure of the application's.\nunsafe {{\n{measured}\n}}")
+        } else {
+            measured
+        };
+        Ok(Some(format!(
+            "/// Bytes that a `{name}` takes; none when it needs the tables.\n#[inline(always)]\npub(super) unsafe fn {length}({measures}: *const u8) -> Option<usize> {{\n{measured}\n}}\n\n\
+             /// Writes it.\n#[inline(always)]\npub(super) unsafe fn {put}(to: &mut Straight, {puts_from}: *const u8) {{\n\
+             // SAFETY: `at` is such a structure of the application's; there is room for it.\nunsafe {{\n{puts}}}\n}}\n\n"
+        )))
+    }
+}
+
+fn length_name(name: &str) -> String {
+    format!("length_{}", AsSnakeCase(name))
+}
+
+fn put_name(name: &str) -> String {
+    format!("put_{}", AsSnakeCase(name))
+}
+
+/// Offset and size of the member or parameter that a count is.
+pub fn count_field(count: &str) -> Option<(u32, &str)> {
+    let (off, size) = count.strip_prefix("Count::Field { off: ")?.split_once(", size: ")?;
+    Some((off.parse().ok()?, size.strip_suffix(" }")?))
 }

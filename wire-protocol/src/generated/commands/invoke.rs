@@ -7,11 +7,12 @@
 use core::mem::transmute;
 
 /// A function pointer of unknown signature.
-pub(super) type Pointer = unsafe extern "system" fn();
+pub(crate) type Pointer = unsafe extern "system" fn();
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn q_qq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn q_qq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64) -> u64>(f) };
     // SAFETY: the caller's contract.
@@ -20,7 +21,8 @@ pub(super) unsafe fn q_qq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn q_qqww(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn q_qqww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u32) -> u64>(f) };
     // SAFETY: the caller's contract.
@@ -29,7 +31,8 @@ pub(super) unsafe fn q_qqww(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_q(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_q(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64) -> i32>(f) };
     // SAFETY: the caller's contract.
@@ -38,7 +41,8 @@ pub(super) unsafe fn r_q(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64) -> i32>(f) };
     // SAFETY: the caller's contract.
@@ -47,7 +51,8 @@ pub(super) unsafe fn r_qq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64) -> i32>(f) };
     // SAFETY: the caller's contract.
@@ -56,7 +61,8 @@ pub(super) unsafe fn r_qqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qqqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64) -> i32>(f) };
     // SAFETY: the caller's contract.
@@ -65,7 +71,8 @@ pub(super) unsafe fn r_qqqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qqqqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qqqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64, u64) -> i32>(f) };
     // SAFETY: the caller's contract.
@@ -74,7 +81,8 @@ pub(super) unsafe fn r_qqqqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qqqwqqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qqqwqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe {
         transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u32, u64, u64, u64) -> i32>(f)
@@ -85,7 +93,8 @@ pub(super) unsafe fn r_qqqwqqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qqw(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32) -> i32>(f) };
     // SAFETY: the caller's contract.
@@ -94,7 +103,8 @@ pub(super) unsafe fn r_qqw(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qqwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qqwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u64) -> i32>(f) };
     // SAFETY: the caller's contract.
@@ -103,7 +113,8 @@ pub(super) unsafe fn r_qqwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qqwqqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qqwqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f =
         unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u64, u64, u64) -> i32>(f) };
@@ -113,7 +124,8 @@ pub(super) unsafe fn r_qqwqqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qqwqw(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qqwqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u64, u32) -> i32>(f) };
     // SAFETY: the caller's contract.
@@ -122,7 +134,8 @@ pub(super) unsafe fn r_qqwqw(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qqwwqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qqwwqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f =
         unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u32, u64, u64) -> i32>(f) };
@@ -132,7 +145,8 @@ pub(super) unsafe fn r_qqwwqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qqwwqqqw(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qqwwqqqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe {
         transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u32, u64, u64, u64, u32) -> i32>(f)
@@ -143,7 +157,8 @@ pub(super) unsafe fn r_qqwwqqqw(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qw(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32) -> i32>(f) };
     // SAFETY: the caller's contract.
@@ -152,7 +167,8 @@ pub(super) unsafe fn r_qw(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64) -> i32>(f) };
     // SAFETY: the caller's contract.
@@ -161,7 +177,8 @@ pub(super) unsafe fn r_qwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qwqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qwqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u64) -> i32>(f) };
     // SAFETY: the caller's contract.
@@ -170,7 +187,8 @@ pub(super) unsafe fn r_qwqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qwqqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qwqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u64, u64) -> i32>(f) };
     // SAFETY: the caller's contract.
@@ -179,7 +197,8 @@ pub(super) unsafe fn r_qwqqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn r_qwwwwwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn r_qwwwwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe {
         transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u32, u32, u32, u64) -> i32>(f)
@@ -192,7 +211,8 @@ pub(super) unsafe fn r_qwwwwwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_q(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_q(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64)>(f) };
     // SAFETY: the caller's contract.
@@ -204,7 +224,8 @@ pub(super) unsafe fn v_q(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qf(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qf(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, f32)>(f) };
     // SAFETY: the caller's contract.
@@ -216,7 +237,8 @@ pub(super) unsafe fn v_qf(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qff(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qff(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, f32, f32)>(f) };
     // SAFETY: the caller's contract.
@@ -228,7 +250,8 @@ pub(super) unsafe fn v_qff(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qfff(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qfff(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, f32, f32, f32)>(f) };
     // SAFETY: the caller's contract.
@@ -240,7 +263,8 @@ pub(super) unsafe fn v_qfff(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -252,7 +276,8 @@ pub(super) unsafe fn v_qq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqf(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqf(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, f32)>(f) };
     // SAFETY: the caller's contract.
@@ -264,7 +289,8 @@ pub(super) unsafe fn v_qqf(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -276,7 +302,8 @@ pub(super) unsafe fn v_qqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -288,7 +315,8 @@ pub(super) unsafe fn v_qqqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqqqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -300,7 +328,8 @@ pub(super) unsafe fn v_qqqqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqqqqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqqqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -312,7 +341,8 @@ pub(super) unsafe fn v_qqqqqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqqqqqqqqqqqwww(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqqqqqqqqqqqwww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe {
         transmute::<
@@ -361,7 +391,8 @@ pub(super) unsafe fn v_qqqqqqqqqqqqwww(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqqqqww(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqqqqww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64, u64, u32, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -373,7 +404,8 @@ pub(super) unsafe fn v_qqqqqww(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqqqqwww(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqqqqwww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f =
         unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64, u64, u32, u32, u32)>(f) };
@@ -386,7 +418,8 @@ pub(super) unsafe fn v_qqqqqwww(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqqqw(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqqqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -398,7 +431,8 @@ pub(super) unsafe fn v_qqqqw(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqqqwqqqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqqqwqqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe {
         transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u64, u32, u64, u64, u64, u64)>(f)
@@ -412,7 +446,8 @@ pub(super) unsafe fn v_qqqqwqqqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqqw(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -424,7 +459,8 @@ pub(super) unsafe fn v_qqqw(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqqwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqqwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u32, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -436,7 +472,8 @@ pub(super) unsafe fn v_qqqwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqqww(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqqww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u32, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -448,7 +485,8 @@ pub(super) unsafe fn v_qqqww(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqqwwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqqwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u64, u32, u32, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -460,7 +498,8 @@ pub(super) unsafe fn v_qqqwwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqw(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -472,7 +511,8 @@ pub(super) unsafe fn v_qqw(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -484,7 +524,8 @@ pub(super) unsafe fn v_qqwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqwqwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqwqwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u64, u32, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -496,7 +537,8 @@ pub(super) unsafe fn v_qqwqwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqwqwwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqwqwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u64, u32, u32, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -508,7 +550,8 @@ pub(super) unsafe fn v_qqwqwwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqwqwwqw(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqwqwwqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f =
         unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u64, u32, u32, u64, u32)>(f) };
@@ -521,7 +564,8 @@ pub(super) unsafe fn v_qqwqwwqw(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqww(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -533,7 +577,8 @@ pub(super) unsafe fn v_qqww(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqwwqqqw(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqwwqqqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f =
         unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u32, u64, u64, u64, u32)>(f) };
@@ -546,7 +591,8 @@ pub(super) unsafe fn v_qqwwqqqw(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqwwqwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqwwqwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u32, u64, u32, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -558,7 +604,8 @@ pub(super) unsafe fn v_qqwwqwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqwww(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqwww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u32, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -570,7 +617,8 @@ pub(super) unsafe fn v_qqwww(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qqwwwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qqwwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64, u32, u32, u32, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -582,7 +630,8 @@ pub(super) unsafe fn v_qqwwwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qw(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -594,7 +643,8 @@ pub(super) unsafe fn v_qw(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -606,7 +656,8 @@ pub(super) unsafe fn v_qwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -618,7 +669,8 @@ pub(super) unsafe fn v_qwqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwqqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -630,7 +682,8 @@ pub(super) unsafe fn v_qwqqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwqqqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwqqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -642,7 +695,8 @@ pub(super) unsafe fn v_qwqqqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwqqw(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwqqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u64, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -654,7 +708,8 @@ pub(super) unsafe fn v_qwqqw(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwqw(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -666,7 +721,8 @@ pub(super) unsafe fn v_qwqw(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwqwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwqwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -678,7 +734,8 @@ pub(super) unsafe fn v_qwqwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwqwqw(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwqwqw(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u64, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -690,7 +747,8 @@ pub(super) unsafe fn v_qwqwqw(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwqwwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwqwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u32, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -702,7 +760,8 @@ pub(super) unsafe fn v_qwqwwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwqwwqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwqwwqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u32, u64, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -714,7 +773,8 @@ pub(super) unsafe fn v_qwqwwqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwqwwqwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwqwwqwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f =
         unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u32, u64, u32, u64)>(f) };
@@ -727,7 +787,8 @@ pub(super) unsafe fn v_qwqwwqwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwqwww(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwqwww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u32, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -739,7 +800,8 @@ pub(super) unsafe fn v_qwqwww(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwqwwwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwqwwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u32, u32, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -751,7 +813,8 @@ pub(super) unsafe fn v_qwqwwwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwqwwwqwqwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwqwwwqwqwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe {
         transmute::<Pointer, unsafe extern "system" fn(u64, u32, u64, u32, u32, u32, u64, u32, u64, u32, u64)>(
@@ -779,7 +842,8 @@ pub(super) unsafe fn v_qwqwwwqwqwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qww(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -791,7 +855,8 @@ pub(super) unsafe fn v_qww(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -803,7 +868,8 @@ pub(super) unsafe fn v_qwwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwwqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwwqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u64, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -815,7 +881,8 @@ pub(super) unsafe fn v_qwwqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwwqqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwwqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -827,7 +894,8 @@ pub(super) unsafe fn v_qwwqqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwwqqqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwwqqqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u64, u64, u64, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -839,7 +907,8 @@ pub(super) unsafe fn v_qwwqqqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwwqqww(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwwqqww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u64, u64, u32, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -851,7 +920,8 @@ pub(super) unsafe fn v_qwwqqww(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwww(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -863,7 +933,8 @@ pub(super) unsafe fn v_qwww(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwwwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwwwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u32, u64)>(f) };
     // SAFETY: the caller's contract.
@@ -875,7 +946,8 @@ pub(super) unsafe fn v_qwwwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwwww(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwwww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u32, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -887,7 +959,8 @@ pub(super) unsafe fn v_qwwww(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwwwwqwqwq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwwwwqwqwq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe {
         transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u32, u32, u64, u32, u64, u32, u64)>(f)
@@ -912,7 +985,8 @@ pub(super) unsafe fn v_qwwwwqwqwq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwwwww(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwwwww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u32, u32, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -924,7 +998,8 @@ pub(super) unsafe fn v_qwwwww(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwwwwwqq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwwwwwqq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f =
         unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u32, u32, u32, u64, u64)>(f) };
@@ -937,7 +1012,8 @@ pub(super) unsafe fn v_qwwwwwqq(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn v_qwwwwww(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn v_qwwwwww(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u32, u32, u32, u32, u32, u32)>(f) };
     // SAFETY: the caller's contract.
@@ -949,7 +1025,8 @@ pub(super) unsafe fn v_qwwwwww(f: Pointer, a: &[u64]) -> u64 {
 
 /// # Safety
 /// See [`crate::schema::Invoke`].
-pub(super) unsafe fn w_qq(f: Pointer, a: &[u64]) -> u64 {
+#[inline]
+pub(crate) unsafe fn w_qq(f: Pointer, a: &[u64]) -> u64 {
     // SAFETY: the caller vouches for the signature.
     let f = unsafe { transmute::<Pointer, unsafe extern "system" fn(u64, u64) -> u32>(f) };
     // SAFETY: the caller's contract.

@@ -10,7 +10,7 @@ mod draw;
 mod dynamic_state;
 mod generated_commands;
 mod image;
-mod invoke;
+pub(crate) mod invoke;
 mod memory;
 pub mod opcodes;
 mod physical_device;

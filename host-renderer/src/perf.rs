@@ -1,0 +1,35 @@
+//! `VW_PERF`, as the guest's driver reads it: the renderer's own optimisations can be switched off too.
+//!
+//! A list of words, separated by commas; those that only the guest's driver knows mean nothing here.
+
+/// Which optimisations are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Perf {
+    /// The simplest commands of command buffers are decoded without the tables (`no_straight`).
+    pub straight: bool,
+}
+
+impl Perf {
+    /// From the environment.
+    pub fn from_environment() -> Self {
+        Self::parse(&std::env::var("VW_PERF").unwrap_or_default())
+    }
+
+    fn parse(words: &str) -> Self {
+        let off = |name: &str| words.split(',').map(str::trim).any(|word| word == name || word == "none");
+        Self { straight: !off("no_straight") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_when_given_switch_off_what_they_name() {
+        assert!(Perf::parse("").straight);
+        assert!(Perf::parse("no_memo,no_straights").straight);
+        assert!(!Perf::parse("no_memo, no_straight").straight);
+        assert!(!Perf::parse("none").straight);
+    }
+}

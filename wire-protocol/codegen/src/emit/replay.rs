@@ -1,0 +1,233 @@
+//! Straight-line decoding of `vkCmd*`: the loads that the tables lead to, and the call. See `wire-protocol/src/straight.rs`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result};
+use heck::AsSnakeCase;
+
+use super::commands::signature;
+use super::straight::count_field;
+use super::{Files, banner, static_name};
+use crate::class::class;
+use crate::lower::{Elem, Step, has_s_type, lower_command, lower_struct};
+use crate::model::Model;
+use crate::registry::CommandDecl;
+
+/// Functions that take records, one for each command that is simple enough.
+///
+/// # Errors
+/// What the registry does not say.
+pub fn emit(model: &Model) -> Result<Files> {
+    let mut readers = Readers { model, by_name: BTreeMap::new() };
+    let (mut arms, mut takes) = (String::new(), String::new());
+    for c in model.wire_commands() {
+        let steps = lower_command(model, c)?;
+        if class(model, c, &steps) != "Record" || c.ret != "void" {
+            continue;
+        }
+        if let Some(text) = take(&mut readers, c, &steps)? {
+            let _ = writeln!(arms, "opcodes::{} => {}::<H>,", static_name(&c.name), AsSnakeCase(&c.name));
+            takes.push_str(&text);
+        }
+    }
+    let mut text = banner("Functions that take the records of a command buffer without the tables.");
+    text.push_str(
+        "#![allow(clippy::missing_safety_doc)]\n\n\
+         use crate::generated::commands::{invoke, opcodes};\n\
+         use crate::generated::handles::HandleType;\n\
+         use crate::straight::{END, Host, Pfn, Record, Take, Target, count, optional};\n\n",
+    );
+    let _ = write!(
+        text,
+        "/// The function for the command with this opcode, if it has one.\npub fn take<H: Host>(opcode: u16) -> Option<Take<H>> {{\nSome(match opcode {{\n{arms}_ => return None,\n}})\n}}\n\n{takes}"
+    );
+    // Some readers were made for commands that need the tables after all.
+    loop {
+        let called = |name: &str| text.contains(&format!("{}(to, from,", reader_name(name)));
+        let Some(name) = readers.by_name.keys().find(|name| called(name)).cloned() else { break };
+        text.extend(readers.by_name.remove(&name).flatten());
+    }
+    Ok(Files::from([("wire-protocol/src/generated/straight.rs".to_owned(), text)]))
+}
+
+/// The function of a command; none when it needs the tables.
+fn take(readers: &mut Readers<'_>, c: &CommandDecl, steps: &[Step]) -> Result<Option<String>> {
+    let signature = signature(readers.model, c);
+    let letters: Vec<char> = signature.chars().skip(2).collect();
+    let (mut early, mut late) = (String::new(), String::new());
+    let mut fixed = 0;
+    for step in steps {
+        match step {
+            Step::Handle { off: 0, ty, .. } if ty == "CommandBuffer" => {
+                fixed += 8;
+                early.push_str("let p0 = to.buffer(from.get())?;\n");
+            }
+            Step::Handle { ty, .. } if ty == "CommandBuffer" => return Ok(None),
+            Step::Handle { off, ty, lenient } => {
+                fixed += 8;
+                let slot = off / 8;
+                let _ = writeln!(early, "let p{slot} = {};", handle(ty, *lenient));
+            }
+            Step::Bytes { off, len } => {
+                let letters = &letters[*off as usize / 8..(off + len).div_ceil(8) as usize];
+                for (i, letter) in letters.iter().enumerate() {
+                    let slot = *off as usize / 8 + i;
+                    // Neighbours that were joined fill their slots, but for the last.
+                    match (letter, (len - 8 * i as u32).min(8)) {
+                        ('w' | 'f', 4) => {
+                            let _ = writeln!(early, "let p{slot} = u64::from(from.get::<u32>());");
+                        }
+                        ('q', 8) => {
+                            let _ = writeln!(early, "let p{slot} = from.get::<u64>();");
+                        }
+                        _ => return Ok(None),
+                    }
+                }
+                fixed += len;
+            }
+            Step::Pointer { off, .. } => {
+                let count = |off: u32, _: &str| format!("p{}", off / 8);
+                let Some(read) = readers.pointer(step, "&mut from", &count)? else { return Ok(None) };
+                let _ = writeln!(late, "let p{} = {read} as u64;", off / 8);
+            }
+            _ => return Ok(None),
+        }
+    }
+    let args: Vec<_> = (0..c.params.len())
+        .map(|i| {
+            let given = early.contains(&format!("let p{i} =")) || late.contains(&format!("let p{i} ="));
+            if given { format!("p{i}") } else { "0".to_owned() }
+        })
+        .collect();
+    Ok(Some(format!(
+        "/// `{}`\nunsafe fn {}<H: Host>(to: &mut Target<'_, H>, mut from: Record, pfn: Pfn) -> Option<()> {{\n\
+         // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.\n\
+         unsafe {{\nfrom.need({fixed})?;\n{early}{late}from.finish()?;\n\
+         to.call(|f, a| invoke::{signature}(f, a), pfn, &[{}]);\n}}\nSome(())\n}}\n\n",
+        c.name,
+        AsSnakeCase(&c.name),
+        args.join(", "),
+    )))
+}
+
+fn handle(ty: &str, lenient: bool) -> String {
+    let kind = if lenient { "lenient" } else { "handle" };
+    format!("to.{kind}(HandleType::{ty}, from.get())?")
+}
+
+/// Functions that read a structure each.
+struct Readers<'m> {
+    model: &'m Model<'m>,
+    /// None for those that need the tables.
+    by_name: BTreeMap<String, Option<String>>,
+}
+
+impl Readers<'_> {
+    /// An expression for what a pointer points to. `from` is the record, `count` makes an expression of the number
+    /// at an offset.
+    fn pointer(
+        &mut self,
+        step: &Step,
+        from: &str,
+        count: &dyn Fn(u32, &str) -> String,
+    ) -> Result<Option<String>> {
+        let Step::Pointer { elem, count: number, dir: "In", .. } = step else { return Ok(None) };
+        let n = match count_field(number) {
+            Some((off, size)) => count(off, size),
+            None if number == "Count::One" => "1".to_owned(),
+            None => match number.strip_prefix("Count::Const(").and_then(|n| n.strip_suffix(')')) {
+                Some(n) => n.to_owned(),
+                None => return Ok(None),
+            },
+        };
+        let read = match elem {
+            Elem::Bytes { size, .. } => format!("to.bytes({from}, {n}, {size})"),
+            Elem::Handle { ty, lenient: false } if ty != "CommandBuffer" => {
+                format!("to.handles({from}, {n}, HandleType::{ty})")
+            }
+            Elem::Struct(name) => {
+                if !self.reads(name)? {
+                    return Ok(None);
+                }
+                let size = self.model.layout(name)?.size;
+                format!(
+                    "to.structs({from}, {n}, {size}, |to, from, at| read_{}(to, from, at))",
+                    AsSnakeCase(name)
+                )
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(format!("optional(from.present()?, || {read})?")))
+    }
+
+    /// Whether there is a function that reads the structure.
+    fn reads(&mut self, name: &str) -> Result<bool> {
+        if !self.by_name.contains_key(name) {
+            // One that leads to itself needs the tables.
+            self.by_name.insert(name.to_owned(), None);
+            let text = self.reader(name)?;
+            self.by_name.insert(name.to_owned(), text);
+        }
+        Ok(self.by_name[name].is_some())
+    }
+
+    fn reader(&mut self, name: &str) -> Result<Option<String>> {
+        let record = self.model.record(name).context("not a structure")?;
+        let (mut early, mut late) = (String::new(), String::new());
+        let mut fixed = 0;
+        if has_s_type(record) {
+            let s_type = record.members.first().and_then(|m| m.s_type.as_ref()).context("no sType")?;
+            let value = self.model.reg.values.get(s_type).with_context(|| format!("no value {s_type}"))?;
+            fixed += 4;
+            let _ = writeln!(
+                early,
+                "if from.get::<u32>() != END {{\nreturn None;\n}}\nat.cast::<i32>().write({value});"
+            );
+        }
+        for step in lower_struct(self.model, name)? {
+            match &step {
+                Step::Bytes { off, len } => {
+                    fixed += len;
+                    let _ = writeln!(early, "from.copy::<{len}>(at.add({off}));");
+                }
+                Step::Handle { ty, .. } if ty == "CommandBuffer" => return Ok(None),
+                Step::Handle { off, ty, lenient } => {
+                    fixed += 8;
+                    let _ = writeln!(early, "at.add({off}).cast::<u64>().write({});", handle(ty, *lenient));
+                }
+                Step::Inline { off, count, desc } if late.is_empty() => {
+                    if !self.reads(desc)? {
+                        return Ok(None);
+                    }
+                    let size = self.model.layout(desc)?.size;
+                    for i in 0..*count {
+                        let _ =
+                            writeln!(late, "{}(to, from, at.add({}))?;", reader_name(desc), off + i * size);
+                    }
+                }
+                Step::Pointer { off, .. } => {
+                    let count = |off: u32, size: &str| {
+                        format!("count::<u{}>(at, {off})", 8 * size.parse::<u32>().unwrap_or(4))
+                    };
+                    let Some(read) = self.pointer(&step, "from", &count)? else { return Ok(None) };
+                    let _ =
+                        writeln!(late, "let array = {read};\nat.add({off}).cast::<*mut u8>().write(array);");
+                }
+                _ => return Ok(None),
+            }
+        }
+        let used = ["to.", "(to,"].iter().any(|part| early.contains(part) || late.contains(part));
+        let to = if used { "to" } else { "_" };
+        Ok(Some(format!(
+            "/// `{name}`, into zeroed memory.\nunsafe fn {}<H: Host>({to}: &mut Target<'_, H>, from: &mut Record, at: *mut u8) -> Option<()> {{\n\
+             // SAFETY: what is read was asked for before; `at` has room for the structure.\n\
+             unsafe {{\nfrom.need({fixed})?;\n{early}{late}}}\nSome(())\n}}\n\n",
+            reader_name(name),
+        )))
+    }
+}
+
+fn reader_name(name: &str) -> String {
+    format!("read_{}", AsSnakeCase(name))
+}
