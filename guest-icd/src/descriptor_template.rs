@@ -5,17 +5,23 @@ use std::sync::Arc;
 
 use ash::vk;
 use ash::vk::Handle as _;
+use vw_wire_protocol::descriptor_update::Header;
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
+use crate::descriptor_update::{self, Source};
 use crate::device;
 use crate::dispatch;
+use crate::failure::Failure;
 use crate::forward;
+use crate::sender::Sender;
 use crate::session::Session;
 
 /// Guest-side state of a template.
 pub(crate) struct Template {
     entries: Vec<Entry>,
+    /// Whether all entries are of types whose updates gather.
+    gathers: bool,
     /// For push descriptors.
     bind_point: vk::PipelineBindPoint,
 }
@@ -101,7 +107,32 @@ impl Template {
                 stride: entry.stride,
             }
         });
-        Self { entries: entries.collect(), bind_point: info.pipeline_bind_point }
+        let entries: Vec<_> = entries.collect();
+        let gathers = entries.iter().all(|entry| descriptor_update::gathers(entry.ty, entry.count).is_some());
+        Self { entries, gathers, bind_point: info.pipeline_bind_point }
+    }
+
+    /// Appends the writes that an update of `set` with `data` means; for templates that gather.
+    ///
+    /// # Safety
+    /// `data` must be laid out as the template says.
+    unsafe fn put(&self, sender: &mut Sender, device: u64, set: u64, data: *const u8) -> Result<(), Failure> {
+        for entry in self.entries.iter().filter(|entry| entry.count > 0) {
+            let Some(of) = descriptor_update::gathers(entry.ty, entry.count) else { continue };
+            let header = Header {
+                set,
+                binding: entry.binding,
+                element: entry.element,
+                count: entry.count,
+                ty: entry.ty.as_raw() as u32,
+            };
+            // SAFETY: the caller's promise.
+            unsafe {
+                let from = Source { start: data.add(entry.offset), stride: entry.stride };
+                descriptor_update::put(sender, device, header, of, from)?;
+            }
+        }
+        Ok(())
     }
 
     /// The writes that an update of `set` with `data` means. They point into `arrays` and `data`.
@@ -245,6 +276,12 @@ pub(crate) unsafe extern "system" fn vkUpdateDescriptorSetWithTemplate(
         let Some(template) = dispatch::session(device).and_then(|session| template(session, id)) else {
             return;
         };
+        if template.gathers && descriptor_update::is_on(device) {
+            descriptor_update::update(device, |sender, device| {
+                template.put(sender, device, set, data.cast())
+            });
+            return;
+        }
         let mut arrays = Arrays::default();
         let writes = template.writes(set, data.cast(), &mut arrays);
         let args = [device as u64, writes.len() as u64, writes.as_ptr() as u64, 0, 0];
@@ -330,6 +367,7 @@ mod tests {
         let data =
             Data { views: [(image(5), 0), (image(6), 0)], block: [1, 2, 3, 4, 5, 6, 7, 8], structure: 9 };
         let template = Template {
+            gathers: false,
             entries: vec![
                 entry(0, 2, vk::DescriptorType::SAMPLED_IMAGE, 0, 32),
                 entry(1, 8, vk::DescriptorType::INLINE_UNIFORM_BLOCK, std::mem::offset_of!(Data, block), 0),

@@ -29,6 +29,7 @@ pub(crate) use crate::descriptor_template::{
     vkCmdPushDescriptorSetWithTemplate, vkCmdPushDescriptorSetWithTemplate2,
     vkCreateDescriptorUpdateTemplate, vkDestroyDescriptorUpdateTemplate, vkUpdateDescriptorSetWithTemplate,
 };
+pub(crate) use crate::descriptor_update::vkUpdateDescriptorSets;
 pub(crate) use crate::device::{
     vkCreateDevice, vkDestroyDevice, vkDeviceWaitIdle, vkGetDeviceProcAddr, vkGetDeviceQueue,
     vkGetDeviceQueue2,

@@ -32,6 +32,10 @@ mod descriptor_pool;
 mod descriptor_set;
 mod descriptor_set_layout;
 mod descriptor_template;
+mod descriptor_update;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod descriptor_update_tests;
 mod device;
 mod dispatch;
 mod enumerate;

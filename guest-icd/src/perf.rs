@@ -19,6 +19,8 @@ pub(crate) struct Perf {
     pub(crate) async_sets: bool,
     /// The simplest commands are recorded without the tables (`no_straight`).
     pub(crate) straight: bool,
+    /// Descriptor updates go together, before what follows them (`no_gather`).
+    pub(crate) gather: bool,
     /// The host tells of the completion of those submissions alone that the program can wait for (`no_unwatched`).
     pub(crate) unwatched: bool,
 }
@@ -32,6 +34,7 @@ impl Perf {
         spin: true,
         async_sets: true,
         straight: true,
+        gather: true,
         unwatched: true,
     };
 
@@ -43,6 +46,7 @@ impl Perf {
         spin: false,
         async_sets: false,
         straight: false,
+        gather: false,
         unwatched: false,
     };
 
@@ -61,6 +65,7 @@ impl Perf {
                 "no_spin" => perf.spin = false,
                 "no_async_sets" => perf.async_sets = false,
                 "no_straight" => perf.straight = false,
+                "no_gather" => perf.gather = false,
                 "no_unwatched" => perf.unwatched = false,
                 "none" => perf = Self::NONE,
                 _ => log::warning!("VW_PERF: nothing is called `{word}`"),

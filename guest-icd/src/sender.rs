@@ -16,6 +16,9 @@ const FIRST_TRY: usize = 512;
 /// Largest part of a record that is larger than the ring takes, header included.
 const PART: usize = 256 << 10;
 
+/// Bytes of descriptor updates that go together: few enough to stay in the caches of the host.
+const GATHERED: usize = 8 << 10;
+
 /// Writes a record's payload. May be called twice, and must write the same both times.
 pub(crate) type Payload<'a> = &'a dyn Fn(&mut Writer<'_>);
 
@@ -24,12 +27,26 @@ pub(crate) struct Sender {
     producer: Producer,
     /// [`PUBLISH_AT`], or 0 to publish every record at once.
     publish_at: u64,
+    /// The record that is being gathered; its space is reserved and not committed.
+    gathered: Option<Gathered>,
 }
+
+/// Descriptor updates that no other record follows yet.
+struct Gathered {
+    device: u64,
+    start: *mut u8,
+    /// Bytes written, header included, and bytes that there are.
+    length: usize,
+    room: usize,
+}
+
+// SAFETY: the space is the producer's own until it is committed.
+unsafe impl Send for Gathered {}
 
 impl Sender {
     /// Over the ring's producer; `batch`: records are published together.
     pub(crate) fn new(producer: Producer, batch: bool) -> Self {
-        Self { producer, publish_at: if batch { PUBLISH_AT } else { 0 } }
+        Self { producer, publish_at: if batch { PUBLISH_AT } else { 0 }, gathered: None }
     }
 
     /// Appends a record, and returns the ring position behind it.
@@ -44,6 +61,7 @@ impl Sender {
         flags: u16,
         payload: Payload<'_>,
     ) -> Result<u64, Failure> {
+        self.close();
         let mut want = FIRST_TRY;
         // The second time the size is known. (A third would mean that the payload changes between calls.)
         for _ in 0..2 {
@@ -108,13 +126,61 @@ impl Sender {
         Ok(self.producer.position())
     }
 
-    /// The ring position behind everything appended so far.
+    /// Room for `words` of 8 bytes in the record of updates of this device's descriptor sets, which ends where another
+    /// record follows; the caller writes all of them at once. Far fewer than the host takes in one record.
+    #[inline(always)]
+    pub(crate) fn gather(&mut self, device: u64, words: usize) -> Result<*mut u64, Failure> {
+        if let Some(record) = &mut self.gathered
+            && record.device == device
+            && words * 8 <= record.room - record.length
+        {
+            // SAFETY: the room was reserved.
+            let at = unsafe { record.start.add(record.length) };
+            record.length += words * 8;
+            return Ok(at.cast());
+        }
+        self.gather_anew(device, words)
+    }
+
+    #[cold]
+    fn gather_anew(&mut self, device: u64, words: usize) -> Result<*mut u64, Failure> {
+        self.close();
+        // The header and the device's id.
+        let first = HEADER_SIZE + size_of::<u64>();
+        let least = first + words * 8;
+        let (start, room) = self.reserve(GATHERED.max(least).min(self.producer.max_reserve()))?;
+        if least > room {
+            return Err(Failure::TooLarge);
+        }
+        // SAFETY: at least so much was reserved, aligned to 8 bytes.
+        let at = unsafe {
+            start.add(HEADER_SIZE).cast::<u64>().write(device.to_le());
+            start.add(first)
+        };
+        self.gathered = Some(Gathered { device, start, length: least, room: room.min(GATHERED.max(least)) });
+        Ok(at.cast())
+    }
+
+    /// Ends the record that was being gathered.
+    #[inline(always)]
+    fn close(&mut self) {
+        if let Some(record) = self.gathered.take() {
+            let length = record.length as u32;
+            let header = Header { opcode: op::UPDATE_DESCRIPTOR_SETS, flags: 0, length };
+            // SAFETY: the space was reserved for this producer, aligned to 8 bytes.
+            unsafe { record.start.cast::<u64>().write(header.to_word().to_le()) };
+            self.commit(record.length);
+        }
+    }
+
+    /// The ring position behind every record that has ended.
     pub(crate) fn position(&self) -> u64 {
         self.producer.position()
     }
 
     /// Lets the host see everything appended so far.
     pub(crate) fn publish(&mut self) {
+        self.close();
         self.producer.publish();
     }
 

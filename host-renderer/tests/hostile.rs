@@ -504,3 +504,38 @@ fn session_when_names_and_tags_are_wrong_ends_and_unknown_objects_are_nothing_to
         assert!(text.contains(reason), "{reason}: {text}");
     }
 }
+
+/// A record of updates for device 1, of these words.
+fn updates(words: &[u64]) -> Vec<u8> {
+    let words = [&[1], words].concat();
+    record(op::UPDATE_DESCRIPTOR_SETS, &words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>())
+}
+
+#[test]
+fn session_when_descriptor_updates_are_wrong_ends_with_the_reason() {
+    let uniform = |count: u64| count | (vk::DescriptorType::UNIFORM_BUFFER.as_raw() as u64) << 32;
+    let inline = 1 | (vk::DescriptorType::INLINE_UNIFORM_BLOCK.as_raw() as u64) << 32;
+    let cases: [(&[u64], &str); 7] = [
+        (&[1], "shorter than its header"),
+        (&[1, 0, uniform(1), 1, 0], "a write of 1 descriptors where fewer are left"),
+        (&[1, 0, uniform(u32::MAX.into()), 1, 0, 16], "a write of 4294967295 descriptors"),
+        (&[1, 0, inline, 1, 0, 16], "descriptors of type 1000138000"),
+        (&[1, 0, uniform(1), 1, 0, 16], "DescriptorSet 0x1: names no live object"),
+        (&[0, 0, uniform(1), 1, 0, 16], "no descriptor set"),
+        (&[0; 2100], "16800 bytes of descriptor updates"),
+    ];
+    for (words, reason) in cases {
+        let text = violates(|guest| {
+            assert_eq!(guest.create_device(), Ok(0));
+            guest.create_buffer(1).unwrap();
+            guest.push(&updates(words)).unwrap();
+            assert!(guest.is_ended(), "{reason}");
+        });
+        assert!(text.contains(reason), "{text}");
+    }
+    let text = violates(|guest| {
+        guest.push(&updates(&[])).unwrap();
+        assert!(guest.is_ended());
+    });
+    assert!(text.contains("Device 0x1: names no live object"), "{text}");
+}

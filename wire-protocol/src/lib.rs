@@ -6,6 +6,7 @@
 //!   well-formed memory with live handles, whatever bytes came in. The layers above rely on that and do not
 //!   check it again.
 //! * [`rules`] says which of an application's pointers may be read.
+//! * [`descriptor_update`] is the record that many descriptor updates share.
 //! * [`facts`] carries what the guest answers about the physical device by itself.
 //! * [`straight`] decodes a command buffer's commonest records without the tables.
 //! * [`texels`] says how much memory a copy between memory and an image takes.
@@ -13,6 +14,7 @@
 
 pub mod codec;
 pub mod cooperative_vector;
+pub mod descriptor_update;
 pub mod facts;
 pub mod generated;
 pub mod record;

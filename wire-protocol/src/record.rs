@@ -63,6 +63,8 @@ pub mod op {
     pub const NAME_OBJECT: u16 = 0xF010;
     /// As [`NAME_OBJECT`], with the tag's `u64` name between its length and its bytes.
     pub const TAG_OBJECT: u16 = 0xF011;
+    /// `u64` device id, then writes; see [`descriptor_update`](crate::descriptor_update).
+    pub const UPDATE_DESCRIPTOR_SETS: u16 = 0xF020;
 }
 
 /// Codes for the lost device in the control page.
@@ -105,6 +107,9 @@ pub const PROGRAM: u64 = 1;
 
 /// [`op::ALLOCATE_MEMORY`], in the answer: the pages are where the guest wants them.
 pub const NO_FILE: u64 = u64::MAX;
+
+/// [`op::UPDATE_DESCRIPTOR_SETS`]: most bytes of writes: 16 KiB.
+pub const MAX_UPDATES: usize = 16 << 10;
 
 /// Largest record, joined from fragments, that the host takes: 256 MiB.
 pub const MAX_RECORD: usize = 256 << 20;

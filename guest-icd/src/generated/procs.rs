@@ -759,7 +759,7 @@ pub(crate) static PROCS: [Proc; 563] = [
     Proc { ptr: pointer!(crate::hand::vkUnmapMemory2), level: Level::Device },
     Proc { ptr: pointer!(crate::hand::vkUpdateDescriptorSetWithTemplate), level: Level::Device },
     Proc { ptr: pointer!(crate::hand::vkUpdateDescriptorSetWithTemplate), level: Level::Device },
-    Proc { ptr: pointer!(entry::descriptor::vkUpdateDescriptorSets), level: Level::Device },
+    Proc { ptr: pointer!(crate::hand::vkUpdateDescriptorSets), level: Level::Device },
     Proc {
         ptr: pointer!(entry::generated_commands::vkUpdateIndirectExecutionSetPipelineEXT),
         level: Level::Device,

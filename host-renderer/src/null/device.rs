@@ -17,6 +17,7 @@ pub(super) static COMMANDS: Table = commands! {
     c"vkCreateFence": vk::PFN_vkCreateFence = create_fence;
     c"vkDestroyFence": vk::PFN_vkDestroyFence = destroy_fence;
     c"vkWaitForFences": vk::PFN_vkWaitForFences = wait_for_fences;
+    c"vkGetFenceStatus": vk::PFN_vkGetFenceStatus = get_fence_status;
     c"vkResetFences": vk::PFN_vkResetFences = reset_fences;
     c"vkAllocateMemory": vk::PFN_vkAllocateMemory = allocate_memory;
     c"vkFreeMemory": vk::PFN_vkFreeMemory = free_memory;
@@ -103,6 +104,10 @@ unsafe extern "system" fn wait_for_fences(
     _: vk::Bool32,
     _: u64,
 ) -> vk::Result {
+    vk::Result::SUCCESS
+}
+
+unsafe extern "system" fn get_fence_status(_: vk::Device, _: vk::Fence) -> vk::Result {
     vk::Result::SUCCESS
 }
 

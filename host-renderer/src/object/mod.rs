@@ -4,6 +4,7 @@ pub mod buffer;
 pub mod command_buffer;
 pub mod cooperative_vector;
 pub mod debug_utils;
+pub mod descriptor_set;
 pub mod device;
 pub mod external;
 pub mod host_image_copy;

@@ -47,6 +47,7 @@ use crate::gpu::facts;
 use crate::gpu::import::Import;
 use crate::gpu::procs::Procs;
 use crate::object::command_buffer::CommandBuffers;
+use crate::object::descriptor_set::Updates;
 use crate::object::device::Device;
 use crate::object::external::Handles;
 use crate::object::memory::Memories;
@@ -93,6 +94,8 @@ pub struct Session {
     pub(crate) policies: Policies,
     /// What the decoding of streams without the tables works in.
     scratch: Scratch,
+    /// What descriptor updates work in.
+    pub(crate) updates: Updates,
     pub(crate) replies: Replies,
     /// Objects that the last record names, for commands that ask for the list.
     pub(crate) touched: Vec<(HandleType, u64)>,
@@ -169,6 +172,7 @@ impl Session {
             perf: Perf::from_environment(),
             policies: Policies::new(),
             scratch: Scratch::default(),
+            updates: Updates::default(),
             touched: Vec::new(),
             parts: Vec::new(),
             records: 0,
@@ -292,6 +296,7 @@ impl Session {
             op::ALLOCATE_MEMORY => self.allocate_memory(arena, reader),
             op::NAME_OBJECT => self.name_object(reader),
             op::TAG_OBJECT => self.tag_object(reader),
+            op::UPDATE_DESCRIPTOR_SETS => self.update_descriptor_sets(reader),
             opcode => self.command(arena, opcode, header.flags, reader),
         }
     }

@@ -17,7 +17,8 @@ const BLOCK_MATCH_IMAGE_QCOM: u32 = 1_000_440_001;
 
 /// A descriptor of a mutable binding is written with the type that it takes on, so that
 /// `VK_DESCRIPTOR_TYPE_MUTABLE_EXT` does not occur here.
-pub(super) fn is_image(descriptor_type: u32) -> bool {
+#[inline]
+pub(crate) fn is_image(descriptor_type: u32) -> bool {
     matches!(
         descriptor_type,
         SAMPLER
@@ -30,14 +31,16 @@ pub(super) fn is_image(descriptor_type: u32) -> bool {
     )
 }
 
-pub(super) fn is_buffer(descriptor_type: u32) -> bool {
+#[inline]
+pub(crate) fn is_buffer(descriptor_type: u32) -> bool {
     matches!(
         descriptor_type,
         UNIFORM_BUFFER | STORAGE_BUFFER | UNIFORM_BUFFER_DYNAMIC | STORAGE_BUFFER_DYNAMIC
     )
 }
 
-pub(super) fn is_texel_buffer(descriptor_type: u32) -> bool {
+#[inline]
+pub(crate) fn is_texel_buffer(descriptor_type: u32) -> bool {
     matches!(descriptor_type, UNIFORM_TEXEL_BUFFER | STORAGE_TEXEL_BUFFER)
 }
 

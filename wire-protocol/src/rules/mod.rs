@@ -8,7 +8,7 @@
 //! Most rules look at a member of the structure that holds the pointer. Those of graphics pipelines depend on
 //! other structures: a [`Hook`] computes them once, on entering the pipeline's structure, into the [`Ctx`].
 
-mod descriptor;
+pub(crate) mod descriptor;
 mod pipeline;
 
 use crate::codec::mem::load_u32;

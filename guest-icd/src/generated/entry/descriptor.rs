@@ -32,24 +32,6 @@ pub(crate) unsafe extern "system" fn vkCreatePipelineLayout(
     }
 }
 
-pub(crate) unsafe extern "system" fn vkUpdateDescriptorSets(
-    device: *mut c_void,
-    descriptorWriteCount: u32,
-    pDescriptorWrites: *const c_void,
-    descriptorCopyCount: u32,
-    pDescriptorCopies: *const c_void,
-) {
-    let args = [
-        device as u64,
-        u64::from(descriptorWriteCount),
-        pDescriptorWrites as u64,
-        u64::from(descriptorCopyCount),
-        pDescriptorCopies as u64,
-    ];
-    // SAFETY: the application's valid usage of this command.
-    unsafe { forward::send(device, &commands::VK_UPDATE_DESCRIPTOR_SETS, &args) };
-}
-
 pub(crate) unsafe extern "system" fn vkCmdBindDescriptorSets(
     commandBuffer: *mut c_void,
     pipelineBindPoint: u32,
