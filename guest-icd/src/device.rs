@@ -248,6 +248,9 @@ pub(crate) unsafe extern "system" fn vkDestroyDevice(device: *mut Device, _: *co
     // placed by its allocator in `vkCreateDevice`.
     unsafe {
         let session = object.as_ref().head.session();
+        if let Some(session) = session {
+            session.trim_memory(Some(device as usize));
+        }
         let orphans = session.map(|session| session.memories.orphans(device as usize)).unwrap_or_default();
         forward::send(device.cast(), &commands::VK_DESTROY_DEVICE, &[device as u64, 0]);
         if let Some(session) = session {

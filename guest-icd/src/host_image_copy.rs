@@ -16,8 +16,8 @@ use crate::chain;
 use crate::dispatch;
 use crate::failure::Failure;
 use crate::forward;
-use crate::memory::Staging;
 use crate::session::Session;
+use crate::staging::Staging;
 
 /// Most staging memory of one call in bytes, unless a copy cannot be divided.
 const STAGING: u64 = 4 << 20;

@@ -68,11 +68,13 @@ mod proc;
 mod query_pool;
 mod queue;
 mod recordings;
+mod recycled;
 mod requirements;
 mod semaphore;
 mod sender;
 mod session;
 mod shader;
+mod staging;
 mod straight;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]

@@ -8,7 +8,6 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use ash::vk;
 use vw_transport::SharedFile;
@@ -26,6 +25,7 @@ use crate::forward;
 use crate::log;
 use crate::map::{self, Placed};
 use crate::memory_report::{Event, Reports};
+use crate::recycled::{Kind, Recycled};
 use crate::session::{Session, lock};
 use crate::table::Table;
 use crate::window::Window;
@@ -41,8 +41,9 @@ pub(crate) struct Memories {
     /// Bytes taken from each heap.
     used: [AtomicU64; vk::MAX_MEMORY_HEAPS],
     /// Ring position behind the last record that releases memory.
-    released: AtomicU64,
-    table: Table<Memory>,
+    pub(crate) released: AtomicU64,
+    pub(crate) recycled: Recycled,
+    table: Table<Arc<Memory>>,
 }
 
 // SAFETY: `base` is only an address: of the mapping that the session keeps and that all threads may use.
@@ -59,6 +60,8 @@ pub(crate) struct Memory {
     heap: usize,
     /// Whether the pages were there before.
     imported: bool,
+    /// What it may stand for when it is freed.
+    kind: Option<Kind>,
     /// Handle of the device, as an address.
     device: usize,
     /// Where the program has it mapped by its own choice.
@@ -86,6 +89,21 @@ unsafe impl Send for Place {}
 unsafe impl Sync for Place {}
 
 impl Memory {
+    /// Bytes asked for.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Handle of the device, as an address.
+    pub(crate) fn device(&self) -> usize {
+        self.device
+    }
+
+    /// Which allocations it may be handed out for again once it is freed.
+    pub(crate) fn recyclable(&self) -> Option<Kind> {
+        self.kind.filter(|_| matches!(self.place, Place::Hidden | Place::Window(_)))
+    }
+
     /// An event in the life of the memory with this id.
     fn event(&self, id: u64, kind: vk::DeviceMemoryReportEventTypeEXT) -> Event {
         // A file is the same object in every process that imports it.
@@ -130,6 +148,7 @@ impl Memories {
             window: Mutex::new(Window::new(size as u64, page as u64)),
             used: std::array::from_fn(|_| AtomicU64::new(0)),
             released: AtomicU64::new(0),
+            recycled: Recycled::default(),
             table: Table::default(),
         }
     }
@@ -147,32 +166,29 @@ impl Memories {
     }
 
     /// Takes `size` bytes of a heap, and pages for them if the guest is to see them.
-    fn take(
+    pub(crate) fn take(
         &self,
         size: u64,
         heap: (usize, u64),
         visible: bool,
         wish: Wish,
+        kind: Option<Kind>,
         device: usize,
     ) -> Result<Memory, vk::Result> {
-        let (heap, heap_size) = heap;
         let none = vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
-        let used = self.used.get(heap).ok_or(none)?;
-        let fits = |used: u64| used.checked_add(size).filter(|total| *total <= heap_size);
-        used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| none)?;
+        self.enter_heap(heap, size)?;
+        let heap = heap.0;
         let imported = matches!(wish, Wish::Pointer(_) | Wish::File(_, Some(_)));
         let place = match wish {
             Wish::Pages if !visible => Ok(Place::Hidden),
             Wish::Pointer(_) | Wish::File(..) if !visible => Err(none),
-            Wish::Pages | Wish::Pointer(_) => {
-                lock(&self.window).allocate(size).map(Place::Window).ok_or(none)
-            }
+            Wish::Pages | Wish::Pointer(_) => self.take_range(size).map(Place::Window).ok_or(none),
             Wish::File(file, _) => Ok(Place::File(file)),
         };
         match place {
-            Ok(place) => Ok(Memory { place, size, heap, imported, device, placed: Mutex::default() }),
+            Ok(place) => Ok(Memory { place, size, heap, imported, kind, device, placed: Mutex::default() }),
             Err(result) => {
-                used.fetch_sub(size, Ordering::Relaxed);
+                self.leave_heap(heap, size);
                 Err(result)
             }
         }
@@ -222,19 +238,50 @@ impl Memories {
 
     /// The pages are the driver's: those of the window are free again.
     fn replace_window(&self, memory: &mut Memory, mapping: Mapping) {
-        if let Some(offset) = memory.offset() {
-            lock(&self.window).free(offset, memory.size);
-        }
+        self.free_pages(memory);
         memory.place = Place::Driver(mapping);
     }
 
-    fn give_back(&self, memory: &Memory) {
+    /// Counts `size` bytes of a heap, given by its index and size.
+    fn enter_heap(&self, (heap, heap_size): (usize, u64), size: u64) -> Result<(), vk::Result> {
+        let none = vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
+        let fits = |used: u64| used.checked_add(size).filter(|total| *total <= heap_size);
+        let used = self.used.get(heap).ok_or(none)?;
+        used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map(|_| ()).map_err(|_| none)
+    }
+
+    fn leave_heap(&self, heap: usize, size: u64) {
+        if let Some(used) = self.used.get(heap) {
+            used.fetch_sub(size, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes `bytes` of the window.
+    pub(crate) fn take_range(&self, bytes: u64) -> Option<u64> {
+        lock(&self.window).allocate(bytes)
+    }
+
+    /// Gives back what [`Memories::take_range`] returned for `bytes`.
+    pub(crate) fn free_range(&self, offset: u64, bytes: u64) {
+        lock(&self.window).free(offset, bytes);
+    }
+
+    /// Where what the window allocates at this offset is in this process.
+    pub(crate) fn in_window(&self, offset: u64) -> NonNull<u8> {
+        // SAFETY: what the window allocates lies in it.
+        unsafe { self.base.add(offset as usize) }
+    }
+
+    /// The pages of an allocation are free.
+    pub(crate) fn free_pages(&self, memory: &Memory) {
         if let Some(offset) = memory.offset() {
-            lock(&self.window).free(offset, memory.size);
+            self.free_range(offset, memory.size);
         }
-        if let Some(used) = self.used.get(memory.heap) {
-            used.fetch_sub(memory.size, Ordering::Relaxed);
-        }
+    }
+
+    fn give_back(&self, memory: &Memory) {
+        self.free_pages(memory);
+        self.leave_heap(memory.heap, memory.size);
     }
 
     /// Takes out what a device leaves behind that is being destroyed: ids, and what is to be given
@@ -259,8 +306,7 @@ impl Memories {
         }
         let start = match &memory.place {
             Place::Hidden => return None,
-            // SAFETY: the range lies in the window.
-            Place::Window(offset) => unsafe { self.base.add(*offset as usize) },
+            Place::Window(offset) => self.in_window(*offset),
             Place::Program { address, .. } => *address,
             Place::File(file) => file.base(),
             Place::Driver(mapping) => mapping.base(),
@@ -272,58 +318,6 @@ impl Memories {
     /// How many bytes follow `offset` up to the end of the last page.
     pub(crate) fn rest(&self, memory: &Memory, offset: u64) -> u64 {
         memory.size.next_multiple_of(self.page as u64).saturating_sub(offset)
-    }
-}
-
-/// A range of the window through which a call's data travel; given back when dropped.
-pub(crate) struct Staging<'a> {
-    memories: &'a Memories,
-    offset: u64,
-    bytes: u64,
-}
-
-impl Staging<'_> {
-    /// Where it is in the window.
-    pub(crate) fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Where it is in this process.
-    pub(crate) fn base(&self) -> NonNull<u8> {
-        // SAFETY: what the window allocates lies in it.
-        unsafe { self.memories.base.add(self.offset as usize) }
-    }
-}
-
-impl Drop for Staging<'_> {
-    fn drop(&mut self) {
-        lock(&self.memories.window).free(self.offset, self.bytes);
-    }
-}
-
-impl Session {
-    /// Notes that all that was sent so far may release memory.
-    pub(crate) fn note_release(&self) {
-        if let Ok(position) = self.with_sender(|sender| Ok(sender.position())) {
-            self.memories.released.fetch_max(position, Ordering::AcqRel);
-        }
-    }
-
-    /// Takes `bytes` of the window for as long as a call lasts; none when there is no room.
-    pub(crate) fn stage(&self, bytes: u64) -> Option<Staging<'_>> {
-        let offset = lock(&self.memories.window).allocate(bytes)?;
-        self.await_releases();
-        Some(Staging { memories: &self.memories, offset, bytes })
-    }
-
-    /// Waits until the host has taken every release of memory so far. Whoever writes to new pages of the window before the
-    /// host knows of their use has to: until then it may still punch out what they were before.
-    fn await_releases(&self) {
-        let last = self.memories.released.load(Ordering::Acquire);
-        while self.control().head_cursor().load() < last && !self.lost_now() {
-            self.flush();
-            std::thread::sleep(Duration::from_micros(20));
-        }
     }
 }
 
@@ -342,7 +336,11 @@ pub(crate) unsafe extern "system" fn vkAllocateMemory(
             let Some(session) = dispatch::session(device) else { return lost };
             memory.write(0);
             let allocator = device::allocator(device, callbacks);
-            let result = allocate(session, &*info, allocator, &args, memory);
+            let mut result = allocate(session, &*info, allocator, &args, memory);
+            let refused = [vk::Result::ERROR_OUT_OF_DEVICE_MEMORY, vk::Result::ERROR_OUT_OF_HOST_MEMORY];
+            if refused.contains(&result) && session.trim_memory(None) {
+                result = allocate(session, &*info, allocator, &args, memory);
+            }
             if let Some(reports) = device::reports(device) {
                 report(reports, session, &*info, *memory, result);
             }
@@ -392,6 +390,26 @@ unsafe fn allocate(
     let heap = kind.heap_index as usize;
     let heap = (heap, properties.memory_heaps.get(heap).map_or(0, |heap| heap.size));
     // SAFETY: the caller's promise.
+    let recyclable = unsafe { Kind::of(info) }.filter(|_| session.perf.recycle);
+    if let Some(kind) = recyclable
+        && session.memories.enter_heap(heap, info.allocation_size).is_ok()
+    {
+        match session.reuse_memory(args[0] as usize, info.allocation_size, kind, allocator) {
+            Ok(Some((id, memory))) => {
+                // SAFETY: the caller's promise.
+                unsafe { out.write(id) };
+                session.memories.table.insert(id, memory);
+                return vk::Result::SUCCESS;
+            }
+            reused => {
+                session.memories.leave_heap(heap.0, info.allocation_size);
+                if let Err(result) = reused {
+                    return result;
+                }
+            }
+        }
+    }
+    // SAFETY: the caller's promise.
     let wish = match unsafe { Wish::of(info, session.memories.page) } {
         Ok(wish) => wish,
         Err(result) => return result,
@@ -401,7 +419,8 @@ unsafe fn allocate(
         Wish::Pointer(address) => (Some(*address), None),
         Wish::File(_, given) => (None, *given),
     };
-    let taken = session.memories.take(info.allocation_size, heap, visible, wish, args[0] as usize);
+    let taken =
+        session.memories.take(info.allocation_size, heap, visible, wish, recyclable, args[0] as usize);
     let mut state = match taken {
         Ok(state) => state,
         Err(result) => return result,
@@ -493,6 +512,12 @@ pub(crate) unsafe extern "system" fn vkFreeMemory(
                 reports.send(state.event(memory, if state.imported { Kind::UNIMPORT } else { Kind::FREE }));
             }
         }
+        if let Some(state) = state.as_ref().filter(|state| state.recyclable().is_some()) {
+            session.memories.leave_heap(state.heap, state.size);
+            session.free_backing(HandleType::DeviceMemory, memory);
+            session.keep_memory(memory, Arc::clone(state));
+            return;
+        }
         let restored = state.as_ref().is_none_or(|state| session.memories.restore(state));
         forward::destroy(device, &commands::VK_FREE_MEMORY, &args, memory, HandleType::DeviceMemory);
         if let Some(state) = state {
@@ -516,7 +541,7 @@ mod tests {
     fn memory_when_heap_or_window_is_full_is_refused_and_comes_back() {
         let memories = Memories::new(NonNull::dangling(), 8192, 4096);
         let take = |size, heap, heap_size, visible| {
-            memories.take(size, (heap, heap_size), visible, Wish::Pages, 1).ok()
+            memories.take(size, (heap, heap_size), visible, Wish::Pages, None, 1).ok()
         };
         assert!(take(8193, 0, 8192, false).is_none());
         assert!(take(4096, 99, 8192, false).is_none());
@@ -539,14 +564,14 @@ mod tests {
     fn memory_when_its_device_goes_comes_back() {
         let memories = Memories::new(NonNull::dangling(), 8192, 4096);
         for (id, device) in [(1, 7), (2, 8)] {
-            let memory = memories.take(4096, (0, 8192), true, Wish::Pages, device).unwrap();
+            let memory = memories.take(4096, (0, 8192), true, Wish::Pages, None, device).unwrap();
             memories.table.insert(id, Arc::new(memory));
         }
         let orphans = memories.orphans(7);
         assert_eq!(orphans.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1]);
-        assert!(memories.take(4096, (0, 8192), true, Wish::Pages, 8).is_err());
+        assert!(memories.take(4096, (0, 8192), true, Wish::Pages, None, 8).is_err());
         memories.forget(&orphans);
-        assert!(memories.take(4096, (0, 8192), true, Wish::Pages, 8).is_ok());
+        assert!(memories.take(4096, (0, 8192), true, Wish::Pages, None, 8).is_ok());
         assert!(memories.get(1).is_none() && memories.get(2).is_some());
     }
 
@@ -558,7 +583,7 @@ mod tests {
         let start = own.as_ptr().align_offset(4096);
         let address = NonNull::from(&mut own[start]);
         let take = |size| {
-            let mut memory = memories.take(size, (0, 1 << 20), true, Wish::Pointer(address), 1)?;
+            let mut memory = memories.take(size, (0, 1 << 20), true, Wish::Pointer(address), None, 1)?;
             let replaced = memories.replace(&mut memory, address);
             replaced.inspect_err(|_| memories.give_back(&memory)).map(|()| memory)
         };

@@ -1,5 +1,7 @@
 //! Guest-side state of all non-dispatchable objects that have any.
 
+use std::sync::Arc;
+
 use crate::command_pool::CommandPool;
 use crate::descriptor_pool::DescriptorPool;
 use crate::descriptor_set_layout::SetLayout;
@@ -15,21 +17,21 @@ use crate::table::Table;
 #[derive(Default)]
 pub(crate) struct Objects {
     /// Fences; they exist in the guest only.
-    pub(crate) fences: Table<Fence>,
+    pub(crate) fences: Table<Arc<Fence>>,
     /// Timeline semaphores; binary ones have no state here.
-    pub(crate) timelines: Table<Timeline>,
+    pub(crate) timelines: Table<Arc<Timeline>>,
     /// Command pools.
-    pub(crate) command_pools: Table<CommandPool>,
+    pub(crate) command_pools: Table<Arc<CommandPool>>,
     /// Descriptor pools.
-    pub(crate) descriptor_pools: Table<DescriptorPool>,
+    pub(crate) descriptor_pools: Table<Arc<DescriptorPool>>,
     /// Descriptor-set layouts.
-    pub(crate) set_layouts: Table<SetLayout>,
+    pub(crate) set_layouts: Table<Arc<SetLayout>>,
     /// Descriptor update templates; they exist in the guest only.
-    pub(crate) templates: Table<Template>,
+    pub(crate) templates: Table<Arc<Template>>,
     /// Private data slots; they exist in the guest only.
-    pub(crate) private_data_slots: Table<PrivateDataSlot>,
+    pub(crate) private_data_slots: Table<Arc<PrivateDataSlot>>,
     /// Images that the host's processor may copy.
-    pub(crate) host_images: Table<HostImage>,
+    pub(crate) host_images: Table<Arc<HostImage>>,
     /// Buffers and images, as far as their memory requirements are known.
     pub(crate) resources: Resources,
 }

@@ -23,6 +23,8 @@ pub(crate) struct Perf {
     pub(crate) gather: bool,
     /// The host tells of the completion of those submissions alone that the program can wait for (`no_unwatched`).
     pub(crate) unwatched: bool,
+    /// Small memory that is freed is kept for the next allocation alike (`no_recycle`).
+    pub(crate) recycle: bool,
 }
 
 impl Perf {
@@ -36,6 +38,7 @@ impl Perf {
         straight: true,
         gather: true,
         unwatched: true,
+        recycle: true,
     };
 
     /// Everything off.
@@ -48,6 +51,7 @@ impl Perf {
         straight: false,
         gather: false,
         unwatched: false,
+        recycle: false,
     };
 
     /// From the environment.
@@ -67,6 +71,7 @@ impl Perf {
                 "no_straight" => perf.straight = false,
                 "no_gather" => perf.gather = false,
                 "no_unwatched" => perf.unwatched = false,
+                "no_recycle" => perf.recycle = false,
                 "none" => perf = Self::NONE,
                 _ => log::warning!("VW_PERF: nothing is called `{word}`"),
             }

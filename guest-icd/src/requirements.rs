@@ -1,30 +1,54 @@
 //! Memory requirements: the same for all buffers, and all images, that are created alike. The host is asked
-//! once for each kind.
+//! once for each kind; of ordinary buffers it is enough that they are alike but for the size.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use ash::vk;
+use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::schema::Command;
 
+use crate::alloc::HostAllocator;
 use crate::dispatch;
 use crate::forward;
-use crate::session::lock;
+use crate::session::{Session, lock};
 use crate::table::Table;
 
 /// Most kinds that are told apart; when there are more, the table starts anew.
 const MAX_KINDS: usize = 8192;
 
+/// Most combinations of device, flags and usage of buffers.
+const MAX_USES: usize = 1024;
+
 /// Which buffers and images are alike.
 #[derive(Debug, Default)]
 pub(crate) struct Resources {
     kinds: Mutex<Kinds>,
-    /// Kind of each buffer.
-    buffers: Table<u64>,
-    /// Kind of each image.
-    images: Table<u64>,
+    uses: Mutex<Uses>,
+    buffers: Table<Kind>,
+    images: Table<Kind>,
+}
+
+/// What determines the requirements of a buffer or image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Everything that its creation says, by number.
+    Any(u64),
+    /// An ordinary buffer: the index of its use, and its size in bytes.
+    Buffer { index: u32, size: u64 },
+}
+
+impl Kind {
+    /// For the key of a remembered answer.
+    fn to_bytes(self) -> Vec<u8> {
+        let (a, b) = match self {
+            Self::Any(number) => (u64::MAX, number),
+            Self::Buffer { index, size } => (index.into(), size),
+        };
+        [a.to_le_bytes(), b.to_le_bytes()].concat()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -35,36 +59,164 @@ struct Kinds {
     last: u64,
 }
 
+/// What ordinary buffers of one device are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Use {
+    device: u64,
+    /// `VkBufferCreateFlags`
+    flags: u32,
+    /// `VkBufferUsageFlags`
+    usage: u32,
+}
+
+#[derive(Debug, Default)]
+struct Uses {
+    indices: HashMap<Use, u32>,
+    /// By index, with what is known.
+    all: Vec<(Use, Rule)>,
+}
+
+/// How the requirements of a buffer follow from its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// Nobody has asked.
+    Unknown,
+    /// The size is rounded up to whole granules, of a power of two of bytes; nothing else depends on it.
+    RoundedUp { granule: u64, alignment: u64, types: u32 },
+    /// The host is to be asked for each size.
+    None,
+}
+
+/// Sizes that show the rule, in bytes. The specification says of buffers with the same flags and usage that their
+/// alignment and types are the same and that a larger one needs no less ("Resource Memory Association"); that what is
+/// added is padding alone is tried at both ends and in between, with sizes that no granule divides.
+const TRIALS: [u64; 4] = [1, 4_097, 300_007, 1_000_000_007];
+
+impl Rule {
+    /// The rule that these trials show.
+    fn shown_by(trials: &[(u64, vk::MemoryRequirements)]) -> Self {
+        let Some((_, first)) = trials.first() else { return Self::None };
+        let (granule, alignment, types) = (first.size, first.alignment, first.memory_type_bits);
+        let regular = granule.is_power_of_two()
+            && trials.iter().all(|(size, found)| {
+                (found.alignment, found.memory_type_bits) == (alignment, types)
+                    && found.size == size.next_multiple_of(granule)
+            });
+        if regular { Self::RoundedUp { granule, alignment, types } } else { Self::None }
+    }
+
+    fn requirements(self, size: u64) -> Option<vk::MemoryRequirements> {
+        let Self::RoundedUp { granule, alignment, types } = self else { return None };
+        let size = size.checked_next_multiple_of(granule)?;
+        Some(vk::MemoryRequirements { size, alignment, memory_type_bits: types })
+    }
+}
+
 impl Resources {
     /// Kind of each buffer.
-    pub(crate) fn buffers(&self) -> &Table<u64> {
+    pub(crate) fn buffers(&self) -> &Table<Kind> {
         &self.buffers
     }
 
     /// Kind of each image.
-    pub(crate) fn images(&self) -> &Table<u64> {
+    pub(crate) fn images(&self) -> &Table<Kind> {
         &self.images
     }
 
-    fn kind(&self, creation: Vec<u8>) -> u64 {
+    fn kind(&self, creation: Vec<u8>) -> Kind {
         let mut kinds = lock(&self.kinds);
         let Kinds { numbers, last } = &mut *kinds;
         if let Some(number) = numbers.get(creation.as_slice()) {
-            return *number;
+            return Kind::Any(*number);
         }
         if numbers.len() >= MAX_KINDS {
             numbers.clear();
         }
         *last += 1;
         numbers.insert(creation.into(), *last);
-        *last
+        Kind::Any(*last)
+    }
+
+    /// The kind of an ordinary buffer; none when there are too many uses.
+    fn buffer_kind(&self, new: Use, size: u64) -> Option<Kind> {
+        let mut uses = lock(&self.uses);
+        let Uses { indices, all } = &mut *uses;
+        let index = match indices.get(&new) {
+            Some(index) => *index,
+            None if all.len() >= MAX_USES => return None,
+            None => {
+                let index = all.len() as u32;
+                all.push((new, Rule::Unknown));
+                indices.insert(new, index);
+                index
+            }
+        };
+        Some(Kind::Buffer { index, size })
+    }
+}
+
+impl Session {
+    /// The requirements of a buffer of this kind, if they follow from a rule.
+    ///
+    /// # Safety
+    /// `device` must be a live device of this session.
+    unsafe fn buffer_requirements(&self, device: *mut c_void, kind: Kind) -> Option<vk::MemoryRequirements> {
+        let Kind::Buffer { index, size } = kind else { return None };
+        if !self.perf.memo {
+            return None;
+        }
+        let uses = &self.objects.resources.uses;
+        let (wanted, mut rule) = *lock(uses).all.get(index as usize)?;
+        if rule == Rule::Unknown {
+            let trial = |size| {
+                // SAFETY: the caller's promise.
+                let found = unsafe { self.try_buffer(device, wanted, size) }?;
+                Some((size, found))
+            };
+            rule = TRIALS
+                .map(trial)
+                .into_iter()
+                .collect::<Option<Vec<_>>>()
+                .map_or(Rule::None, |trials| Rule::shown_by(&trials));
+            if let Some(known) = lock(uses).all.get_mut(index as usize) {
+                known.1 = rule;
+            }
+        }
+        rule.requirements(size)
+    }
+
+    /// What the host says of a buffer that is made for this question.
+    ///
+    /// # Safety
+    /// `device` must be a live device of this session.
+    unsafe fn try_buffer(&self, device: *mut c_void, new: Use, size: u64) -> Option<vk::MemoryRequirements> {
+        let (flags, usage) =
+            (vk::BufferCreateFlags::from_raw(new.flags), vk::BufferUsageFlags::from_raw(new.usage));
+        let info = vk::BufferCreateInfo::default().flags(flags).usage(usage).size(size);
+        let mut buffer = 0u64;
+        let mut found = vk::MemoryRequirements::default();
+        // SAFETY: the caller's promise; valid arguments of the three commands.
+        unsafe {
+            let create = [device as u64, &raw const info as u64, 0, &raw mut buffer as u64];
+            let nobodys = HostAllocator::default();
+            let cmd = &commands::VK_CREATE_BUFFER;
+            let made = forward::try_create(self, cmd, &create, HandleType::Buffer, nobodys, true);
+            if made != vk::Result::SUCCESS {
+                return None;
+            }
+            let query = [device as u64, buffer, &raw mut found as u64];
+            forward::call(device, &commands::VK_GET_BUFFER_MEMORY_REQUIREMENTS, &query);
+            let destroy = [device as u64, buffer, 0];
+            forward::destroy(device, &commands::VK_DESTROY_BUFFER, &destroy, buffer, HandleType::Buffer);
+        }
+        Some(found)
     }
 }
 
 /// Buffers or images: the commands that differ by the type of object only.
 pub(crate) struct ResourceType {
     pub(crate) ty: HandleType,
-    pub(crate) table: fn(&Resources) -> &Table<u64>,
+    pub(crate) table: fn(&Resources) -> &Table<Kind>,
     pub(crate) create: &'static Command,
     pub(crate) destroy: &'static Command,
     /// `vkGet*MemoryRequirements`
@@ -96,18 +248,42 @@ impl ResourceType {
         object: *mut u64,
     ) -> i32 {
         let args = [device as u64, info as u64, callbacks as u64, object as u64];
-        // SAFETY: the caller's promise. Without the pointer to the new handle the request says only what is created.
+        // SAFETY: the caller's promise.
         unsafe {
             let result = forward::create(device, self.create, &args, self.ty, callbacks);
             if result == 0
                 && let Some(session) = dispatch::session(device)
-                && let Ok(creation) =
-                    forward::request_bytes(self.create, &[device as u64, info as u64, 0, 0], Vec::new())
+                && let Some(kind) = self.kind(session, device, info)
             {
-                let resources = &session.objects.resources;
-                (self.table)(resources).insert(*object, Arc::new(resources.kind(creation)));
+                (self.table)(&session.objects.resources).insert(*object, kind);
             }
             result
+        }
+    }
+
+    /// The kind of what `info` creates.
+    unsafe fn kind(&self, session: &Session, device: *mut c_void, info: *const c_void) -> Option<Kind> {
+        let resources = &session.objects.resources;
+        // SAFETY: the promise of the methods' callers. Without the pointer to the new handle the request says only what is
+        // created.
+        unsafe {
+            if self.ty == HandleType::Buffer {
+                let info = &*info.cast::<vk::BufferCreateInfo<'_>>();
+                if info.p_next.is_null() && info.sharing_mode == vk::SharingMode::EXCLUSIVE {
+                    let new = Use {
+                        device: dispatch::id(device),
+                        flags: info.flags.as_raw(),
+                        usage: info.usage.as_raw(),
+                    };
+                    let kind = resources.buffer_kind(new, info.size);
+                    if kind.is_some() {
+                        return kind;
+                    }
+                }
+            }
+            let creation =
+                forward::request_bytes(self.create, &[device as u64, info as u64, 0, 0], Vec::new());
+            Some(resources.kind(creation.ok()?))
         }
     }
 
@@ -125,8 +301,8 @@ impl ResourceType {
     pub(crate) unsafe fn requirements(&self, device: *mut c_void, object: u64, out: *mut c_void) {
         let args = [device as u64, object, out as u64];
         let anonymous = [device as u64, 0, out as u64];
-        // SAFETY: the caller's promise.
-        unsafe { self.ask(device, self.query, &args, &anonymous, object) };
+        // SAFETY: the caller's promise: there is room for the answer.
+        unsafe { self.ask(device, self.query, &args, &anonymous, object, Some(out.cast())) };
     }
 
     pub(crate) unsafe fn requirements_2(&self, device: *mut c_void, info: *const c_void, out: *mut c_void) {
@@ -136,20 +312,39 @@ impl ResourceType {
             let nobody = Question { object: 0, ..question };
             let args = [device as u64, info as u64, out as u64];
             let anonymous = [device as u64, &raw const nobody as u64, out as u64];
-            self.ask(device, self.query_2, &args, &anonymous, question.object);
+            // More is asked for in chains.
+            let answer = out.cast::<vk::MemoryRequirements2<'_>>();
+            let plain = question.next.is_null() && (*answer).p_next.is_null();
+            let place = plain.then(|| &raw mut (*answer).memory_requirements);
+            self.ask(device, self.query_2, &args, &anonymous, question.object, place);
         }
     }
 
-    /// Asks the host about an object, unless it has answered the same question about one of the same kind.
-    /// `anonymous` are the arguments with a null handle in the place of the object.
-    unsafe fn ask(&self, device: *mut c_void, cmd: &Command, args: &[u64], anonymous: &[u64], object: u64) {
+    /// Answers a question about an object: to `place`, if it follows from a rule and is only about that, else the host is
+    /// asked, unless it has answered the same question about one of the same kind. `anonymous` are the arguments with
+    /// a null handle in the place of the object.
+    unsafe fn ask(
+        &self,
+        device: *mut c_void,
+        cmd: &Command,
+        args: &[u64],
+        anonymous: &[u64],
+        object: u64,
+        place: Option<*mut vk::MemoryRequirements>,
+    ) {
         // SAFETY: the promise of the methods' callers.
         unsafe {
             let Some(session) = dispatch::session(device) else { return };
-            let kind = (self.table)(&session.objects.resources).get(object);
-            let key = kind
-                .and_then(|kind| forward::request_bytes(cmd, anonymous, kind.to_le_bytes().to_vec()).ok());
-            if let Some(key) = key {
+            let Some(kind) = (self.table)(&session.objects.resources).get(object) else {
+                forward::call(device, cmd, args);
+                return;
+            };
+            let known = || session.buffer_requirements(device, kind);
+            if let Some(place) = place
+                && let Some(found) = forward::guard(device, None, known)
+            {
+                place.write(found);
+            } else if let Ok(key) = forward::request_bytes(cmd, anonymous, kind.to_bytes()) {
                 forward::guard(device, (), || {
                     let _ = session.call_once(cmd, args, key);
                 });
@@ -157,5 +352,37 @@ impl ResourceType {
                 forward::call(device, cmd, args);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_when_sizes_are_padded_to_granules_alone_is_found() {
+        let trials = |f: fn(u64) -> (u64, u64, u32)| {
+            TRIALS.map(|asked| {
+                let (size, alignment, memory_type_bits) = f(asked);
+                (asked, vk::MemoryRequirements { size, alignment, memory_type_bits })
+            })
+        };
+        let rule = Rule::shown_by(&trials(|size| (size.next_multiple_of(64), 64, 3)));
+        assert_eq!(rule, Rule::RoundedUp { granule: 64, alignment: 64, types: 3 });
+        let found = rule.requirements(65).map(|found| (found.size, found.alignment, found.memory_type_bits));
+        assert_eq!(found, Some((128, 64, 3)));
+        assert!(rule.requirements(u64::MAX).is_none());
+        let exact = Rule::shown_by(&trials(|size| (size, 64, 1)));
+        assert_eq!(exact.requirements(77).map(|found| found.size), Some(77));
+        for irregular in [
+            |size: u64| (size.next_multiple_of(64) + 64, 64, 3),
+            |size: u64| (size.next_multiple_of(if size > 1 << 20 { 65536 } else { 64 }), 64, 3),
+            |size: u64| (size.next_multiple_of(64), 64, if size > 4096 { 1 } else { 3 }),
+            |size: u64| (size.next_multiple_of(48), 64, 3),
+            |size: u64| (size.next_multiple_of(64), if size > 4096 { 256 } else { 64 }, 3),
+        ] {
+            assert_eq!(Rule::shown_by(&trials(irregular)), Rule::None);
+        }
+        assert_eq!(Rule::shown_by(&[]), Rule::None);
     }
 }

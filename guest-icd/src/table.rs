@@ -1,10 +1,10 @@
 //! Guest-side state of non-dispatchable objects, found by id.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use crate::ids;
 
-/// State of the objects of one type.
+/// State of the objects of one type: what is small by value, what changes behind an `Arc`.
 #[derive(Debug)]
 pub(crate) struct Table<T> {
     /// By id index; the id is kept to tell generations apart.
@@ -12,7 +12,7 @@ pub(crate) struct Table<T> {
 }
 
 /// A live object: its id, and its state.
-type Slot<T> = (u64, Arc<T>);
+type Slot<T> = (u64, T);
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
@@ -20,9 +20,9 @@ impl<T> Default for Table<T> {
     }
 }
 
-impl<T> Table<T> {
+impl<T: Clone> Table<T> {
     /// Stores the state of a new object.
-    pub(crate) fn insert(&self, id: u64, state: Arc<T>) {
+    pub(crate) fn insert(&self, id: u64, state: T) {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let index = ids::index(id);
         if slots.len() <= index {
@@ -32,16 +32,16 @@ impl<T> Table<T> {
     }
 
     /// The state of a live object.
-    pub(crate) fn get(&self, id: u64) -> Option<Arc<T>> {
+    pub(crate) fn get(&self, id: u64) -> Option<T> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         match slots.get(ids::index(id)) {
-            Some(Some((found, state))) if *found == id => Some(Arc::clone(state)),
+            Some(Some((found, state))) if *found == id => Some(state.clone()),
             _ => None,
         }
     }
 
     /// Takes out the state of an object that is being destroyed.
-    pub(crate) fn remove(&self, id: u64) -> Option<Arc<T>> {
+    pub(crate) fn remove(&self, id: u64) -> Option<T> {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.get_mut(ids::index(id))?;
         if slot.as_ref().is_some_and(|(found, _)| *found == id) {
@@ -66,11 +66,11 @@ mod tests {
     #[test]
     fn state_when_removed_is_gone_and_of_another_generation_is_never_found() {
         let table = Table::default();
-        table.insert(3, Arc::new("a"));
-        assert_eq!(table.get(3).as_deref(), Some(&"a"));
+        table.insert(3, "a");
+        assert_eq!(table.get(3), Some("a"));
         assert_eq!(table.get(3 | 1 << 32), None);
         assert_eq!(table.remove(3 | 1 << 32), None);
-        assert_eq!(table.remove(3).as_deref(), Some(&"a"));
+        assert_eq!(table.remove(3), Some("a"));
         assert_eq!(table.get(3), None);
         assert_eq!(table.get(0), None);
         assert_eq!(table.get(77), None);

@@ -200,6 +200,40 @@ fn session_when_memory_is_outside_of_the_window_or_taken_ends() {
     }
 }
 
+/// The payload that gives memory `old` the id `new`.
+fn rename(old: u64, new: u64) -> Vec<u8> {
+    [old.to_le_bytes(), new.to_le_bytes()].concat()
+}
+
+#[test]
+fn session_when_memory_is_renamed_wrongly_ends() {
+    for (old, new, expected) in [
+        (9, 2, "there is none"),
+        (1 | 1 << 32, 2, "there is none"),
+        (1, 0, "index 0"),
+        (1, 1, "used before"),
+        (1, 1 << 30, "not below"),
+    ] {
+        let text = violates(|guest| {
+            assert_eq!(guest.create_device(), Ok(0));
+            assert_eq!(ret(&guest.call(op::ALLOCATE_MEMORY, &allocate_payload(1, 4096, 0, 1)).unwrap()), 0);
+            let _ = guest.send(op::RENAME_MEMORY, &rename(old, new));
+            let _ = guest.call(op::FACTS, &[]);
+        });
+        assert!(text.contains(expected), "{text}");
+    }
+    let end = in_process(|guest| {
+        assert_eq!(guest.create_device(), Ok(0));
+        assert_eq!(ret(&guest.call(op::ALLOCATE_MEMORY, &allocate_payload(1, 4096, 0, 1)).unwrap()), 0);
+        guest.send(op::RENAME_MEMORY, &rename(1, 2)).unwrap();
+        guest.command(&commands::VK_FREE_MEMORY, &[dispatchable(1), 2, 0]).unwrap();
+        // Its pages are free again.
+        let again = allocate_payload(1 | 1 << 32, 4096, 0, 1);
+        assert_eq!(ret(&guest.call(op::ALLOCATE_MEMORY, &again).unwrap()), 0);
+    });
+    assert_eq!(end, End::Disconnected);
+}
+
 #[test]
 fn session_when_memory_in_a_file_is_wrong_ends() {
     let file = || Some(SharedFile::create(8192).unwrap().as_fd().try_clone_to_owned().unwrap());
@@ -358,7 +392,8 @@ fn valid_session() -> Vec<Vec<u8>> {
         command(&commands::VK_END_COMMAND_BUFFER, &[dispatchable(1)]),
         command(&commands::VK_DESTROY_COMMAND_POOL, &[dispatchable(1), 1, 0]),
         command(&commands::VK_DESTROY_BUFFER, &[dispatchable(1), 1, 0]),
-        command(&commands::VK_FREE_MEMORY, &[dispatchable(1), 1, 0]),
+        record(op::RENAME_MEMORY, &rename(1, 2)),
+        command(&commands::VK_FREE_MEMORY, &[dispatchable(1), 2, 0]),
         command(&commands::VK_DESTROY_DEVICE, &[dispatchable(1), 0]),
     ]
 }

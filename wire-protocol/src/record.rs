@@ -58,6 +58,8 @@ pub mod op {
     /// request. Behind the answer: `u64` number of the file that has the pages instead (or [`super::NO_FILE`]), `u64`
     /// offset in it, `u32` not 0 if its descriptor comes with the answer.
     pub const ALLOCATE_MEMORY: u16 = 0xF006;
+    /// `u64` id of live memory, `u64` the new id that it has from now on: freed memory that is handed out again.
+    pub const RENAME_MEMORY: u16 = 0xF007;
     /// `u64` device id, `u64` object id, `u32` `VkObjectType`, `u32` length, then the object's name. What the host does
     /// not know is nothing to name.
     pub const NAME_OBJECT: u16 = 0xF010;

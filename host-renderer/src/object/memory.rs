@@ -90,6 +90,27 @@ impl Memories {
 }
 
 impl Session {
+    /// The record `RENAME_MEMORY`: the old id, then the new one.
+    ///
+    /// # Errors
+    /// When the guest broke the protocol.
+    pub(crate) fn rename_memory(&mut self, mut reader: Reader<'_>) -> Result<(), End> {
+        let (old, new) = (reader.take_u64().map_err(violation)?, reader.take_u64().map_err(violation)?);
+        reader.finish().map_err(violation)?;
+        let ty = HandleType::DeviceMemory;
+        let Some(object) = self.tables.remove(ty, old).filter(|object| !object.poisoned) else {
+            return Err(violation(format!("memory {old:#x} cannot be renamed: there is none")));
+        };
+        self.tables
+            .reserve(ty, new)
+            .map_err(|error| violation(format!("memory {old:#x} cannot be renamed to {new:#x}: {error}")))?;
+        self.tables.commit(ty, new, object);
+        if let Some(allocation) = self.memories.by_id.remove(&old) {
+            self.memories.by_id.insert(new, allocation);
+        }
+        Ok(())
+    }
+
     /// The record `ALLOCATE_MEMORY`: `u64` offset in the window, then a `vkAllocateMemory` request.
     ///
     /// # Errors

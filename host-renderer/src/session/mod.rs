@@ -294,6 +294,7 @@ impl Session {
             }
             op::CREATE_DEVICE => self.create_device(arena, reader),
             op::ALLOCATE_MEMORY => self.allocate_memory(arena, reader),
+            op::RENAME_MEMORY => self.rename_memory(reader),
             op::NAME_OBJECT => self.name_object(reader),
             op::TAG_OBJECT => self.tag_object(reader),
             op::UPDATE_DESCRIPTOR_SETS => self.update_descriptor_sets(reader),
