@@ -6,7 +6,7 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 
 use crate::collect::{NATIVE, PEER, PEER_NO_FEEDBACK, VW};
-use crate::row::{Better, Row, Target};
+use crate::row::{Better, Met, Row, Target};
 
 /// Everything that a run gave.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -116,11 +116,11 @@ impl RowResult {
     }
 
     /// Whether vw reaches its target.
-    pub(crate) fn is_met(&self) -> Option<bool> {
+    pub(crate) fn is_met(&self) -> Option<Met> {
         let (target, vw) = (self.target?, self.median(VW)?);
         // The ratio of the rounds is steadier than that of the medians.
         let native = match (target, self.ratio(VW, NATIVE)) {
-            (Target::Native(_), Some(ratio)) => vw / ratio,
+            (Target::Native(_) | Target::Scaled { .. }, Some(ratio)) => vw / ratio,
             (Target::Absolute(_), _) => 0.0,
             _ => self.median(NATIVE)?,
         };
@@ -181,6 +181,6 @@ mod tests {
         assert!((row.ratio(VW, NATIVE).expect("a ratio") - 1.2).abs() < 1e-9);
         assert_eq!(row.best_peer(), Some(PEER_NO_FEEDBACK));
         assert!((row.lead().expect("both were measured") - 2.0).abs() < 1e-9);
-        assert_eq!(row.is_met(), Some(true));
+        assert_eq!(row.is_met(), Some(Met::Yes));
     }
 }

@@ -1,8 +1,9 @@
 //! Memory requirements: the same for all buffers, and all images, that are created alike. The host is asked
 //! once for each kind; of ordinary buffers it is enough that they are alike but for the size.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
+use std::hash::BuildHasher as _;
 use std::sync::Mutex;
 
 use ash::vk;
@@ -57,6 +58,8 @@ struct Kinds {
     numbers: HashMap<Box<[u8]>, u64>,
     /// Number of the last kind; never used twice.
     last: u64,
+    /// Hashes of what was created once: most sizes never come again, and remembering them all costs more than it brings.
+    once: HashSet<u64>,
 }
 
 /// What ordinary buffers of one device are made for.
@@ -123,18 +126,25 @@ impl Resources {
         &self.images
     }
 
-    fn kind(&self, creation: Vec<u8>) -> Kind {
+    /// The kind of what is created for the second time, or more often.
+    fn kind(&self, creation: Vec<u8>) -> Option<Kind> {
         let mut kinds = lock(&self.kinds);
-        let Kinds { numbers, last } = &mut *kinds;
+        let Kinds { numbers, last, once } = &mut *kinds;
         if let Some(number) = numbers.get(creation.as_slice()) {
-            return Kind::Any(*number);
+            return Some(Kind::Any(*number));
+        }
+        if once.len() >= MAX_KINDS {
+            once.clear();
+        }
+        if once.insert(numbers.hasher().hash_one(&creation)) {
+            return None;
         }
         if numbers.len() >= MAX_KINDS {
             numbers.clear();
         }
         *last += 1;
         numbers.insert(creation.into(), *last);
-        Kind::Any(*last)
+        Some(Kind::Any(*last))
     }
 
     /// The kind of an ordinary buffer; none when there are too many uses.
@@ -251,8 +261,14 @@ impl ResourceType {
         // SAFETY: the caller's promise.
         unsafe {
             let result = forward::create(device, self.create, &args, self.ty, callbacks);
-            if result == 0
-                && let Some(session) = dispatch::session(device)
+            let session = dispatch::session(device).filter(|_| result == 0);
+            if let Some(session) = session
+                && self.ty == HandleType::Image
+            {
+                // The next question is about it: the host can be making it meanwhile.
+                session.flush();
+            }
+            if let Some(session) = session
                 && let Some(kind) = self.kind(session, device, info)
             {
                 (self.table)(&session.objects.resources).insert(*object, kind);
@@ -261,7 +277,7 @@ impl ResourceType {
         }
     }
 
-    /// The kind of what `info` creates.
+    /// The kind of what `info` creates; none if nothing alike was created before.
     unsafe fn kind(&self, session: &Session, device: *mut c_void, info: *const c_void) -> Option<Kind> {
         let resources = &session.objects.resources;
         // SAFETY: the promise of the methods' callers. Without the pointer to the new handle the request says only what is
@@ -283,7 +299,7 @@ impl ResourceType {
             }
             let creation =
                 forward::request_bytes(self.create, &[device as u64, info as u64, 0, 0], Vec::new());
-            Some(resources.kind(creation.ok()?))
+            resources.kind(creation.ok()?)
         }
     }
 

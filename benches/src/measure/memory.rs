@@ -8,12 +8,12 @@ use crate::row::Row;
 pub(super) const ALL: &[Measure] = &[
     Measure {
         name: "memory-small",
-        rows: &[Row::lower("allocate 64 KiB + map + touch + free", "µs").absolute(12.0)],
+        rows: &[Row::lower("allocate 64 KiB + map + touch + free", "µs").scaled(12.0, 7.9)],
         run: small,
     },
     Measure {
         name: "memory-large",
-        rows: &[Row::lower("2 × (allocate 64 MiB + map)", "ms").absolute(0.1)],
+        rows: &[Row::lower("2 × (allocate 64 MiB + map)", "ms").scaled(0.1, 0.04)],
         run: large,
     },
 ];

@@ -11,14 +11,15 @@ use crate::vulkan::{image_info, image_view_info};
 pub(super) const ALL: &[Measure] = &[
     Measure {
         name: "buffers",
-        rows: &[
-            Row::lower("vkCreateBuffer of a new size + requirements + vkDestroyBuffer", "µs").absolute(0.25)
-        ],
+        rows: &[Row::lower("vkCreateBuffer of a new size + requirements + vkDestroyBuffer", "µs")
+            .scaled(0.25, 0.08)],
         run: buffers,
     },
     Measure {
         name: "images",
-        rows: &[Row::lower("vkCreateImage of a new size + requirements + vkDestroyImage", "µs").absolute(2.0)],
+        rows: &[
+            Row::lower("vkCreateImage of a new size + requirements + vkDestroyImage", "µs").scaled(2.0, 0.14)
+        ],
         run: images,
     },
     Measure {

@@ -11,30 +11,30 @@ use crate::vulkan::{Constant, GraphicsPipeline, Image, image_barrier, shader};
 pub(super) const ALL: &[Measure] = &[
     Measure {
         name: "begin-end",
-        rows: &[Row::lower("vkBeginCommandBuffer + vkEndCommandBuffer, empty", "µs").absolute(0.25)],
+        rows: &[Row::lower("vkBeginCommandBuffer + vkEndCommandBuffer, empty", "µs").scaled(0.25, 0.04)],
         run: begin_end,
     },
     Measure {
         name: "draws",
         rows: &[
-            Row::higher("vkCmdDraw, recorded", "M/s").absolute(50.0),
-            Row::higher("vkCmdDraw, drained", "M/s").absolute(16.0),
+            Row::higher("vkCmdDraw, recorded", "M/s").scaled(50.0, 29.0),
+            Row::higher("vkCmdDraw, drained", "M/s").scaled(16.0, 26.0),
         ],
         run: draws,
     },
     Measure {
         name: "push-constants",
         rows: &[
-            Row::higher("vkCmdPushConstants 16 B, recorded", "M/s").absolute(30.0),
-            Row::higher("vkCmdPushConstants 16 B, drained", "M/s").absolute(7.0),
+            Row::higher("vkCmdPushConstants 16 B, recorded", "M/s").scaled(30.0, 8.1),
+            Row::higher("vkCmdPushConstants 16 B, drained", "M/s").scaled(7.0, 7.7),
         ],
         run: push_constants,
     },
     Measure {
         name: "bind-descriptor-sets",
         rows: &[
-            Row::higher("vkCmdBindDescriptorSets, recorded", "M/s").absolute(40.0),
-            Row::higher("vkCmdBindDescriptorSets, drained", "M/s").absolute(4.8),
+            Row::higher("vkCmdBindDescriptorSets, recorded", "M/s").scaled(40.0, 5.1),
+            Row::higher("vkCmdBindDescriptorSets, drained", "M/s").scaled(4.8, 5.1),
         ],
         run: bind_descriptor_sets,
     },
@@ -42,7 +42,7 @@ pub(super) const ALL: &[Measure] = &[
         name: "barriers",
         rows: &[
             Row::higher("vkCmdPipelineBarrier of an image, recorded", "M/s"),
-            Row::higher("vkCmdPipelineBarrier of an image, drained", "M/s").absolute(3.0),
+            Row::higher("vkCmdPipelineBarrier of an image, drained", "M/s").scaled(3.0, 3.3),
         ],
         run: barriers,
     },

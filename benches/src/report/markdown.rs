@@ -6,6 +6,7 @@ use std::{fs, io};
 
 use crate::collect::{NATIVE, PEER, PEER_NO_FEEDBACK, VW, WITHOUT};
 use crate::results::{Results, RowResult};
+use crate::row::Met;
 
 /// Lines of a file between which the table stands.
 const BEGIN: &str = "<!-- table: begin -->";
@@ -51,8 +52,9 @@ fn rows(text: &mut String, results: &Results) -> std::fmt::Result {
         }
         let target = row.target.map_or_else(String::new, |target| target.text(row.better));
         let met = match row.is_met() {
-            Some(true) => "yes",
-            Some(false) => "no",
+            Some(Met::Yes) => "yes",
+            Some(Met::AsRatio) => "as a ratio",
+            Some(Met::No) => "no",
             None => "",
         };
         writeln!(text, " {target} | {met} |")?;
@@ -61,9 +63,17 @@ fn rows(text: &mut String, results: &Results) -> std::fmt::Result {
 }
 
 fn summary(text: &mut String, results: &Results) -> std::fmt::Result {
-    let judged: Vec<bool> = results.rows.iter().filter_map(RowResult::is_met).collect();
-    let met = judged.iter().filter(|met| **met).count();
-    writeln!(text, "\nTargets reached: {met} of {}.", judged.len())?;
+    let judged: Vec<Met> = results.rows.iter().filter_map(RowResult::is_met).collect();
+    let count = |wanted| judged.iter().filter(|met| **met == wanted).count();
+    let (met, as_ratio) = (count(Met::Yes), count(Met::AsRatio));
+    write!(text, "\nTargets reached: {} of {}", met + as_ratio, judged.len())?;
+    if as_ratio > 0 {
+        write!(
+            text,
+            ", {as_ratio} of them as the ratio to the native driver on the machine that they were set on"
+        )?;
+    }
+    writeln!(text, ".")?;
     let leads: Vec<(f64, &str)> =
         results.rows.iter().filter_map(|row| Some((row.lead()?, row.name.as_str()))).collect();
     if !leads.is_empty() {
