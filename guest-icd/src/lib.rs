@@ -55,6 +55,7 @@ mod instance;
 mod lifeline;
 mod log;
 mod map;
+mod memories;
 mod memory;
 mod memory_report;
 mod objects;

@@ -11,7 +11,7 @@ use vw_transport::pages;
 use crate::chain;
 use crate::dispatch;
 use crate::log;
-use crate::memory::Memory;
+use crate::memories::Memory;
 use crate::session::{Session, lock};
 
 /// Pages at an address that the program has chosen.

@@ -15,7 +15,7 @@ use vw_wire_protocol::record::op;
 
 use crate::alloc::HostAllocator;
 use crate::forward;
-use crate::memory::Memory;
+use crate::memories::Memory;
 use crate::session::{Session, lock};
 
 /// Largest allocation that is kept, in bytes: with larger ones a program does more than the allocation costs.
@@ -165,7 +165,7 @@ impl Session {
 mod tests {
     use super::*;
     use crate::external_memory::Wish;
-    use crate::memory::Memories;
+    use crate::memories::Memories;
     use std::ptr::NonNull;
 
     fn kind(info: &vk::MemoryAllocateInfo<'_>) -> Option<Kind> {

@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::ids::Ids;
 use crate::lifeline::Lifeline;
 use crate::log;
-use crate::memory::Memories;
+use crate::memories::Memories;
 use crate::objects::Objects;
 use crate::perf::Perf;
 use crate::physical_device::DeviceFacts;

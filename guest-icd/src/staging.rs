@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::memory::Memories;
+use crate::memories::Memories;
 use crate::session::Session;
 
 /// A range of the window through which a call's data travel; given back when dropped.
