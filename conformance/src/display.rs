@@ -18,10 +18,19 @@ impl Display {
     /// # Errors
     /// When it is not installed or does not start.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with more arguments.
+    ///
+    /// # Errors
+    /// As [`Display::start`].
+    pub fn start_with(arguments: &[&str]) -> Result<Self> {
         products::installed("xvfb")?;
         // It writes its number to descriptor 1 when programs may connect.
         let mut server = Command::new("Xvfb")
             .args(["-displayfd", "1", "-screen", "0", "1024x768x24", "-nolisten", "tcp"])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -35,12 +44,17 @@ impl Display {
         }
         Ok(Self { server, name: format!(":{}", number.trim()) })
     }
+
+    /// Ends it at once, whoever uses it.
+    pub fn kill(&mut self) {
+        // Gone already is as good.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
 }
 
 impl Drop for Display {
     fn drop(&mut self) {
-        // Gone already is as good.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        self.kill();
     }
 }

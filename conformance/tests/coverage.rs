@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use vw_conformance::display::Display;
 use vw_conformance::driver::Driver;
 use vw_conformance::renderer::Renderer;
 use vw_conformance::{child, coverage, products};
@@ -42,6 +43,13 @@ fn every_command_when_the_suites_have_run_was_executed() {
     let driver = renderer.guest().counted(&notes).unwrap();
     let mut command = driver.command(products::program("vw-differential").unwrap());
     child::run(&mut command, LIMIT).unwrap().expect_success("the differential suite");
+    // Windows of an X server.
+    let display = Display::start().unwrap();
+    for surface in ["xcb", "xlib"] {
+        let mut command = driver.command(products::program("vw-window").unwrap());
+        command.env("DISPLAY", &display.name).args(["--surface", surface, "pictures"]);
+        child::run(&mut command, LIMIT).unwrap().expect_success("a program with a window");
+    }
     drop(renderer);
     let on_lavapipe = coverage::called(&notes).unwrap();
 

@@ -34,7 +34,14 @@ fn compare_tuned(host: &Driver, label: &str, arguments: &[&str], perf: &str) {
     let (native, _) = run(host, &format!("{label}-native"));
     let renderer = Renderer::start_with(&host.clone().with("VW_PERF", perf), arguments).unwrap();
     let (vw, _) = run(&renderer.guest().with("VW_PERF", perf), &format!("{label}-vw"));
-    assert_same("the differential suite", &native, &vw, &Explained::from_file("differential.txt"));
+    // The guest's surfaces are its own; not every host's driver has such.
+    let comparable = |text: &str| {
+        let surfaces = !native.contains("headless surfaces: not offered");
+        let lines = text.lines().filter(|line| surfaces || !line.starts_with("presentation."));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let explained = Explained::from_file("differential.txt");
+    assert_same("the differential suite", &comparable(&native), &comparable(&vw), &explained);
     // Twice the same program on the same renderer: nothing of the first is left.
     let mut again = renderer.guest().command(products::program("vw-differential").unwrap());
     let again = child::run(again.args(["--only", "memory", "--only", "synchronisation"]), LIMIT).unwrap();

@@ -20,6 +20,7 @@ use crate::physical_device::{PhysicalDevice, is_guest_extension};
 use crate::proc::{self, Enabled};
 use crate::queue::{self, Queue, QueueAddress};
 use crate::session::Session;
+use crate::wsi::Swapchain;
 
 /// What a `VkDevice` points to.
 #[repr(C)]
@@ -249,6 +250,7 @@ pub(crate) unsafe extern "system" fn vkDestroyDevice(device: *mut Device, _: *co
     unsafe {
         let session = object.as_ref().head.session();
         if let Some(session) = session {
+            Swapchain::abandon(session, device as usize);
             session.trim_memory(Some(device as usize));
         }
         let orphans = session.map(|session| session.memories.orphans(device as usize)).unwrap_or_default();

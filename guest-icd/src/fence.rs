@@ -41,6 +41,11 @@ impl Fence {
         self.state.store(state, Ordering::Release);
     }
 
+    /// The fence is signalled now.
+    pub(crate) fn signal(&self) {
+        self.state.store(SIGNALED, Ordering::Release);
+    }
+
     /// Back to unsignalled.
     pub(crate) fn reset(&self) {
         self.state.store(UNSIGNALED, Ordering::Release);

@@ -80,3 +80,14 @@ pub(crate) use crate::semaphore::{
     vkCreateSemaphore, vkDestroySemaphore, vkGetSemaphoreCounterValue, vkSignalSemaphore, vkWaitSemaphores,
 };
 pub(crate) use crate::shader::vkCreateShadersEXT;
+pub(crate) use crate::wsi::{
+    vkAcquireNextImage2KHR, vkAcquireNextImageKHR, vkCreateHeadlessSurfaceEXT, vkCreateSwapchainKHR,
+    vkCreateXcbSurfaceKHR, vkCreateXlibSurfaceKHR, vkDestroySurfaceKHR, vkDestroySwapchainKHR,
+    vkGetDeviceGroupPresentCapabilitiesKHR, vkGetDeviceGroupSurfacePresentModesKHR,
+    vkGetPhysicalDevicePresentRectanglesKHR, vkGetPhysicalDeviceSurfaceCapabilities2KHR,
+    vkGetPhysicalDeviceSurfaceCapabilitiesKHR, vkGetPhysicalDeviceSurfaceFormats2KHR,
+    vkGetPhysicalDeviceSurfaceFormatsKHR, vkGetPhysicalDeviceSurfacePresentModesKHR,
+    vkGetPhysicalDeviceSurfaceSupportKHR, vkGetPhysicalDeviceXcbPresentationSupportKHR,
+    vkGetPhysicalDeviceXlibPresentationSupportKHR, vkGetSwapchainImagesKHR, vkQueuePresentKHR,
+    vkReleaseSwapchainImagesEXT, vkWaitForPresentKHR,
+};

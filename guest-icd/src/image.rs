@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use ash::vk;
+use ash::vk::Handle as _;
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
@@ -10,6 +11,7 @@ use crate::bind::bind;
 use crate::dispatch;
 use crate::host_image_copy;
 use crate::requirements::{ResourceType, Resources};
+use crate::wsi;
 
 const IMAGE: ResourceType = ResourceType {
     ty: HandleType::Image,
@@ -29,7 +31,13 @@ pub(crate) unsafe extern "system" fn vkCreateImage(
 ) -> i32 {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let result = IMAGE.create(device, info.cast(), callbacks, image);
+        let mut sent = *info;
+        if wsi::aliased(&sent) {
+            // As the swapchain's own.
+            sent.usage |= vk::ImageUsageFlags::TRANSFER_SRC;
+            sent.flags |= vk::ImageCreateFlags::ALIAS;
+        }
+        let result = IMAGE.create(device, (&raw const sent).cast(), callbacks, image);
         if result == 0
             && let Some(session) = dispatch::session(device)
         {
@@ -81,5 +89,16 @@ pub(crate) unsafe extern "system" fn vkBindImageMemory2(
     infos: *const vk::BindImageMemoryInfo<'_>,
 ) -> i32 {
     // SAFETY: the application's valid usage of this command.
-    unsafe { bind(device, &commands::VK_BIND_IMAGE_MEMORY_2, count, infos) }
+    unsafe {
+        let mut sent: Vec<vk::BindImageMemoryInfo<'_>> = (0..count as usize).map(|i| *infos.add(i)).collect();
+        if let Some(session) = dispatch::session(device) {
+            for info in &mut sent {
+                if let Some((memory, offset)) = wsi::bound(session, info) {
+                    info.memory = vk::DeviceMemory::from_raw(memory);
+                    info.memory_offset = offset;
+                }
+            }
+        }
+        bind(device, &commands::VK_BIND_IMAGE_MEMORY_2, count, sent.as_ptr())
+    }
 }

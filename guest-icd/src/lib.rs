@@ -89,6 +89,7 @@ mod stream_tests;
 mod sync_tests;
 mod table;
 mod window;
+mod wsi;
 
 pub use icd::{
     vk_icdGetInstanceProcAddr, vk_icdGetPhysicalDeviceProcAddr, vk_icdNegotiateLoaderICDInterfaceVersion,

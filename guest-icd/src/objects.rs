@@ -12,6 +12,7 @@ use crate::private_data::PrivateDataSlot;
 use crate::requirements::Resources;
 use crate::semaphore::Timeline;
 use crate::table::Table;
+use crate::wsi::{Owed, Swapchain};
 
 /// The tables, one for each type of object.
 #[derive(Default)]
@@ -32,6 +33,10 @@ pub(crate) struct Objects {
     pub(crate) private_data_slots: Table<Arc<PrivateDataSlot>>,
     /// Images that the host's processor may copy.
     pub(crate) host_images: Table<Arc<HostImage>>,
+    /// Swapchains; they exist in the guest only.
+    pub(crate) swapchains: Table<Arc<Swapchain>>,
+    /// Binary semaphores that are signalled in the guest.
+    pub(crate) owed: Owed,
     /// Buffers and images, as far as their memory requirements are known.
     pub(crate) resources: Resources,
 }

@@ -30,6 +30,18 @@ pub(crate) struct DeviceFacts {
 /// Extensions of the guest's own that need descriptors to pass to the host.
 const OVER_DESCRIPTORS: [&str; 1] = ["VK_KHR_external_memory_fd"];
 
+/// The host's driver has to know the layout of images that are presented.
+const SWAPCHAIN: &str = "VK_KHR_swapchain";
+
+/// Extensions of the guest's own that need swapchains.
+const OVER_SWAPCHAINS: [&str; 5] = [
+    "VK_EXT_swapchain_maintenance1",
+    "VK_KHR_incremental_present",
+    "VK_KHR_present_id",
+    "VK_KHR_present_wait",
+    "VK_KHR_swapchain_mutable_format",
+];
+
 impl DeviceFacts {
     /// Over the host's answer.
     pub(crate) fn new(facts: Facts, descriptors: bool) -> Self {
@@ -63,6 +75,17 @@ impl DeviceFacts {
             if let Some(report) = chain::find::<Report>(chain).as_mut() {
                 report.device_memory_report = vk::TRUE;
             }
+            let swapchains = self.offers(SWAPCHAIN).into();
+            type Maintenance = vk::PhysicalDeviceSwapchainMaintenance1FeaturesEXT<'static>;
+            if let Some(maintenance) = chain::find::<Maintenance>(chain).as_mut() {
+                maintenance.swapchain_maintenance1 = swapchains;
+            }
+            if let Some(id) = chain::find::<vk::PhysicalDevicePresentIdFeaturesKHR<'_>>(chain).as_mut() {
+                id.present_id = swapchains;
+            }
+            if let Some(wait) = chain::find::<vk::PhysicalDevicePresentWaitFeaturesKHR<'_>>(chain).as_mut() {
+                wait.present_wait = swapchains;
+            }
         }
     }
 
@@ -70,6 +93,9 @@ impl DeviceFacts {
     pub(crate) fn offers(&self, name: &str) -> bool {
         if name == "VK_EXT_map_memory_placed" && !self.maps_by_structure() {
             return false;
+        }
+        if OVER_SWAPCHAINS.contains(&name) {
+            return self.facts.has_extension(SWAPCHAIN);
         }
         self.facts.has_extension(name)
             || is_guest_extension(name) && (self.descriptors || !OVER_DESCRIPTORS.contains(&name))

@@ -22,6 +22,7 @@ use crate::forward;
 use crate::semaphore::Timeline;
 use crate::sender::Sender;
 use crate::session::{Session, lock};
+use crate::wsi::Submissions;
 
 /// What a `VkQueue` points to.
 #[repr(C)]
@@ -138,6 +139,40 @@ impl Queue {
             Err(failure) => failure.result(),
         }
     }
+
+    /// Submits something of the driver's own; what is finished when it is.
+    ///
+    /// # Safety
+    /// `info` must be valid.
+    pub(crate) unsafe fn submit_own(
+        &self,
+        session: &Session,
+        info: &vk::SubmitInfo<'_>,
+    ) -> Result<Point, vk::Result> {
+        let cmd = &commands::VK_QUEUE_SUBMIT;
+        let args = [&raw const *self as u64, 1, std::ptr::from_ref(info) as u64, 0];
+        let mut submitted = lock(&self.submitted);
+        let sent = session.with_sender(|sender| {
+            // SAFETY: the caller's promise.
+            sender.push_with(cmd.opcode, FLAG_WATCH, &|w| unsafe { encode_request(cmd, &args, w) })?;
+            submitted.last += 1;
+            submitted.watched = submitted.last;
+            sender.publish();
+            Ok(())
+        });
+        match sent {
+            Ok(()) if session.lost_now() => Err(vk::Result::ERROR_DEVICE_LOST),
+            Ok(()) => Ok(Point { slot: self.slot, seq: submitted.last }),
+            Err(failure) => Err(failure.result()),
+        }
+    }
+
+    /// Signals binary semaphores when all earlier submissions are finished. Where that fails the device is lost.
+    fn signal(&self, session: &Session, semaphores: &[vk::Semaphore]) {
+        let info = vk::SubmitInfo::default().signal_semaphores(semaphores);
+        // SAFETY: the structure is valid for the call.
+        let _ = unsafe { self.submit_own(session, &info) };
+    }
 }
 
 /// Consecutive infos that travel in one record.
@@ -198,7 +233,7 @@ unsafe fn chained_signals(
 ///
 /// # Safety
 /// `queue` must be null or a live queue.
-unsafe fn with_queue(queue: *mut Queue, work: impl FnOnce(&Queue, &Session) -> vk::Result) -> i32 {
+pub(crate) unsafe fn with_queue(queue: *mut Queue, work: impl FnOnce(&Queue, &Session) -> vk::Result) -> i32 {
     let lost = vk::Result::ERROR_DEVICE_LOST;
     // SAFETY: the caller's promise.
     unsafe {
@@ -222,7 +257,8 @@ pub(crate) unsafe extern "system" fn vkQueueSubmit(
     // SAFETY: the application's valid usage of this command: `count` infos.
     unsafe {
         with_queue(queue, |queue, session| {
-            let batches = cut(infos, count, |info| {
+            let sent = Submissions::new(session, infos, count, |owed| queue.signal(session, owed));
+            let batches = cut(sent.infos(), count, |info| {
                 chained_signals(session, info.p_next, info.signal_semaphore_count, info.p_signal_semaphores)
             });
             queue.submit(session, &commands::VK_QUEUE_SUBMIT, &batches, fence)
@@ -240,7 +276,8 @@ pub(crate) unsafe extern "system" fn vkQueueSubmit2(
     // SAFETY: the application's valid usage of this command: `count` infos.
     unsafe {
         with_queue(queue, |queue, session| {
-            let batches = cut(infos, count, |info| {
+            let sent = Submissions::new(session, infos, count, |owed| queue.signal(session, owed));
+            let batches = cut(sent.infos(), count, |info| {
                 (0..info.signal_semaphore_info_count as usize)
                     .filter_map(|i| {
                         let signal = &*info.p_signal_semaphore_infos.add(i);
@@ -263,7 +300,8 @@ pub(crate) unsafe extern "system" fn vkQueueBindSparse(
     // SAFETY: the application's valid usage of this command: `count` infos.
     unsafe {
         with_queue(queue, |queue, session| {
-            let batches = cut(infos, count, |info| {
+            let sent = Submissions::new(session, infos, count, |owed| queue.signal(session, owed));
+            let batches = cut(sent.infos(), count, |info| {
                 chained_signals(session, info.p_next, info.signal_semaphore_count, info.p_signal_semaphores)
             });
             queue.submit(session, &commands::VK_QUEUE_BIND_SPARSE, &batches, fence)

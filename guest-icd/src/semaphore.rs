@@ -102,6 +102,7 @@ pub(crate) unsafe extern "system" fn vkDestroySemaphore(
     unsafe {
         if let Some(session) = dispatch::session(device) {
             session.objects.timelines.remove(semaphore);
+            session.objects.owed.take(semaphore);
         }
         forward::destroy(device, &commands::VK_DESTROY_SEMAPHORE, &args, semaphore, HandleType::Semaphore);
     }

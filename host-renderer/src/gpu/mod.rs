@@ -149,7 +149,7 @@ fn load() -> Result<ash::Entry, GpuError> {
 }
 
 /// Instance extensions that the host uses where it finds them, though the guest implements its own part.
-const USED: &[&str] = &["VK_EXT_debug_utils"];
+const USED: &[&str] = &["VK_EXT_debug_utils", "VK_KHR_surface"];
 
 /// The instance, and the names of the extensions that are enabled in it.
 fn create_instance(

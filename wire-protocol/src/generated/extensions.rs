@@ -8,7 +8,7 @@ use crate::schema::{Extension, Support};
 pub const REGISTRY_VERSION: u32 = 309;
 
 /// Hash of all tables: two builds with the same value understand each other's records.
-pub const TABLE_HASH: u64 = 0x131a3c48de787caa;
+pub const TABLE_HASH: u64 = 0x9f9ecfb6b94ba3cf;
 
 /// Every extension, sorted by name.
 pub static EXTENSIONS: [Extension; 398] = [
@@ -44,7 +44,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_AMD_display_native_hdr",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::NotOffered("not part of the presentation that the guest makes"),
         promoted_to: 0x0,
     },
     Extension {
@@ -597,14 +597,14 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_hdr_metadata",
         spec_version: 3,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::NotOffered("not part of the presentation that the guest makes"),
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_EXT_headless_surface",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("the guest has no surfaces yet"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
@@ -639,7 +639,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_image_compression_control_swapchain",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::NotOffered("not part of the presentation that the guest makes"),
         promoted_to: 0x0,
     },
     Extension {
@@ -877,7 +877,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_present_mode_fifo_latest_ready",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::NotOffered("not part of the presentation that the guest makes"),
         promoted_to: 0x0,
     },
     Extension {
@@ -1066,21 +1066,21 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_surface_maintenance1",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("the guest has no surfaces yet"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_EXT_swapchain_colorspace",
         spec_version: 5,
         instance: true,
-        support: Support::NotOffered("the guest has no surfaces yet"),
+        support: Support::NotOffered("window systems show sRGB"),
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_EXT_swapchain_maintenance1",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
@@ -1220,7 +1220,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_GOOGLE_display_timing",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::NotOffered("not part of the presentation that the guest makes"),
         promoted_to: 0x0,
     },
     Extension {
@@ -1234,7 +1234,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_GOOGLE_surfaceless_query",
         spec_version: 2,
         instance: true,
-        support: Support::NotOffered("the guest has no surfaces yet"),
+        support: Support::NotOffered("what a surface can do depends on its window"),
         promoted_to: 0x0,
     },
     Extension {
@@ -1255,7 +1255,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_HUAWEI_hdr_vivid",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::NotOffered("not part of the presentation that the guest makes"),
         promoted_to: 0x0,
     },
     Extension {
@@ -1605,7 +1605,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_get_surface_capabilities2",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("the guest has no surfaces yet"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
@@ -1633,7 +1633,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_incremental_present",
         spec_version: 2,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
@@ -1773,14 +1773,14 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_present_id",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_KHR_present_wait",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
@@ -1962,7 +1962,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_shared_presentable_image",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::NotOffered("not part of the presentation that the guest makes"),
         promoted_to: 0x0,
     },
     Extension {
@@ -1983,28 +1983,28 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_surface",
         spec_version: 25,
         instance: true,
-        support: Support::NotOffered("the guest has no surfaces yet"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_KHR_surface_protected_capabilities",
         spec_version: 1,
         instance: true,
-        support: Support::NotOffered("the guest has no surfaces yet"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_KHR_swapchain",
         spec_version: 70,
         instance: false,
-        support: Support::NotOffered("presentation is made in the guest, which has no surfaces yet"),
+        support: Support::Forwarded,
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_KHR_swapchain_mutable_format",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
@@ -2165,14 +2165,14 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_xcb_surface",
         spec_version: 6,
         instance: true,
-        support: Support::NotOffered("needs the platform `xcb`"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_KHR_xlib_surface",
         spec_version: 6,
         instance: true,
-        support: Support::NotOffered("needs the platform `xlib`"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
@@ -2494,14 +2494,14 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_NV_low_latency",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::NotOffered("not part of the presentation that the guest makes"),
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_NV_low_latency2",
         spec_version: 2,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::NotOffered("not part of the presentation that the guest makes"),
         promoted_to: 0x0,
     },
     Extension {
@@ -2543,14 +2543,14 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_NV_present_barrier",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::NotOffered("not part of the presentation that the guest makes"),
         promoted_to: 0x0,
     },
     Extension {
         name: "VK_NV_present_metering",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("needs a swapchain"),
+        support: Support::NotOffered("not part of the presentation that the guest makes"),
         promoted_to: 0x0,
     },
     Extension {

@@ -82,11 +82,15 @@ pub enum HandleType {
     MicromapEXT,
     /// `VkShaderEXT`
     ShaderEXT,
+    /// `VkSurfaceKHR`
+    SurfaceKHR,
+    /// `VkSwapchainKHR`
+    SwapchainKHR,
     /// `VkDebugUtilsMessengerEXT`
     DebugUtilsMessengerEXT,
 }
 
-const ALL: [HandleType; 39] = [
+const ALL: [HandleType; 41] = [
     HandleType::Instance,
     HandleType::PhysicalDevice,
     HandleType::Device,
@@ -125,12 +129,14 @@ const ALL: [HandleType; 39] = [
     HandleType::OpticalFlowSessionNV,
     HandleType::MicromapEXT,
     HandleType::ShaderEXT,
+    HandleType::SurfaceKHR,
+    HandleType::SwapchainKHR,
     HandleType::DebugUtilsMessengerEXT,
 ];
 
 impl HandleType {
     /// Number of handle types.
-    pub const COUNT: usize = 39;
+    pub const COUNT: usize = 41;
 
     /// The type with this number.
     pub fn from_u8(n: u8) -> Option<Self> {
@@ -186,6 +192,8 @@ impl HandleType {
             Self::OpticalFlowSessionNV => "VkOpticalFlowSessionNV",
             Self::MicromapEXT => "VkMicromapEXT",
             Self::ShaderEXT => "VkShaderEXT",
+            Self::SurfaceKHR => "VkSurfaceKHR",
+            Self::SwapchainKHR => "VkSwapchainKHR",
             Self::DebugUtilsMessengerEXT => "VkDebugUtilsMessengerEXT",
         }
     }
@@ -231,6 +239,8 @@ impl HandleType {
             Self::OpticalFlowSessionNV => 1000464000,
             Self::MicromapEXT => 1000396000,
             Self::ShaderEXT => 1000482000,
+            Self::SurfaceKHR => 1000000000,
+            Self::SwapchainKHR => 1000001000,
             Self::DebugUtilsMessengerEXT => 1000128000,
         }
     }

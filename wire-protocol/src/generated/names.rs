@@ -5,7 +5,19 @@
 use crate::schema::{Name, Provider};
 
 /// Sorted by name.
-pub static NAMES: [Name; 563] = [
+pub static NAMES: [Name; 586] = [
+    Name {
+        name: "vkAcquireNextImage2KHR",
+        command: "vkAcquireNextImage2KHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_swapchain"), Provider::Extension("VK_KHR_device_group")],
+    },
+    Name {
+        name: "vkAcquireNextImageKHR",
+        command: "vkAcquireNextImageKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_swapchain")],
+    },
     Name {
         name: "vkAcquireProfilingLockKHR",
         command: "vkAcquireProfilingLockKHR",
@@ -1948,6 +1960,12 @@ pub static NAMES: [Name; 563] = [
         provided_by: &[Provider::Core(0x400000)],
     },
     Name {
+        name: "vkCreateHeadlessSurfaceEXT",
+        command: "vkCreateHeadlessSurfaceEXT",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_EXT_headless_surface")],
+    },
+    Name {
         name: "vkCreateImage",
         command: "vkCreateImage",
         refused: false,
@@ -2096,6 +2114,24 @@ pub static NAMES: [Name; 563] = [
         command: "vkCreateShadersEXT",
         refused: false,
         provided_by: &[Provider::Extension("VK_EXT_shader_object")],
+    },
+    Name {
+        name: "vkCreateSwapchainKHR",
+        command: "vkCreateSwapchainKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_swapchain")],
+    },
+    Name {
+        name: "vkCreateXcbSurfaceKHR",
+        command: "vkCreateXcbSurfaceKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_xcb_surface")],
+    },
+    Name {
+        name: "vkCreateXlibSurfaceKHR",
+        command: "vkCreateXlibSurfaceKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_xlib_surface")],
     },
     Name {
         name: "vkDeferredOperationJoinKHR",
@@ -2324,6 +2360,18 @@ pub static NAMES: [Name; 563] = [
         command: "vkDestroyShaderModule",
         refused: false,
         provided_by: &[Provider::Core(0x400000)],
+    },
+    Name {
+        name: "vkDestroySurfaceKHR",
+        command: "vkDestroySurfaceKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_surface")],
+    },
+    Name {
+        name: "vkDestroySwapchainKHR",
+        command: "vkDestroySwapchainKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_swapchain")],
     },
     Name {
         name: "vkDeviceWaitIdle",
@@ -2594,6 +2642,18 @@ pub static NAMES: [Name; 563] = [
         command: "vkGetDeviceGroupPeerMemoryFeatures",
         refused: false,
         provided_by: &[Provider::Extension("VK_KHR_device_group")],
+    },
+    Name {
+        name: "vkGetDeviceGroupPresentCapabilitiesKHR",
+        command: "vkGetDeviceGroupPresentCapabilitiesKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_swapchain"), Provider::Extension("VK_KHR_device_group")],
+    },
+    Name {
+        name: "vkGetDeviceGroupSurfacePresentModesKHR",
+        command: "vkGetDeviceGroupSurfacePresentModesKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_swapchain"), Provider::Extension("VK_KHR_device_group")],
     },
     Name {
         name: "vkGetDeviceImageMemoryRequirements",
@@ -3007,6 +3067,12 @@ pub static NAMES: [Name; 563] = [
         provided_by: &[Provider::Extension("VK_NV_optical_flow")],
     },
     Name {
+        name: "vkGetPhysicalDevicePresentRectanglesKHR",
+        command: "vkGetPhysicalDevicePresentRectanglesKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_swapchain"), Provider::Extension("VK_KHR_device_group")],
+    },
+    Name {
         name: "vkGetPhysicalDeviceProperties",
         command: "vkGetPhysicalDeviceProperties",
         refused: false,
@@ -3073,6 +3139,42 @@ pub static NAMES: [Name; 563] = [
         provided_by: &[Provider::Extension("VK_NV_coverage_reduction_mode")],
     },
     Name {
+        name: "vkGetPhysicalDeviceSurfaceCapabilities2KHR",
+        command: "vkGetPhysicalDeviceSurfaceCapabilities2KHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_get_surface_capabilities2")],
+    },
+    Name {
+        name: "vkGetPhysicalDeviceSurfaceCapabilitiesKHR",
+        command: "vkGetPhysicalDeviceSurfaceCapabilitiesKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_surface")],
+    },
+    Name {
+        name: "vkGetPhysicalDeviceSurfaceFormats2KHR",
+        command: "vkGetPhysicalDeviceSurfaceFormats2KHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_get_surface_capabilities2")],
+    },
+    Name {
+        name: "vkGetPhysicalDeviceSurfaceFormatsKHR",
+        command: "vkGetPhysicalDeviceSurfaceFormatsKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_surface")],
+    },
+    Name {
+        name: "vkGetPhysicalDeviceSurfacePresentModesKHR",
+        command: "vkGetPhysicalDeviceSurfacePresentModesKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_surface")],
+    },
+    Name {
+        name: "vkGetPhysicalDeviceSurfaceSupportKHR",
+        command: "vkGetPhysicalDeviceSurfaceSupportKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_surface")],
+    },
+    Name {
         name: "vkGetPhysicalDeviceToolProperties",
         command: "vkGetPhysicalDeviceToolProperties",
         refused: false,
@@ -3083,6 +3185,18 @@ pub static NAMES: [Name; 563] = [
         command: "vkGetPhysicalDeviceToolProperties",
         refused: false,
         provided_by: &[Provider::Extension("VK_EXT_tooling_info")],
+    },
+    Name {
+        name: "vkGetPhysicalDeviceXcbPresentationSupportKHR",
+        command: "vkGetPhysicalDeviceXcbPresentationSupportKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_xcb_surface")],
+    },
+    Name {
+        name: "vkGetPhysicalDeviceXlibPresentationSupportKHR",
+        command: "vkGetPhysicalDeviceXlibPresentationSupportKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_xlib_surface")],
     },
     Name {
         name: "vkGetPipelineBinaryDataKHR",
@@ -3253,6 +3367,12 @@ pub static NAMES: [Name; 563] = [
         provided_by: &[Provider::Extension("VK_EXT_shader_module_identifier")],
     },
     Name {
+        name: "vkGetSwapchainImagesKHR",
+        command: "vkGetSwapchainImagesKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_swapchain")],
+    },
+    Name {
         name: "vkInvalidateMappedMemoryRanges",
         command: "vkInvalidateMappedMemoryRanges",
         refused: false,
@@ -3307,6 +3427,12 @@ pub static NAMES: [Name; 563] = [
         provided_by: &[Provider::Extension("VK_EXT_debug_utils")],
     },
     Name {
+        name: "vkQueuePresentKHR",
+        command: "vkQueuePresentKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_swapchain")],
+    },
+    Name {
         name: "vkQueueSubmit",
         command: "vkQueueSubmit",
         refused: false,
@@ -3341,6 +3467,12 @@ pub static NAMES: [Name; 563] = [
         command: "vkReleaseProfilingLockKHR",
         refused: false,
         provided_by: &[Provider::Extension("VK_KHR_performance_query")],
+    },
+    Name {
+        name: "vkReleaseSwapchainImagesEXT",
+        command: "vkReleaseSwapchainImagesEXT",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_EXT_swapchain_maintenance1")],
     },
     Name {
         name: "vkResetCommandBuffer",
@@ -3515,6 +3647,12 @@ pub static NAMES: [Name; 563] = [
         command: "vkWaitForFences",
         refused: false,
         provided_by: &[Provider::Core(0x400000)],
+    },
+    Name {
+        name: "vkWaitForPresentKHR",
+        command: "vkWaitForPresentKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_present_wait")],
     },
     Name {
         name: "vkWaitSemaphores",

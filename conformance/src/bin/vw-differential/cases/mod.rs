@@ -21,6 +21,7 @@ mod mesh_shaders;
 mod offered;
 mod passes;
 mod pipelines;
+mod presentation;
 mod queries;
 mod ray_tracing;
 mod recording;
@@ -84,6 +85,7 @@ cases! {
     colour_models: planes;
     local_read: attachments subpasses;
     dynamic_states: rasterisation blending tessellation depth_bounds unused;
+    presentation: surface frames images;
     whole_device: group clocks priorities several without_loader;
     threads: recording_and_submitting creating waiting;
 }

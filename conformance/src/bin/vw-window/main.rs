@@ -1,0 +1,74 @@
+//! A program with a window: draws pictures, looks at what is shown, and treats window and server badly. Checks itself;
+//! what it prints is the same on every driver.
+
+// As in vw-differential: every function is a sequence of Vulkan calls, sound because it is valid usage.
+#![allow(unsafe_op_in_unsafe_fn)]
+#![allow(clippy::missing_safety_doc, clippy::unwrap_used)]
+
+mod gpu;
+mod work;
+mod xwindow;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+#[derive(Parser)]
+#[command(about = "Present pictures in a window and check what is shown")]
+struct Arguments {
+    /// The kind of surface.
+    #[arg(long, default_value = "xcb")]
+    surface: Kind,
+    #[command(subcommand)]
+    mode: Mode,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Xcb,
+    Xlib,
+}
+
+#[derive(Subcommand)]
+enum Mode {
+    /// Pictures in every present mode, each compared with what the server shows.
+    Pictures,
+    /// Changes the window's size over and over while it presents.
+    Resizes {
+        #[arg(long, default_value_t = 1000)]
+        rounds: u32,
+    },
+    /// Makes and destroys swapchains, in turn and many at a time.
+    Swapchains {
+        #[arg(long, default_value_t = 100)]
+        count: u32,
+    },
+    /// Hides the window while it presents, and shows it again.
+    Hidden,
+    /// Destroys the window while it presents.
+    Destroyed,
+    /// Presents until the server is gone, which somebody else ends.
+    Orphaned,
+    /// As many frames as can be in some seconds.
+    Rate {
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+    },
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    // SAFETY: valid usage of Vulkan throughout.
+    unsafe {
+        let stage = work::Stage::open(arguments.surface);
+        match arguments.mode {
+            Mode::Pictures => work::pictures(&stage),
+            Mode::Resizes { rounds } => work::resizes(&stage, rounds),
+            Mode::Swapchains { count } => work::swapchains(&stage, count),
+            Mode::Hidden => work::hidden(&stage),
+            Mode::Destroyed => work::destroyed(&stage),
+            Mode::Orphaned => work::orphaned(&stage),
+            Mode::Rate { seconds } => work::rate(&stage, seconds),
+        }
+        stage.close();
+    }
+    println!("done");
+}

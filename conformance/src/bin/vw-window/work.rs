@@ -1,0 +1,289 @@
+//! What is done to the window.
+
+use std::time::{Duration, Instant};
+
+use ash::vk;
+
+use crate::Kind;
+use crate::gpu::{Gpu, PATIENCE, Picture};
+use crate::xwindow::XWindow;
+
+/// Size of the window at first.
+const SIZE: vk::Extent2D = vk::Extent2D { width: 173, height: 121 };
+
+/// A window and a device that presents to it.
+pub(crate) struct Stage {
+    gpu: Gpu,
+    window: XWindow,
+    surface: vk::SurfaceKHR,
+}
+
+/// A swapchain and what its frames need.
+struct Chain {
+    handle: vk::SwapchainKHR,
+    images: Vec<vk::Image>,
+    extent: vk::Extent2D,
+    picture: Picture,
+    cb: vk::CommandBuffer,
+    acquired: vk::Semaphore,
+    drawn: vk::Semaphore,
+    fence: vk::Fence,
+}
+
+impl Stage {
+    pub(crate) unsafe fn open(kind: Kind) -> Self {
+        let gpu = Gpu::open(kind);
+        let window = XWindow::open(kind, SIZE.width as u16, SIZE.height as u16);
+        let surface = window.surface(&gpu.entry, &gpu.instance, gpu.physical);
+        assert!(gpu.surfaces.get_physical_device_surface_support(gpu.physical, 0, surface).unwrap());
+        Self { gpu, window, surface }
+    }
+
+    pub(crate) unsafe fn close(self) {
+        self.gpu.surfaces.destroy_surface(self.surface, None);
+        self.gpu.close();
+    }
+
+    unsafe fn capabilities(&self) -> Result<vk::SurfaceCapabilitiesKHR, vk::Result> {
+        self.gpu.surfaces.get_physical_device_surface_capabilities(self.gpu.physical, self.surface)
+    }
+
+    unsafe fn chain(&self, mode: vk::PresentModeKHR, old: vk::SwapchainKHR) -> Result<Chain, vk::Result> {
+        let gpu = &self.gpu;
+        let found = self.capabilities()?;
+        let extent = found.current_extent;
+        let alpha = [vk::CompositeAlphaFlagsKHR::OPAQUE, vk::CompositeAlphaFlagsKHR::INHERIT];
+        let alpha = alpha.into_iter().find(|alpha| found.supported_composite_alpha.contains(*alpha)).unwrap();
+        let info = vk::SwapchainCreateInfoKHR::default()
+            .surface(self.surface)
+            .min_image_count(found.min_image_count)
+            .image_format(vk::Format::B8G8R8A8_UNORM)
+            .image_color_space(vk::ColorSpaceKHR::SRGB_NONLINEAR)
+            .image_extent(extent)
+            .image_array_layers(1)
+            .image_usage(vk::ImageUsageFlags::TRANSFER_DST)
+            .pre_transform(vk::SurfaceTransformFlagsKHR::IDENTITY)
+            .composite_alpha(alpha)
+            .present_mode(mode)
+            .clipped(true)
+            .old_swapchain(old);
+        let handle = gpu.chains.create_swapchain(&info, None)?;
+        let semaphore = || gpu.device.create_semaphore(&vk::SemaphoreCreateInfo::default(), None).unwrap();
+        let fence = vk::FenceCreateInfo::default().flags(vk::FenceCreateFlags::SIGNALED);
+        Ok(Chain {
+            handle,
+            images: gpu.chains.get_swapchain_images(handle)?,
+            extent,
+            picture: gpu.picture(extent.width * extent.height),
+            cb: gpu.command_buffer(),
+            acquired: semaphore(),
+            drawn: semaphore(),
+            fence: gpu.device.create_fence(&fence, None).unwrap(),
+        })
+    }
+
+    unsafe fn drop_chain(&self, chain: &Chain) {
+        let device = &self.gpu.device;
+        device.device_wait_idle().unwrap();
+        self.gpu.chains.destroy_swapchain(chain.handle, None);
+        self.gpu.destroy_picture(&chain.picture);
+        device.destroy_semaphore(chain.acquired, None);
+        device.destroy_semaphore(chain.drawn, None);
+        device.destroy_fence(chain.fence, None);
+    }
+
+    /// A frame; true if the swapchain no longer fits. Also what was drawn.
+    unsafe fn frame(&self, chain: &Chain, number: u32) -> Result<(bool, Vec<u8>), vk::Result> {
+        let Gpu { device, chains, queue, .. } = &self.gpu;
+        device.wait_for_fences(&[chain.fence], true, PATIENCE)?;
+        let none = vk::Fence::null();
+        let (index, poor) = chains.acquire_next_image(chain.handle, PATIENCE, chain.acquired, none)?;
+        let drawn = chain.picture.draw(chain.extent, number);
+        self.gpu.record(chain.cb, &chain.picture, chain.images[index as usize], chain.extent);
+        device.reset_fences(&[chain.fence])?;
+        let (waits, signals, buffers) = ([chain.acquired], [chain.drawn], [chain.cb]);
+        let submit = vk::SubmitInfo::default()
+            .wait_semaphores(&waits)
+            .wait_dst_stage_mask(&[vk::PipelineStageFlags::TRANSFER])
+            .command_buffers(&buffers)
+            .signal_semaphores(&signals);
+        device.queue_submit(*queue, &[submit], chain.fence)?;
+        let (handles, indices) = ([chain.handle], [index]);
+        let info = vk::PresentInfoKHR::default()
+            .wait_semaphores(&signals)
+            .swapchains(&handles)
+            .image_indices(&indices);
+        let poor_too = chains.queue_present(*queue, &info)?;
+        Ok((poor || poor_too, drawn))
+    }
+
+    /// Waits until the window shows the picture.
+    fn expect(&self, what: &str, extent: vk::Extent2D, drawn: &[u8]) {
+        let colours = |bytes: &[u8]| -> Vec<[u8; 3]> {
+            bytes.chunks_exact(4).map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
+        };
+        let (started, wanted) = (Instant::now(), colours(drawn));
+        loop {
+            let shown = colours(&self.window.contents(extent.width as u16, extent.height as u16));
+            if shown == wanted {
+                println!("{what}: shown as drawn");
+                return;
+            }
+            let differ = shown.iter().zip(&wanted).filter(|(a, b)| a != b).count();
+            assert!(started.elapsed() < Duration::from_secs(5), "{what}: {differ} pixels differ");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+pub(crate) unsafe fn pictures(stage: &Stage) {
+    let found = stage.capabilities().unwrap();
+    println!("extent: {}x{}", found.current_extent.width, found.current_extent.height);
+    let modes =
+        stage.gpu.surfaces.get_physical_device_surface_present_modes(stage.gpu.physical, stage.surface);
+    let mut modes = modes.unwrap();
+    modes.sort();
+    for mode in modes {
+        let chain = stage.chain(mode, vk::SwapchainKHR::null()).unwrap();
+        for number in 0..12 {
+            let (poor, drawn) = stage.frame(&chain, number).unwrap();
+            assert!(!poor);
+            // Now and then, so that frames also follow each other closely.
+            if number % 4 == 3 {
+                stage.expect(&format!("{mode:?} {number}"), chain.extent, &drawn);
+            }
+        }
+        stage.drop_chain(&chain);
+    }
+}
+
+pub(crate) unsafe fn resizes(stage: &Stage, rounds: u32) {
+    let mut chain = stage.chain(vk::PresentModeKHR::IMMEDIATE, vk::SwapchainKHR::null()).unwrap();
+    for round in 0..rounds {
+        let (width, height) = (1 + round * 7 % 301, 1 + round * 13 % 211);
+        stage.window.resize(width, height);
+        let mut last = None;
+        // The frame on its way may be of the old size yet.
+        for number in 0..50 {
+            match stage.frame(&chain, number) {
+                Ok((false, drawn)) if (chain.extent.width, chain.extent.height) == (width, height) => {
+                    last = Some(drawn);
+                    break;
+                }
+                Ok(_) | Err(vk::Result::ERROR_OUT_OF_DATE_KHR) => {
+                    let next = stage.chain(vk::PresentModeKHR::IMMEDIATE, chain.handle).unwrap();
+                    stage.drop_chain(&std::mem::replace(&mut chain, next));
+                }
+                Err(error) => panic!("round {round}: {error:?}"),
+            }
+        }
+        let drawn = last.unwrap_or_else(|| panic!("round {round}: the swapchain never fits"));
+        if round % 100 == 0 {
+            stage.expect(&format!("{width}x{height}"), chain.extent, &drawn);
+        }
+    }
+    stage.drop_chain(&chain);
+}
+
+pub(crate) unsafe fn swapchains(stage: &Stage, count: u32) {
+    for number in 0..count {
+        let chain = stage.chain(vk::PresentModeKHR::MAILBOX, vk::SwapchainKHR::null()).unwrap();
+        let (_, drawn) = stage.frame(&chain, number).unwrap();
+        if number % 20 == 0 {
+            stage.expect(&format!("swapchain {number}"), chain.extent, &drawn);
+        }
+        stage.drop_chain(&chain);
+    }
+    let mut chains: Vec<Chain> = Vec::new();
+    for number in 0..count {
+        let old = chains.last().map_or(vk::SwapchainKHR::null(), |chain| chain.handle);
+        let chain = stage.chain(vk::PresentModeKHR::FIFO, old).unwrap();
+        stage.frame(&chain, number).unwrap();
+        if let Some(retired) = chains.last() {
+            let none = vk::Fence::null();
+            let got = stage.gpu.chains.acquire_next_image(retired.handle, 0, retired.acquired, none);
+            assert_eq!(got, Err(vk::Result::ERROR_OUT_OF_DATE_KHR));
+        }
+        chains.push(chain);
+    }
+    println!("{} at a time", chains.len());
+    chains.iter().for_each(|chain| stage.drop_chain(chain));
+}
+
+pub(crate) unsafe fn hidden(stage: &Stage) {
+    let chain = stage.chain(vk::PresentModeKHR::FIFO, vk::SwapchainKHR::null()).unwrap();
+    for number in 0..10 {
+        stage.frame(&chain, number).unwrap();
+    }
+    stage.window.hide();
+    for number in 0..10 {
+        stage.frame(&chain, number).unwrap();
+    }
+    stage.window.show();
+    let (_, drawn) = stage.frame(&chain, 77).unwrap();
+    stage.expect("after it was hidden", chain.extent, &drawn);
+    stage.drop_chain(&chain);
+}
+
+/// Presents until that fails.
+unsafe fn until_lost(stage: &Stage, chain: &Chain) -> vk::Result {
+    let started = Instant::now();
+    for number in 0.. {
+        match stage.frame(chain, number) {
+            Ok(_) => assert!(started.elapsed() < Duration::from_secs(20), "still presenting"),
+            Err(error) => return error,
+        }
+    }
+    unreachable!("the loop has no end")
+}
+
+/// Whether these are errors of windows that are gone.
+fn is_loss(error: vk::Result) -> bool {
+    matches!(error, vk::Result::ERROR_SURFACE_LOST_KHR | vk::Result::ERROR_OUT_OF_DATE_KHR)
+}
+
+pub(crate) unsafe fn destroyed(stage: &Stage) {
+    for mode in [vk::PresentModeKHR::IMMEDIATE, vk::PresentModeKHR::FIFO] {
+        let mut chain = stage.chain(mode, vk::SwapchainKHR::null());
+        if let Ok(chain) = &chain {
+            for number in 0..5 {
+                stage.frame(chain, number).unwrap();
+            }
+            stage.window.destroy();
+            let error = until_lost(stage, chain);
+            assert!(is_loss(error), "{error:?}");
+            println!("destroyed: the surface is lost");
+            stage.drop_chain(chain);
+        } else {
+            let error = chain.as_mut().err().copied();
+            assert!(error.is_some_and(is_loss), "{error:?}");
+            println!("after that: no swapchain");
+        }
+    }
+    assert!(stage.capabilities().is_err_and(is_loss));
+}
+
+pub(crate) unsafe fn orphaned(stage: &Stage) {
+    let chain = stage.chain(vk::PresentModeKHR::FIFO, vk::SwapchainKHR::null()).unwrap();
+    for number in 0..5 {
+        stage.frame(&chain, number).unwrap();
+    }
+    println!("presenting");
+    let error = until_lost(stage, &chain);
+    assert!(is_loss(error), "{error:?}");
+    println!("orphaned: the surface is lost");
+    stage.drop_chain(&chain);
+}
+
+pub(crate) unsafe fn rate(stage: &Stage, seconds: u64) {
+    for mode in [vk::PresentModeKHR::IMMEDIATE, vk::PresentModeKHR::MAILBOX, vk::PresentModeKHR::FIFO] {
+        let chain = stage.chain(mode, vk::SwapchainKHR::null()).unwrap();
+        let (started, mut frames) = (Instant::now(), 0);
+        while started.elapsed() < Duration::from_secs(seconds) {
+            stage.frame(&chain, frames).unwrap();
+            frames += 1;
+        }
+        println!("{mode:?}: {:.1} frames/s", f64::from(frames) / started.elapsed().as_secs_f64());
+        stage.drop_chain(&chain);
+    }
+}

@@ -1,0 +1,168 @@
+//! `vkQueuePresentKHR`: one submission that copies the images to their pages; their swapchains' threads do the rest.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use ash::vk;
+use ash::vk::Handle as _;
+
+use crate::chain;
+use crate::dispatch;
+use crate::forward;
+use crate::queue::{self, Queue};
+use crate::session::Session;
+
+use super::pacer::Job;
+use super::swapchain::Swapchain;
+
+/// `vkQueuePresentKHR`
+pub(crate) unsafe extern "system" fn vkQueuePresentKHR(
+    queue: *mut Queue,
+    info: *const vk::PresentInfoKHR<'_>,
+) -> i32 {
+    // SAFETY: the application's valid usage of this command.
+    unsafe { queue::with_queue(queue, |queue, session| present(queue, session, &*info)) }
+}
+
+/// What `VkPresentInfoKHR` and its chain say of one swapchain.
+struct Part {
+    swapchain: Arc<Swapchain>,
+    image: u32,
+    id: u64,
+    mode: vk::PresentModeKHR,
+    damage: Vec<vk::Rect2D>,
+    fence: u64,
+}
+
+impl Part {
+    /// # Safety
+    /// `info` must be valid, `i` below its number of swapchains.
+    unsafe fn of(session: &Session, info: &vk::PresentInfoKHR<'_>, i: usize) -> Option<Self> {
+        // SAFETY: the caller's promise: the arrays have an element for each swapchain, or are null where they may be.
+        unsafe {
+            let swapchain = session.objects.swapchains.get((*info.p_swapchains.add(i)).as_raw())?;
+            let ids = chain::find::<vk::PresentIdKHR<'_>>(info.p_next).as_ref();
+            let ids = ids.filter(|ids| !ids.p_present_ids.is_null());
+            let modes = chain::find::<vk::SwapchainPresentModeInfoEXT<'_>>(info.p_next).as_ref();
+            let fences = chain::find::<vk::SwapchainPresentFenceInfoEXT<'_>>(info.p_next).as_ref();
+            let regions = chain::find::<vk::PresentRegionsKHR<'_>>(info.p_next).as_ref();
+            let regions = regions.filter(|regions| !regions.p_regions.is_null());
+            Some(Self {
+                image: *info.p_image_indices.add(i),
+                id: ids.map_or(0, |ids| *ids.p_present_ids.add(i)),
+                mode: modes.map_or(swapchain.mode, |modes| *modes.p_present_modes.add(i)),
+                damage: regions.map(|regions| damage(&*regions.p_regions.add(i))).unwrap_or_default(),
+                fence: fences.map_or(0, |fences| (*fences.p_fences.add(i)).as_raw()),
+                swapchain,
+            })
+        }
+    }
+}
+
+/// The rectangles of a region; none stands for everything.
+///
+/// # Safety
+/// The region must be valid.
+unsafe fn damage(region: &vk::PresentRegionKHR<'_>) -> Vec<vk::Rect2D> {
+    if region.p_rectangles.is_null() {
+        return Vec::new();
+    }
+    let rectangles = 0..region.rectangle_count as usize;
+    let rectangle = |i| {
+        // SAFETY: the caller's promise.
+        let layer = unsafe { &*region.p_rectangles.add(i) };
+        vk::Rect2D { offset: layer.offset, extent: layer.extent }
+    };
+    rectangles.map(rectangle).collect()
+}
+
+/// As `vkQueuePresentKHR`.
+unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_>) -> vk::Result {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let waits = (0..info.wait_semaphore_count as usize).map(|i| *info.p_wait_semaphores.add(i));
+        let waits: Vec<vk::Semaphore> =
+            waits.filter(|semaphore| !session.objects.owed.take(semaphore.as_raw())).collect();
+        let stages = vec![vk::PipelineStageFlags::TRANSFER; waits.len()];
+        let parts: Vec<Part> =
+            (0..info.swapchain_count as usize).filter_map(|i| Part::of(session, info, i)).collect();
+        let mut buffers = Vec::with_capacity(parts.len());
+        for Part { swapchain, image, .. } in &parts {
+            let device = swapchain.device as *mut c_void;
+            match swapchain.images.copy(device, queue.address.family, *image) {
+                Ok(buffer) => buffers.push(vk::CommandBuffer::from_raw(buffer as u64)),
+                Err(result) => return result,
+            }
+        }
+        let submission = vk::SubmitInfo::default()
+            .wait_semaphores(&waits)
+            .wait_dst_stage_mask(&stages)
+            .command_buffers(&buffers);
+        let point = match queue.submit_own(session, &submission) {
+            Ok(point) => point,
+            Err(result) => return result,
+        };
+        let mut worst = vk::Result::SUCCESS;
+        for (i, part) in parts.into_iter().enumerate() {
+            if let Some(fence) = session.objects.fences.get(part.fence) {
+                fence.submit(point);
+            }
+            let Part { image, id, mode, damage, .. } = part;
+            let result = part.swapchain.pacer.present(Job { image, point, id, mode, damage });
+            if let Some(out) = info.p_results.as_mut() {
+                *std::ptr::from_mut(out).add(i) = result;
+            }
+            worst = worse(worst, result);
+        }
+        worst
+    }
+}
+
+/// Which of two results is told where there is room for one: an error rather than `VK_SUBOPTIMAL_KHR`, and of errors the
+/// one that is worse to recover from.
+fn worse(a: vk::Result, b: vk::Result) -> vk::Result {
+    let rank = |result| match result {
+        vk::Result::SUCCESS => 0,
+        vk::Result::SUBOPTIMAL_KHR => 1,
+        vk::Result::ERROR_OUT_OF_DATE_KHR => 2,
+        vk::Result::ERROR_SURFACE_LOST_KHR => 3,
+        _ => 4,
+    };
+    if rank(b) > rank(a) { b } else { a }
+}
+
+/// `vkWaitForPresentKHR`
+pub(crate) unsafe extern "system" fn vkWaitForPresentKHR(
+    device: *mut c_void,
+    swapchain: u64,
+    id: u64,
+    timeout: u64,
+) -> i32 {
+    let lost = vk::Result::ERROR_DEVICE_LOST;
+    // SAFETY: the application's valid usage of this command.
+    unsafe {
+        forward::guard(device, lost, || {
+            let Some(session) = dispatch::session(device) else { return lost };
+            match session.objects.swapchains.get(swapchain) {
+                Some(swapchain) => swapchain.pacer.wait_for(id, timeout),
+                None => lost,
+            }
+        })
+    }
+    .as_raw()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_when_there_are_several_is_the_worst() {
+        let (fine, poor) = (vk::Result::SUCCESS, vk::Result::SUBOPTIMAL_KHR);
+        let (old, gone) = (vk::Result::ERROR_OUT_OF_DATE_KHR, vk::Result::ERROR_SURFACE_LOST_KHR);
+        assert_eq!(worse(fine, poor), poor);
+        assert_eq!(worse(old, poor), old);
+        assert_eq!(worse(old, gone), gone);
+        assert_eq!(worse(vk::Result::ERROR_DEVICE_LOST, gone), vk::Result::ERROR_DEVICE_LOST);
+    }
+}
