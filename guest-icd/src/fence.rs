@@ -119,7 +119,7 @@ pub(crate) unsafe extern "system" fn vkGetFenceStatus(device: *mut c_void, fence
     let Some(session) = (unsafe { dispatch::session(device) }) else {
         return vk::Result::ERROR_DEVICE_LOST.as_raw();
     };
-    let signaled = session.objects.fences.get(fence).is_some_and(|f| f.signaled(session));
+    let signaled = session.objects.fences.with(fence, |fence| fence.signaled(session)).unwrap_or(false);
     let result = if signaled {
         vk::Result::SUCCESS
     } else if session.lost_now() {

@@ -18,6 +18,7 @@ use crate::dispatch;
 use crate::failure::Failure;
 use crate::log;
 use crate::session::Session;
+use crate::straight;
 
 /// Runs an entry point's body; a panic gives up the session of `object` and `otherwise` is returned.
 ///
@@ -162,6 +163,12 @@ pub(crate) unsafe fn try_create(
     allocator: HostAllocator,
     waits: bool,
 ) -> vk::Result {
+    if !waits
+        // SAFETY: the caller's promise.
+        && let Some(result) = unsafe { straight::create(session, cmd, args, ty, allocator) }
+    {
+        return result;
+    }
     let Some(new) = new_handles(cmd, args) else { return vk::Result::ERROR_OUT_OF_HOST_MEMORY };
     if new.count == 0 || new.first.is_null() {
         return vk::Result::SUCCESS;
@@ -275,8 +282,10 @@ pub(crate) unsafe fn destroy(object: *mut c_void, cmd: &Command, args: &[u64], i
     unsafe {
         guard(object, (), || {
             if let Some(session) = dispatch::session(object) {
-                // Where there is no host any more, the object's memory is still the application's.
-                let _ = session.send(cmd.opcode, &|w| encode_request(cmd, args, w));
+                if !straight::destroy(session, object, cmd, id) {
+                    // Where there is no host any more, the object's memory is still the application's.
+                    let _ = session.send(cmd.opcode, &|w| encode_request(cmd, args, w));
+                }
                 session.free_id(ty, id);
             }
         });

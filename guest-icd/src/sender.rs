@@ -6,6 +6,7 @@ use vw_wire_protocol::record::{ALIGNMENT, FLAG_LAST, HEADER_SIZE, Header, MAX_RE
 
 use crate::failure::Failure;
 use crate::frame;
+use crate::straight::Straight;
 
 /// Committed bytes after which the host is told without anybody asking.
 const PUBLISH_AT: u64 = 16 << 10;
@@ -84,6 +85,23 @@ impl Sender {
             }
         }
         Err(Failure::TooLarge)
+    }
+
+    /// Appends a record whose payload is known to take `payload` bytes, not more than fit the ring.
+    #[inline]
+    pub(crate) fn push_straight(
+        &mut self,
+        opcode: u16,
+        payload: usize,
+        put: impl FnOnce(&mut Straight),
+    ) -> Result<(), Failure> {
+        self.close();
+        let length = record_length(payload);
+        let (start, _) = self.reserve(length)?;
+        // SAFETY: so much was reserved for this producer, aligned to 8 bytes.
+        put(&mut unsafe { Straight::new(start, opcode, length) });
+        self.commit(length);
+        Ok(())
     }
 
     /// Appends a record of `needed` payload bytes, too large for the ring, in parts.

@@ -24,6 +24,7 @@ use crate::perf::Perf;
 use crate::physical_device::DeviceFacts;
 use crate::recordings::Recordings;
 use crate::sender::{Payload, Sender};
+use crate::straight::Straight;
 
 /// Answers by what determines them.
 type Memo = HashMap<Box<[u8]>, Box<[u8]>>;
@@ -192,6 +193,16 @@ impl Session {
     /// Appends one record.
     pub(crate) fn send(&self, opcode: u16, payload: Payload<'_>) -> Result<u64, Failure> {
         self.with_sender(|sender| sender.push(opcode, payload))
+    }
+
+    /// Appends one record; see [`Sender::push_straight`].
+    pub(crate) fn send_straight(
+        &self,
+        opcode: u16,
+        payload: usize,
+        put: impl FnOnce(&mut Straight),
+    ) -> Result<(), Failure> {
+        self.with_sender(|sender| sender.push_straight(opcode, payload, put))
     }
 
     /// Appends one record that asks for a reply, and lets the host see it at once.

@@ -1,12 +1,22 @@
 //! Recording without the tables: the generated entry points of the simplest `vkCmd*` write their records themselves.
+//! Creations and destructions of objects go the same way, into the ring.
 //!
 //! Only where no structure has a chain and there is room in the command buffer's chunk; otherwise they go the common way, by `forward::record`.
 
 use std::ffi::c_void;
+use std::ptr::null;
 
+use ash::vk;
+use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{ALIGNMENT, HEADER_SIZE, Header};
+use vw_wire_protocol::schema::{Command, Op};
 
+use crate::alloc::HostAllocator;
 use crate::command_buffer::CommandBuffer;
+use crate::dispatch;
+use crate::forward;
+use crate::generated::entry::structures::creation;
+use crate::session::Session;
 
 /// Bytes of the elements of an array; a null one has none.
 #[inline(always)]
@@ -37,6 +47,93 @@ pub(crate) unsafe fn lengths(
         }
     }
     Some(sum)
+}
+
+/// Bytes that a structure takes; none when it needs the tables.
+///
+/// # Safety
+/// The pointer leads to such a structure.
+pub(crate) type Measure = unsafe fn(*const u8) -> Option<usize>;
+
+/// Writes a structure that was measured.
+///
+/// # Safety
+/// As [`Measure`]; there is room for it.
+pub(crate) type Put = unsafe fn(&mut Straight, *const u8);
+
+/// Largest record of a creation that is written straight.
+const MOST: usize = 4 << 10;
+
+/// Creates an object by `vkCreateX(device, info, allocator, x)`, not waited for. None when it has to go the common way:
+/// nothing has happened then.
+///
+/// # Safety
+/// As [`forward::try_create`].
+pub(crate) unsafe fn create(
+    session: &Session,
+    cmd: &Command,
+    args: &[u64],
+    ty: HandleType,
+    allocator: HostAllocator,
+) -> Option<vk::Result> {
+    let (measure, put) = creation(cmd.opcode).filter(|_| session.perf.straight)?;
+    let &[device, info, _, object] = args else { return None };
+    let (info, object) = (info as *const u8, object as *mut u64);
+    if info.is_null() || object.is_null() {
+        return None;
+    }
+    // SAFETY: valid arguments of the command: a device, its create-info, and room for a handle.
+    unsafe {
+        // Both presence bytes and both ids.
+        let payload = measure(info)?.checked_add(18).filter(|payload| *payload <= MOST)?;
+        let Some(id) = session.allocate_id(ty, allocator) else {
+            object.write(0);
+            return Some(vk::Result::ERROR_OUT_OF_HOST_MEMORY);
+        };
+        let sent = session.send_straight(cmd.opcode, payload, |to| {
+            to.put(dispatch::id(device as *const c_void));
+            to.put(1u8);
+            put(to, info);
+            to.put(1u8);
+            to.put(id);
+        });
+        match sent {
+            Ok(()) => {
+                object.write(id);
+                Some(vk::Result::SUCCESS)
+            }
+            Err(failure) => {
+                object.write(0);
+                session.free_id(ty, id);
+                Some(forward::refusal(cmd, failure))
+            }
+        }
+    }
+}
+
+/// Sends a command whose parameters are two objects, the second not dispatchable: nearly all that destroy. False when it
+/// has to go the common way.
+///
+/// # Safety
+/// As [`forward::destroy`].
+pub(crate) unsafe fn destroy(session: &Session, object: *const c_void, cmd: &Command, id: u64) -> bool {
+    let pair = matches!(cmd.params, [Op::Handle { off: 0, .. }, Op::Handle { off: 8, ty, .. }] if !ty.dispatchable());
+    if !pair || !session.perf.straight {
+        return false;
+    }
+    // Where there is no host any more, the object's memory is still the application's.
+    // SAFETY: a live dispatchable object.
+    let _ = session.send_straight(cmd.opcode, 16, |to| unsafe {
+        to.put(dispatch::id(object));
+        to.put(id);
+    });
+    true
+}
+
+/// `pointer`, null where it may not be followed.
+#[inline(always)]
+pub(crate) fn only(pointer: *const c_void, may: bool) -> *const c_void {
+    if may { pointer } else { null() }
 }
 
 /// Whether something follows in the chain of a structure.
@@ -71,14 +168,11 @@ pub(crate) unsafe fn begin(object: *mut c_void, opcode: u16, payload: usize) -> 
     let buffer = unsafe { object.cast::<CommandBuffer>().as_mut()? };
     let length = payload.checked_add(HEADER_SIZE + ALIGNMENT - 1)? & !(ALIGNMENT - 1);
     let (start, id) = buffer.straight(length)?;
-    let header = Header { opcode, flags: 0, length: length as u32 };
-    // SAFETY: `length` bytes at `start` are this record's, aligned to 8; a header and an id always fit. The last word
-    // holds the padding, and what the caller puts is written over the rest of it.
+    // SAFETY: `length` bytes at `start` are this record's; an id always fits.
     unsafe {
-        start.add(length - ALIGNMENT).cast::<u64>().write(0);
-        start.cast::<u64>().write(header.to_word().to_le());
-        start.add(HEADER_SIZE).cast::<u64>().write(id.to_le());
-        Some(Straight { at: start.add(HEADER_SIZE + size_of::<u64>()) })
+        let mut to = Straight::new(start, opcode, length);
+        to.put(id);
+        Some(to)
     }
 }
 
@@ -87,8 +181,24 @@ pub(crate) struct Straight {
     at: *mut u8,
 }
 
-/// All methods rely on what [`begin`] asks of its caller: there is room for all that is put.
+/// The methods rely on what [`begin`] asks of its caller: there is room for all that is put.
 impl Straight {
+    /// A record of `length` bytes at `start`, both multiples of 8: its header and its padding. What is put is written
+    /// behind the one and over the other.
+    ///
+    /// # Safety
+    /// The bytes are this record's.
+    #[inline(always)]
+    pub(crate) unsafe fn new(start: *mut u8, opcode: u16, length: usize) -> Self {
+        let header = Header { opcode, flags: 0, length: length as u32 };
+        // SAFETY: the caller's promise; a header always fits.
+        unsafe {
+            start.add(length - ALIGNMENT).cast::<u64>().write(0);
+            start.cast::<u64>().write(header.to_word().to_le());
+            Self { at: start.add(HEADER_SIZE) }
+        }
+    }
+
     /// A scalar or a handle. (Little endian, as the wire is: vw is for such processors alone.)
     #[inline(always)]
     pub(crate) unsafe fn put<T: Copy>(&mut self, value: T) {

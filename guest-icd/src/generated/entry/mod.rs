@@ -17,6 +17,6 @@ pub(crate) mod query;
 pub(crate) mod queue;
 pub(crate) mod ray_tracing;
 pub(crate) mod render_pass;
-mod structures;
+pub(crate) mod structures;
 pub(crate) mod sync;
 pub(crate) mod transfer;

@@ -4,7 +4,108 @@
 
 use core::ffi::c_void;
 
-use crate::straight::{self, NO_CHAIN, Straight};
+use vw_wire_protocol::generated::commands::opcodes;
+
+use crate::straight::{self, Measure, NO_CHAIN, Put, Straight};
+
+/// What measures and writes the create-info of the command with this opcode, `vkCreateX(device, info, allocator, x)`; none
+/// when it needs the tables.
+pub(crate) fn creation(opcode: u16) -> Option<(Measure, Put)> {
+    Some(match opcode {
+        opcodes::VK_CREATE_SEMAPHORE => (length_vk_semaphore_create_info, put_vk_semaphore_create_info),
+        opcodes::VK_CREATE_EVENT => (length_vk_event_create_info, put_vk_event_create_info),
+        opcodes::VK_CREATE_QUERY_POOL => (length_vk_query_pool_create_info, put_vk_query_pool_create_info),
+        opcodes::VK_CREATE_BUFFER => (length_vk_buffer_create_info, put_vk_buffer_create_info),
+        opcodes::VK_CREATE_BUFFER_VIEW => (length_vk_buffer_view_create_info, put_vk_buffer_view_create_info),
+        opcodes::VK_CREATE_IMAGE => (length_vk_image_create_info, put_vk_image_create_info),
+        opcodes::VK_CREATE_IMAGE_VIEW => (length_vk_image_view_create_info, put_vk_image_view_create_info),
+        opcodes::VK_CREATE_PIPELINE_CACHE => {
+            (length_vk_pipeline_cache_create_info, put_vk_pipeline_cache_create_info)
+        }
+        opcodes::VK_CREATE_PIPELINE_LAYOUT => {
+            (length_vk_pipeline_layout_create_info, put_vk_pipeline_layout_create_info)
+        }
+        opcodes::VK_CREATE_SAMPLER => (length_vk_sampler_create_info, put_vk_sampler_create_info),
+        opcodes::VK_CREATE_DESCRIPTOR_POOL => {
+            (length_vk_descriptor_pool_create_info, put_vk_descriptor_pool_create_info)
+        }
+        opcodes::VK_CREATE_RENDER_PASS => (length_vk_render_pass_create_info, put_vk_render_pass_create_info),
+        opcodes::VK_CREATE_COMMAND_POOL => {
+            (length_vk_command_pool_create_info, put_vk_command_pool_create_info)
+        }
+        opcodes::VK_CREATE_INDIRECT_COMMANDS_LAYOUT_NV => (
+            length_vk_indirect_commands_layout_create_info_nv,
+            put_vk_indirect_commands_layout_create_info_nv,
+        ),
+        opcodes::VK_CREATE_SAMPLER_YCBCR_CONVERSION => {
+            (length_vk_sampler_ycbcr_conversion_create_info, put_vk_sampler_ycbcr_conversion_create_info)
+        }
+        opcodes::VK_CREATE_RENDER_PASS_2 => {
+            (length_vk_render_pass_create_info2, put_vk_render_pass_create_info2)
+        }
+        opcodes::VK_CREATE_ACCELERATION_STRUCTURE_NV => {
+            (length_vk_acceleration_structure_create_info_nv, put_vk_acceleration_structure_create_info_nv)
+        }
+        opcodes::VK_CREATE_ACCELERATION_STRUCTURE_KHR => {
+            (length_vk_acceleration_structure_create_info_khr, put_vk_acceleration_structure_create_info_khr)
+        }
+        opcodes::VK_CREATE_MICROMAP_EXT => {
+            (length_vk_micromap_create_info_ext, put_vk_micromap_create_info_ext)
+        }
+        opcodes::VK_CREATE_OPTICAL_FLOW_SESSION_NV => {
+            (length_vk_optical_flow_session_create_info_nv, put_vk_optical_flow_session_create_info_nv)
+        }
+        _ => return None,
+    })
+}
+
+/// Bytes that a `VkAccelerationStructureCreateInfoKHR` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_acceleration_structure_create_info_khr(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(44usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_acceleration_structure_create_info_khr(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<4>(at.add(16));
+        to.copy::<8>(at.add(24));
+        to.copy::<20>(at.add(32));
+        to.copy::<8>(at.add(56));
+    }
+}
+
+/// Bytes that a `VkAccelerationStructureCreateInfoNV` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_acceleration_structure_create_info_nv(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(12usize.saturating_add(length_vk_acceleration_structure_info_nv(at.add(24))?))
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_acceleration_structure_create_info_nv(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+        put_vk_acceleration_structure_info_nv(to, at.add(24));
+    }
+}
 
 /// Bytes that a `VkAccelerationStructureInfoNV` takes; none when it needs the tables.
 #[inline(always)]
@@ -158,6 +259,41 @@ pub(super) unsafe fn put_vk_blit_image_info2(to: &mut Straight, at: *const u8) {
     }
 }
 
+/// Bytes that a `VkBufferCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_buffer_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(29usize.saturating_add(straight::length(
+            straight::only(straight::load::<*const c_void>(at, 48), straight::load::<u32>(at, 36) == 1),
+            straight::load::<u32>(at, 40) as usize,
+            4,
+        )))
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_buffer_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<4>(at.add(16));
+        to.copy::<20>(at.add(24));
+        to.array(
+            straight::only(straight::load::<*const c_void>(at, 48), straight::load::<u32>(at, 36) == 1),
+            straight::length(
+                straight::only(straight::load::<*const c_void>(at, 48), straight::load::<u32>(at, 36) == 1),
+                straight::load::<u32>(at, 40) as usize,
+                4,
+            ),
+        );
+    }
+}
+
 /// Bytes that a `VkBufferMemoryBarrier` takes; none when it needs the tables.
 #[inline(always)]
 pub(super) unsafe fn length_vk_buffer_memory_barrier(at: *const u8) -> Option<usize> {
@@ -178,6 +314,31 @@ pub(super) unsafe fn put_vk_buffer_memory_barrier(to: &mut Straight, at: *const 
         to.put(NO_CHAIN);
         to.copy::<16>(at.add(16));
         to.copy::<8>(at.add(32));
+        to.copy::<16>(at.add(40));
+    }
+}
+
+/// Bytes that a `VkBufferViewCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_buffer_view_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(36usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_buffer_view_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<4>(at.add(16));
+        to.copy::<8>(at.add(24));
+        to.copy::<4>(at.add(32));
         to.copy::<16>(at.add(40));
     }
 }
@@ -240,6 +401,28 @@ pub(super) unsafe fn put_vk_coarse_sample_order_custom_nv(to: &mut Straight, at:
                 12,
             ),
         );
+    }
+}
+
+/// Bytes that a `VkCommandPoolCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_command_pool_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(12usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_command_pool_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
     }
 }
 
@@ -728,6 +911,62 @@ pub(super) unsafe fn put_vk_descriptor_buffer_binding_info_ext(to: &mut Straight
     }
 }
 
+/// Bytes that a `VkDescriptorPoolCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_descriptor_pool_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(17usize.saturating_add(straight::length(
+            straight::load::<*const c_void>(at, 32),
+            straight::load::<u32>(at, 24) as usize,
+            8,
+        )))
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_descriptor_pool_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<12>(at.add(16));
+        to.array(
+            straight::load::<*const c_void>(at, 32),
+            straight::length(
+                straight::load::<*const c_void>(at, 32),
+                straight::load::<u32>(at, 24) as usize,
+                8,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkEventCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_event_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(8usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_event_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<4>(at.add(16));
+    }
+}
+
 /// Bytes that a `VkGeneratedCommandsInfoEXT` takes; none when it needs the tables.
 #[inline(always)]
 pub(super) unsafe fn length_vk_generated_commands_info_ext(at: *const u8) -> Option<usize> {
@@ -939,6 +1178,41 @@ pub(super) unsafe fn put_vk_image_copy2(to: &mut Straight, at: *const u8) {
     }
 }
 
+/// Bytes that a `VkImageCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_image_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(61usize.saturating_add(straight::length(
+            straight::only(straight::load::<*const c_void>(at, 72), straight::load::<u32>(at, 60) == 1),
+            straight::load::<u32>(at, 64) as usize,
+            4,
+        )))
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_image_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<52>(at.add(16));
+        to.copy::<4>(at.add(80));
+        to.array(
+            straight::only(straight::load::<*const c_void>(at, 72), straight::load::<u32>(at, 60) == 1),
+            straight::length(
+                straight::only(straight::load::<*const c_void>(at, 72), straight::load::<u32>(at, 60) == 1),
+                straight::load::<u32>(at, 64) as usize,
+                4,
+            ),
+        );
+    }
+}
+
 /// Bytes that a `VkImageMemoryBarrier` takes; none when it needs the tables.
 #[inline(always)]
 pub(super) unsafe fn length_vk_image_memory_barrier(at: *const u8) -> Option<usize> {
@@ -984,6 +1258,132 @@ pub(super) unsafe fn put_vk_image_memory_barrier2(to: &mut Straight, at: *const 
         to.copy::<48>(at.add(16));
         to.copy::<8>(at.add(64));
         to.copy::<20>(at.add(72));
+    }
+}
+
+/// Bytes that a `VkImageViewCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_image_view_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(60usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_image_view_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<4>(at.add(16));
+        to.copy::<8>(at.add(24));
+        to.copy::<44>(at.add(32));
+    }
+}
+
+/// Bytes that a `VkIndirectCommandsLayoutCreateInfoNV` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_indirect_commands_layout_create_info_nv(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(
+            22usize
+                .saturating_add(straight::lengths(
+                    straight::load::<*const c_void>(at, 32),
+                    straight::load::<u32>(at, 24) as usize,
+                    88,
+                    |at| length_vk_indirect_commands_layout_token_nv(at),
+                )?)
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 48),
+                    straight::load::<u32>(at, 40) as usize,
+                    4,
+                )),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_indirect_commands_layout_create_info_nv(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<12>(at.add(16));
+        to.copy::<4>(at.add(40));
+        to.structures(
+            straight::load::<*const c_void>(at, 32),
+            straight::load::<u32>(at, 24) as usize,
+            88,
+            |to, at| put_vk_indirect_commands_layout_token_nv(to, at),
+        );
+        to.array(
+            straight::load::<*const c_void>(at, 48),
+            straight::length(
+                straight::load::<*const c_void>(at, 48),
+                straight::load::<u32>(at, 40) as usize,
+                4,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkIndirectCommandsLayoutTokenNV` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_indirect_commands_layout_token_nv(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(
+            54usize
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 72),
+                    straight::load::<u32>(at, 64) as usize,
+                    4,
+                ))
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 80),
+                    straight::load::<u32>(at, 64) as usize,
+                    4,
+                )),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_indirect_commands_layout_token_nv(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<20>(at.add(16));
+        to.copy::<8>(at.add(40));
+        to.copy::<20>(at.add(48));
+        to.array(
+            straight::load::<*const c_void>(at, 72),
+            straight::length(
+                straight::load::<*const c_void>(at, 72),
+                straight::load::<u32>(at, 64) as usize,
+                4,
+            ),
+        );
+        to.array(
+            straight::load::<*const c_void>(at, 80),
+            straight::length(
+                straight::load::<*const c_void>(at, 80),
+                straight::load::<u32>(at, 64) as usize,
+                4,
+            ),
+        );
     }
 }
 
@@ -1047,6 +1447,31 @@ pub(super) unsafe fn put_vk_memory_barrier2(to: &mut Straight, at: *const u8) {
     }
 }
 
+/// Bytes that a `VkMicromapCreateInfoEXT` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_micromap_create_info_ext(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(44usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_micromap_create_info_ext(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<4>(at.add(16));
+        to.copy::<8>(at.add(24));
+        to.copy::<20>(at.add(32));
+        to.copy::<8>(at.add(56));
+    }
+}
+
 /// Bytes that a `VkOpticalFlowExecuteInfoNV` takes; none when it needs the tables.
 #[inline(always)]
 pub(super) unsafe fn length_vk_optical_flow_execute_info_nv(at: *const u8) -> Option<usize> {
@@ -1081,6 +1506,28 @@ pub(super) unsafe fn put_vk_optical_flow_execute_info_nv(to: &mut Straight, at: 
     }
 }
 
+/// Bytes that a `VkOpticalFlowSessionCreateInfoNV` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_optical_flow_session_create_info_nv(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(40usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_optical_flow_session_create_info_nv(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<36>(at.add(16));
+    }
+}
+
 /// Bytes that a `VkPartitionedAccelerationStructureInstancesInputNV` takes; none when it needs the tables.
 #[inline(always)]
 pub(super) unsafe fn length_vk_partitioned_acceleration_structure_instances_input_nv(
@@ -1105,6 +1552,92 @@ pub(super) unsafe fn put_vk_partitioned_acceleration_structure_instances_input_n
     unsafe {
         to.put(NO_CHAIN);
         to.copy::<20>(at.add(16));
+    }
+}
+
+/// Bytes that a `VkPipelineCacheCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_pipeline_cache_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(17usize.saturating_add(straight::length(
+            straight::load::<*const c_void>(at, 32),
+            straight::load::<u64>(at, 24) as usize,
+            1,
+        )))
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_pipeline_cache_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<4>(at.add(16));
+        to.copy::<8>(at.add(24));
+        to.array(
+            straight::load::<*const c_void>(at, 32),
+            straight::length(
+                straight::load::<*const c_void>(at, 32),
+                straight::load::<u64>(at, 24) as usize,
+                1,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkPipelineLayoutCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_pipeline_layout_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(
+            18usize
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 24),
+                    straight::load::<u32>(at, 20) as usize,
+                    8,
+                ))
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 40),
+                    straight::load::<u32>(at, 32) as usize,
+                    12,
+                )),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_pipeline_layout_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+        to.copy::<4>(at.add(32));
+        to.array(
+            straight::load::<*const c_void>(at, 24),
+            straight::length(
+                straight::load::<*const c_void>(at, 24),
+                straight::load::<u32>(at, 20) as usize,
+                8,
+            ),
+        );
+        to.array(
+            straight::load::<*const c_void>(at, 40),
+            straight::length(
+                straight::load::<*const c_void>(at, 40),
+                straight::load::<u32>(at, 32) as usize,
+                12,
+            ),
+        );
     }
 }
 
@@ -1143,6 +1676,28 @@ pub(super) unsafe fn put_vk_push_constants_info(to: &mut Straight, at: *const u8
     }
 }
 
+/// Bytes that a `VkQueryPoolCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_query_pool_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(20usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_query_pool_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<16>(at.add(16));
+    }
+}
+
 /// Bytes that a `VkRenderPassBeginInfo` takes; none when it needs the tables.
 #[inline(always)]
 pub(super) unsafe fn length_vk_render_pass_begin_info(at: *const u8) -> Option<usize> {
@@ -1176,6 +1731,168 @@ pub(super) unsafe fn put_vk_render_pass_begin_info(to: &mut Straight, at: *const
                 16,
             ),
         );
+    }
+}
+
+/// Bytes that a `VkRenderPassCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_render_pass_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(
+            23usize
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 24),
+                    straight::load::<u32>(at, 20) as usize,
+                    36,
+                ))
+                .saturating_add(straight::lengths(
+                    straight::load::<*const c_void>(at, 40),
+                    straight::load::<u32>(at, 32) as usize,
+                    72,
+                    |at| length_vk_subpass_description(at),
+                )?)
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 56),
+                    straight::load::<u32>(at, 48) as usize,
+                    28,
+                )),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_render_pass_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+        to.copy::<4>(at.add(32));
+        to.copy::<4>(at.add(48));
+        to.array(
+            straight::load::<*const c_void>(at, 24),
+            straight::length(
+                straight::load::<*const c_void>(at, 24),
+                straight::load::<u32>(at, 20) as usize,
+                36,
+            ),
+        );
+        to.structures(
+            straight::load::<*const c_void>(at, 40),
+            straight::load::<u32>(at, 32) as usize,
+            72,
+            |to, at| put_vk_subpass_description(to, at),
+        );
+        to.array(
+            straight::load::<*const c_void>(at, 56),
+            straight::length(
+                straight::load::<*const c_void>(at, 56),
+                straight::load::<u32>(at, 48) as usize,
+                28,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkRenderPassCreateInfo2` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_render_pass_create_info2(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(
+            28usize
+                .saturating_add(straight::lengths(
+                    straight::load::<*const c_void>(at, 24),
+                    straight::load::<u32>(at, 20) as usize,
+                    56,
+                    |at| length_vk_attachment_description2(at),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::load::<*const c_void>(at, 40),
+                    straight::load::<u32>(at, 32) as usize,
+                    88,
+                    |at| length_vk_subpass_description2(at),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::load::<*const c_void>(at, 56),
+                    straight::load::<u32>(at, 48) as usize,
+                    48,
+                    |at| length_vk_subpass_dependency2(at),
+                )?)
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 72),
+                    straight::load::<u32>(at, 64) as usize,
+                    4,
+                )),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_render_pass_create_info2(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+        to.copy::<4>(at.add(32));
+        to.copy::<4>(at.add(48));
+        to.copy::<4>(at.add(64));
+        to.structures(
+            straight::load::<*const c_void>(at, 24),
+            straight::load::<u32>(at, 20) as usize,
+            56,
+            |to, at| put_vk_attachment_description2(to, at),
+        );
+        to.structures(
+            straight::load::<*const c_void>(at, 40),
+            straight::load::<u32>(at, 32) as usize,
+            88,
+            |to, at| put_vk_subpass_description2(to, at),
+        );
+        to.structures(
+            straight::load::<*const c_void>(at, 56),
+            straight::load::<u32>(at, 48) as usize,
+            48,
+            |to, at| put_vk_subpass_dependency2(to, at),
+        );
+        to.array(
+            straight::load::<*const c_void>(at, 72),
+            straight::length(
+                straight::load::<*const c_void>(at, 72),
+                straight::load::<u32>(at, 64) as usize,
+                4,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkAttachmentDescription2` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_attachment_description2(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(40usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_attachment_description2(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<36>(at.add(16));
     }
 }
 
@@ -1391,6 +2108,72 @@ pub(super) unsafe fn put_vk_sample_locations_info_ext(to: &mut Straight, at: *co
     }
 }
 
+/// Bytes that a `VkSamplerCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_sampler_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(68usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_sampler_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<64>(at.add(16));
+    }
+}
+
+/// Bytes that a `VkSamplerYcbcrConversionCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_sampler_ycbcr_conversion_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(48usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_sampler_ycbcr_conversion_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<44>(at.add(16));
+    }
+}
+
+/// Bytes that a `VkSemaphoreCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_semaphore_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(8usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_semaphore_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<4>(at.add(16));
+    }
+}
+
 /// Bytes that a `VkSetDescriptorBufferOffsetsInfoEXT` takes; none when it needs the tables.
 #[inline(always)]
 pub(super) unsafe fn length_vk_set_descriptor_buffer_offsets_info_ext(at: *const u8) -> Option<usize> {
@@ -1492,6 +2275,210 @@ pub(super) unsafe fn put_vk_subpass_begin_info(to: &mut Straight, at: *const u8)
     unsafe {
         to.put(NO_CHAIN);
         to.copy::<4>(at.add(16));
+    }
+}
+
+/// Bytes that a `VkSubpassDependency2` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_subpass_dependency2(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(36usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_subpass_dependency2(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<32>(at.add(16));
+    }
+}
+
+/// Bytes that a `VkSubpassDescription` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_subpass_description(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        Some(
+            25usize
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 16),
+                    straight::load::<u32>(at, 8) as usize,
+                    8,
+                ))
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 32),
+                    straight::load::<u32>(at, 24) as usize,
+                    8,
+                ))
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 40),
+                    straight::load::<u32>(at, 24) as usize,
+                    8,
+                ))
+                .saturating_add(straight::length(straight::load::<*const c_void>(at, 48), 1, 8))
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 64),
+                    straight::load::<u32>(at, 56) as usize,
+                    4,
+                )),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_subpass_description(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.copy::<12>(at.add(0));
+        to.copy::<4>(at.add(24));
+        to.copy::<4>(at.add(56));
+        to.array(
+            straight::load::<*const c_void>(at, 16),
+            straight::length(
+                straight::load::<*const c_void>(at, 16),
+                straight::load::<u32>(at, 8) as usize,
+                8,
+            ),
+        );
+        to.array(
+            straight::load::<*const c_void>(at, 32),
+            straight::length(
+                straight::load::<*const c_void>(at, 32),
+                straight::load::<u32>(at, 24) as usize,
+                8,
+            ),
+        );
+        to.array(
+            straight::load::<*const c_void>(at, 40),
+            straight::length(
+                straight::load::<*const c_void>(at, 40),
+                straight::load::<u32>(at, 24) as usize,
+                8,
+            ),
+        );
+        to.array(
+            straight::load::<*const c_void>(at, 48),
+            straight::length(straight::load::<*const c_void>(at, 48), 1, 8),
+        );
+        to.array(
+            straight::load::<*const c_void>(at, 64),
+            straight::length(
+                straight::load::<*const c_void>(at, 64),
+                straight::load::<u32>(at, 56) as usize,
+                4,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkSubpassDescription2` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_subpass_description2(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(
+            33usize
+                .saturating_add(straight::lengths(
+                    straight::load::<*const c_void>(at, 32),
+                    straight::load::<u32>(at, 28) as usize,
+                    32,
+                    |at| length_vk_attachment_reference2(at),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::load::<*const c_void>(at, 48),
+                    straight::load::<u32>(at, 40) as usize,
+                    32,
+                    |at| length_vk_attachment_reference2(at),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::load::<*const c_void>(at, 56),
+                    straight::load::<u32>(at, 40) as usize,
+                    32,
+                    |at| length_vk_attachment_reference2(at),
+                )?)
+                .saturating_add(straight::lengths(straight::load::<*const c_void>(at, 64), 1, 32, |at| {
+                    length_vk_attachment_reference2(at)
+                })?)
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 80),
+                    straight::load::<u32>(at, 72) as usize,
+                    4,
+                )),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_subpass_description2(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<16>(at.add(16));
+        to.copy::<4>(at.add(40));
+        to.copy::<4>(at.add(72));
+        to.structures(
+            straight::load::<*const c_void>(at, 32),
+            straight::load::<u32>(at, 28) as usize,
+            32,
+            |to, at| put_vk_attachment_reference2(to, at),
+        );
+        to.structures(
+            straight::load::<*const c_void>(at, 48),
+            straight::load::<u32>(at, 40) as usize,
+            32,
+            |to, at| put_vk_attachment_reference2(to, at),
+        );
+        to.structures(
+            straight::load::<*const c_void>(at, 56),
+            straight::load::<u32>(at, 40) as usize,
+            32,
+            |to, at| put_vk_attachment_reference2(to, at),
+        );
+        to.structures(straight::load::<*const c_void>(at, 64), 1, 32, |to, at| {
+            put_vk_attachment_reference2(to, at)
+        });
+        to.array(
+            straight::load::<*const c_void>(at, 80),
+            straight::length(
+                straight::load::<*const c_void>(at, 80),
+                straight::load::<u32>(at, 72) as usize,
+                4,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkAttachmentReference2` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_attachment_reference2(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(16usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_attachment_reference2(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<12>(at.add(16));
     }
 }
 

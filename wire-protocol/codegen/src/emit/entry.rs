@@ -27,18 +27,20 @@ pub fn emit(model: &Model) -> Result<Files> {
         text.push_str(&stub(&mut structures, model, c)?);
     }
     let mut files = Files::new();
-    let entries: String = families.values().map(String::as_str).collect();
+    let creations = structures.creations()?;
+    let entries: String = families.values().map(String::as_str).chain([creations.as_str()]).collect();
     files.insert(
         format!("{DIR}/entry/structures.rs"),
         banner("Structures without a chain, written without the tables.")
-            + "use core::ffi::c_void;\n\nuse crate::straight::{self, NO_CHAIN, Straight};\n\n"
+            + "use core::ffi::c_void;\n\nuse vw_wire_protocol::generated::commands::opcodes;\n\nuse crate::straight::{self, Measure, NO_CHAIN, Put, Straight};\n\n"
+            + &creations
             + &structures.text(&entries),
     );
     let mut root = banner("Entry points that need no hand-written code, by object family.");
     for f in families.keys() {
         let _ = writeln!(root, "pub(crate) mod {f};");
     }
-    root.push_str("mod structures;\n");
+    root.push_str("pub(crate) mod structures;\n");
     files.insert(format!("{DIR}/entry/mod.rs"), root);
     files.insert(
         format!("{DIR}/mod.rs"),

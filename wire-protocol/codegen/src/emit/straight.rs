@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use heck::AsSnakeCase;
 
 use super::{raw, static_name};
-use crate::lower::{Elem, Step, has_s_type, lower_struct};
+use crate::class::class;
+use crate::lower::{Elem, Step, has_s_type, lower_command, lower_struct};
 use crate::model::Model;
 use crate::registry::CommandDecl;
 
@@ -88,6 +89,40 @@ impl<'m> Structures<'m> {
     /// None yet.
     pub fn new(model: &'m Model<'m>) -> Self {
         Self { model, by_name: BTreeMap::new() }
+    }
+
+    /// A function that knows those of `vkCreateX(device, info, allocator, x)`.
+    ///
+    /// # Errors
+    /// What the registry does not say.
+    pub fn creations(&mut self) -> Result<String> {
+        let mut arms = String::new();
+        for c in self.model.wire_commands() {
+            let steps = lower_command(self.model, c)?;
+            let [
+                Step::Handle { off: 0, ty, .. },
+                Step::Pointer { off: 8, elem: Elem::Struct(info), count: one, dir: "In", rule },
+                Step::Pointer { off: 24, elem: Elem::Handle { .. }, count: single, dir: "New", .. },
+            ] = steps.as_slice()
+            else {
+                continue;
+            };
+            let plain = [one, single].iter().all(|count| *count == "Count::One") && rule == "Rule::Always";
+            if ty == "Device" && plain && class(self.model, c, &steps) == "Send" && self.has(info)? {
+                let _ = writeln!(
+                    arms,
+                    "opcodes::{} => ({}, {}),",
+                    static_name(&c.name),
+                    length_name(info),
+                    put_name(info)
+                );
+            }
+        }
+        Ok(format!(
+            "/// What measures and writes the create-info of the command with this opcode, `vkCreateX(device, info, allocator, x)`; none\n\
+             /// when it needs the tables.\n\
+             pub(crate) fn creation(opcode: u16) -> Option<(Measure, Put)> {{\nSome(match opcode {{\n{arms}_ => return None,\n}})\n}}\n\n"
+        ))
     }
 
     /// The functions that `entries` use, and those that these use.
@@ -184,9 +219,10 @@ impl<'m> Structures<'m> {
                     let _ = write!(size, ".saturating_add({}(at.add({off}))?)", length_name(desc));
                     let _ = writeln!(puts, "{}(to, at.add({off}));", put_name(desc));
                 }
-                Step::Pointer { off, rule, .. } if rule == "Rule::Always" => {
+                Step::Pointer { off, rule, .. } => {
                     fixed += 1;
-                    let pointer = format!("straight::load::<*const c_void>(at, {off})");
+                    let load = format!("straight::load::<*const c_void>(at, {off})");
+                    let Some(pointer) = allowed(rule, &load) else { return Ok(None) };
                     let count = |off: u32, size: &str| {
                         let bits = 8 * size.parse::<u32>()?;
                         Ok(format!("straight::load::<u{bits}>(at, {off}) as usize"))
@@ -214,6 +250,16 @@ impl<'m> Structures<'m> {
              // SAFETY: `at` is such a structure of the application's; there is room for it.\nunsafe {{\n{puts}}}\n}}\n\n"
         )))
     }
+}
+
+/// The pointer that `load` loads, null where it may not be followed; none for rules that need the tables.
+fn allowed(rule: &str, load: &str) -> Option<String> {
+    if rule == "Rule::Always" {
+        return Some(load.to_owned());
+    }
+    let equals = rule.strip_prefix("Rule::FieldEquals { off: ")?.strip_suffix(" }")?;
+    let (off, value) = equals.split_once(", value: ")?;
+    Some(format!("straight::only({load}, straight::load::<u32>(at, {off}) == {value})"))
 }
 
 fn length_name(name: &str) -> String {
