@@ -358,6 +358,23 @@ fn submission_when_nothing_was_recorded_is_refused_and_counted() {
 }
 
 /// Records of a session that does a little of everything.
+#[test]
+fn queue_when_its_slot_is_a_new_devices_has_completed_nothing() {
+    let end = in_process(|guest| {
+        assert_eq!(guest.create_device(), Ok(0));
+        let region = Arc::clone(&guest.connection.region);
+        let completed = || region.control().completed(0);
+        for _ in 0..3 {
+            guest.submit(&[dispatchable(1), 0, 0, 0]).unwrap();
+        }
+        assert!(common::wait_for(|| completed() == 3));
+        guest.command(&commands::VK_DESTROY_DEVICE, &[dispatchable(1), 0]).unwrap();
+        assert_eq!(guest.create_device_as(1 | 1 << 32, 0), Ok(0));
+        assert_eq!(completed(), 0);
+    });
+    assert_eq!(end, End::Disconnected);
+}
+
 fn valid_session() -> Vec<Vec<u8>> {
     let info = vk::BufferCreateInfo::default().size(4096).usage(vk::BufferUsageFlags::STORAGE_BUFFER);
     let id = 1_u64;

@@ -95,6 +95,13 @@ impl Control {
         self.reply_state.len.load(Ordering::Relaxed)
     }
 
+    /// Host: queue `slot` is a new queue's from now on, of which nothing has completed.
+    pub fn assign(&self, slot: usize) {
+        if let Some(completed) = self.completed.get(slot) {
+            completed.store(0, Ordering::Release);
+        }
+    }
+
     /// Host: submission `seq` of queue `slot`, and all before it, are complete. Threads may tell of several in any
     /// order. Slots from [`QUEUE_SLOTS`] on are ignored (they were never assigned).
     pub fn complete(&self, slot: usize, seq: u64) {

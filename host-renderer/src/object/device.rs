@@ -244,7 +244,7 @@ impl Session {
             };
             let object = Object { raw: raw.as_raw(), device: number, ..Object::default() };
             self.tables.commit(HandleType::Queue, queue.id, object);
-            self.region.control().complete(queue.slot as usize, 0);
+            self.region.control().assign(queue.slot as usize);
             queues.push(Queue::new(queue.id, queue.slot as usize));
         }
         let object = Object { raw: device.handle().as_raw(), device: number, ..Object::default() };

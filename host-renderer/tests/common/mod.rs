@@ -144,13 +144,18 @@ impl Guest {
 
     /// As [`create_device`](Self::create_device), with the chain at `next`.
     pub(crate) fn create_device_with(&mut self, next: u64) -> Result<i64, String> {
+        self.create_device_as(1, next)
+    }
+
+    /// As [`create_device_with`](Self::create_device_with), with the id of the device and of its queue.
+    pub(crate) fn create_device_as(&mut self, id: u64, next: u64) -> Result<i64, String> {
         let mut payload = Vec::new();
         payload.extend_from_slice(&1_u32.to_le_bytes());
         for word in [0_u32; 4] {
             payload.extend_from_slice(&word.to_le_bytes());
         }
-        payload.extend_from_slice(&1_u64.to_le_bytes());
-        payload.extend_from_slice(&create_device_request(1, next));
+        payload.extend_from_slice(&id.to_le_bytes());
+        payload.extend_from_slice(&create_device_request(id, next));
         let reply = self.call(op::CREATE_DEVICE, &payload)?;
         Ok(ret(&reply))
     }
