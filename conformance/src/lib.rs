@@ -11,6 +11,7 @@
 pub mod capture;
 pub mod child;
 pub mod compare;
+pub mod compositor;
 pub mod coverage;
 pub mod display;
 pub mod driver;

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use vw_conformance::compositor::Compositor;
 use vw_conformance::display::Display;
 use vw_conformance::driver::Driver;
 use vw_conformance::renderer::Renderer;
@@ -50,6 +51,11 @@ fn every_command_when_the_suites_have_run_was_executed() {
         command.env("DISPLAY", &display.name).args(["--surface", surface, "pictures"]);
         child::run(&mut command, LIMIT).unwrap().expect_success("a program with a window");
     }
+    let compositor = Compositor::start().unwrap();
+    let mut command = driver.command(products::program("vw-window").unwrap());
+    compositor.apply(&mut command);
+    let output = child::run(command.args(["--surface", "wayland", "pictures"]), LIMIT).unwrap();
+    output.expect_success("a program with a Wayland surface");
     drop(renderer);
     let on_lavapipe = coverage::called(&notes).unwrap();
 

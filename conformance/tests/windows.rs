@@ -8,6 +8,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use vw_conformance::compositor::Compositor;
 use vw_conformance::display::Display;
 use vw_conformance::driver::Driver;
 use vw_conformance::renderer::Renderer;
@@ -64,13 +65,63 @@ fn server_when_it_is_killed_costs_the_program_its_surface_alone() {
         let mut command = renderer.guest().command("timeout");
         command.env("DISPLAY", &display.name).arg("60").arg(products::program("vw-window").unwrap());
         command.arg("orphaned");
-        let mut program = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
-        assert_eq!(lines.next().unwrap().unwrap(), "presenting");
-        std::thread::sleep(Duration::from_millis(300));
-        display.kill();
-        assert_eq!(lines.next().unwrap().unwrap(), "orphaned: the surface is lost");
-        assert!(program.wait().unwrap().success(), "{lacks:?}");
+        orphan(command, || display.kill());
+    }
+}
+
+fn on_wayland(driver: &Driver, compositor: &Compositor, arguments: &[&str]) -> String {
+    let mut command = driver.command(products::program("vw-window").unwrap());
+    compositor.apply(&mut command);
+    let output = child::run(command.args(["--surface", "wayland"]).args(arguments), LIMIT).unwrap();
+    output.expect_success(&format!("vw-window {} on {}", arguments.join(" "), driver.name)).to_owned()
+}
+
+#[test]
+fn wayland_surface_when_presented_to_through_vw_shows_what_it_shows_natively() {
+    let host = Driver::newer_lavapipe().unwrap();
+    let renderer = Renderer::start(&host).unwrap();
+    let lines = |driver: &Driver, arguments: &[&str]| {
+        let compositor = or_skip(Compositor::start())?;
+        Some(on_wayland(driver, &compositor, arguments))
+    };
+    let Some(native) = lines(&host, &["pictures"]) else { return };
+    assert_eq!(Some(native), lines(&renderer.guest(), &["pictures"]));
+    for arguments in [&["resizes", "--rounds", "300"][..], &["swapchains"], &["hidden"]] {
+        lines(&renderer.guest(), arguments);
+    }
+}
+
+#[test]
+fn compositor_when_it_is_killed_costs_the_program_its_surface_alone() {
+    let Some(mut compositor) = or_skip(Compositor::start()) else { return };
+    let renderer = Renderer::start(&Driver::newer_lavapipe().unwrap()).unwrap();
+    let mut command = renderer.guest().command("timeout");
+    compositor.apply(&mut command);
+    command.arg("60").arg(products::program("vw-window").unwrap()).args(["--surface", "wayland", "orphaned"]);
+    orphan(command, || compositor.kill());
+}
+
+/// Kills the server of a program that has begun to present.
+fn orphan(mut command: Command, kill: impl FnOnce()) {
+    let mut program = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "presenting");
+    std::thread::sleep(Duration::from_millis(300));
+    kill();
+    assert_eq!(lines.next().unwrap().unwrap(), "orphaned: the surface is lost");
+    assert!(program.wait().unwrap().success());
+}
+
+#[test]
+fn vkcube_when_run_on_wayland_through_vw_ends_well() {
+    let Some(compositor) = or_skip(Compositor::start()) else { return };
+    let renderer = Renderer::start(&Driver::newer_lavapipe().unwrap()).unwrap();
+    for mode in ["1", "2"] {
+        let mut command = renderer.guest().command("vkcube-wayland");
+        compositor.apply(&mut command);
+        child::run(command.args(["--c", "60", "--present_mode", mode]), LIMIT)
+            .unwrap()
+            .expect_success("vkcube");
     }
 }
 

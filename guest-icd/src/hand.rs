@@ -82,12 +82,12 @@ pub(crate) use crate::semaphore::{
 pub(crate) use crate::shader::vkCreateShadersEXT;
 pub(crate) use crate::wsi::{
     vkAcquireNextImage2KHR, vkAcquireNextImageKHR, vkCreateHeadlessSurfaceEXT, vkCreateSwapchainKHR,
-    vkCreateXcbSurfaceKHR, vkCreateXlibSurfaceKHR, vkDestroySurfaceKHR, vkDestroySwapchainKHR,
-    vkGetDeviceGroupPresentCapabilitiesKHR, vkGetDeviceGroupSurfacePresentModesKHR,
+    vkCreateWaylandSurfaceKHR, vkCreateXcbSurfaceKHR, vkCreateXlibSurfaceKHR, vkDestroySurfaceKHR,
+    vkDestroySwapchainKHR, vkGetDeviceGroupPresentCapabilitiesKHR, vkGetDeviceGroupSurfacePresentModesKHR,
     vkGetPhysicalDevicePresentRectanglesKHR, vkGetPhysicalDeviceSurfaceCapabilities2KHR,
     vkGetPhysicalDeviceSurfaceCapabilitiesKHR, vkGetPhysicalDeviceSurfaceFormats2KHR,
     vkGetPhysicalDeviceSurfaceFormatsKHR, vkGetPhysicalDeviceSurfacePresentModesKHR,
-    vkGetPhysicalDeviceSurfaceSupportKHR, vkGetPhysicalDeviceXcbPresentationSupportKHR,
-    vkGetPhysicalDeviceXlibPresentationSupportKHR, vkGetSwapchainImagesKHR, vkQueuePresentKHR,
-    vkReleaseSwapchainImagesEXT, vkWaitForPresentKHR,
+    vkGetPhysicalDeviceSurfaceSupportKHR, vkGetPhysicalDeviceWaylandPresentationSupportKHR,
+    vkGetPhysicalDeviceXcbPresentationSupportKHR, vkGetPhysicalDeviceXlibPresentationSupportKHR,
+    vkGetSwapchainImagesKHR, vkQueuePresentKHR, vkReleaseSwapchainImagesEXT, vkWaitForPresentKHR,
 };

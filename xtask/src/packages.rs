@@ -14,6 +14,7 @@ pub(crate) const TEST: &[&str] = &["vulkan-tools", "vulkan-validationlayers", "p
 pub(crate) const PROGRAMS: &[(&str, &[&str])] = &[
     ("opengl", &["libegl1", "libegl-mesa0", "libgl1", "libgl1-mesa-dri", "libglx-mesa0"]),
     ("xvfb", &["xvfb"]),
+    ("weston", &["weston"]),
     ("mesa-utils", &["mesa-utils", "mesa-utils-bin"]),
     ("glmark2", &["glmark2-x11"]),
     ("apitrace", &["apitrace"]),

@@ -14,7 +14,7 @@ macro_rules! pointer {
 }
 
 /// In the order of the names in `vw_wire_protocol::generated::names`.
-pub(crate) static PROCS: [Proc; 586] = [
+pub(crate) static PROCS: [Proc; 588] = [
     Proc { ptr: pointer!(crate::hand::vkAcquireNextImage2KHR), level: Level::Device },
     Proc { ptr: pointer!(crate::hand::vkAcquireNextImageKHR), level: Level::Device },
     Proc { ptr: pointer!(entry::device::vkAcquireProfilingLockKHR), level: Level::Device },
@@ -402,6 +402,7 @@ pub(crate) static PROCS: [Proc; 586] = [
     Proc { ptr: pointer!(entry::pipeline::vkCreateShaderModule), level: Level::Device },
     Proc { ptr: pointer!(crate::hand::vkCreateShadersEXT), level: Level::Device },
     Proc { ptr: pointer!(crate::hand::vkCreateSwapchainKHR), level: Level::Device },
+    Proc { ptr: pointer!(crate::hand::vkCreateWaylandSurfaceKHR), level: Level::Instance },
     Proc { ptr: pointer!(crate::hand::vkCreateXcbSurfaceKHR), level: Level::Instance },
     Proc { ptr: pointer!(crate::hand::vkCreateXlibSurfaceKHR), level: Level::Instance },
     Proc { ptr: pointer!(crate::hand::vkDeferredOperationJoinKHR), level: Level::Device },
@@ -708,6 +709,10 @@ pub(crate) static PROCS: [Proc; 586] = [
     Proc { ptr: pointer!(crate::hand::vkGetPhysicalDeviceSurfaceSupportKHR), level: Level::PhysicalDevice },
     Proc { ptr: pointer!(crate::hand::vkGetPhysicalDeviceToolProperties), level: Level::PhysicalDevice },
     Proc { ptr: pointer!(crate::hand::vkGetPhysicalDeviceToolProperties), level: Level::PhysicalDevice },
+    Proc {
+        ptr: pointer!(crate::hand::vkGetPhysicalDeviceWaylandPresentationSupportKHR),
+        level: Level::PhysicalDevice,
+    },
     Proc {
         ptr: pointer!(crate::hand::vkGetPhysicalDeviceXcbPresentationSupportKHR),
         level: Level::PhysicalDevice,

@@ -12,6 +12,7 @@ mod present;
 mod screen;
 mod surface;
 mod swapchain;
+mod wayland;
 mod window;
 mod x11;
 
@@ -29,6 +30,7 @@ pub(crate) use swapchain::{
     Swapchain, bound, vkAcquireNextImage2KHR, vkAcquireNextImageKHR, vkCreateSwapchainKHR,
     vkDestroySwapchainKHR, vkGetSwapchainImagesKHR, vkReleaseSwapchainImagesEXT,
 };
+pub(crate) use wayland::{vkCreateWaylandSurfaceKHR, vkGetPhysicalDeviceWaylandPresentationSupportKHR};
 pub(crate) use window::vkCreateHeadlessSurfaceEXT;
 pub(crate) use x11::{
     vkCreateXcbSurfaceKHR, vkCreateXlibSurfaceKHR, vkGetPhysicalDeviceXcbPresentationSupportKHR,

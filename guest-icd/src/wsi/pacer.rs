@@ -20,6 +20,9 @@ use super::screen::{Frame, News, Screen, Showing};
 /// Time from one frame to the next where the window system keeps none.
 const PERIOD: Duration = Duration::from_nanos(1_000_000_000 / 60);
 
+/// A frame that is not seen for so long is in a window that nobody sees.
+const HIDDEN: Duration = Duration::from_secs(1);
+
 /// A frame on its way.
 pub(crate) struct Job {
     /// The image.
@@ -274,8 +277,8 @@ impl Pacer {
     fn show(&self, job: &Job, clock: &mut Clock) {
         use vk::PresentModeKHR as Mode;
         if matches!(job.mode, Mode::FIFO | Mode::FIFO_RELAXED) {
-            // In turn: the one before must have been seen.
-            self.wait(None, |state| {
+            // In turn: the one before must have been seen, unless the window is hidden.
+            self.wait(Instant::now().checked_add(HIDDEN), |state| {
                 (state.pending.is_empty() || state.closing || state.fault.is_some()).then_some(())
             });
             if !self.screen.keeps_time() {

@@ -59,11 +59,12 @@ pub(crate) enum News {
     Gone(vk::Result),
 }
 
-/// Waits until one of the descriptors can be read or the time is up.
-pub(crate) fn poll(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) {
+/// Waits until one of the descriptors can be read or the time is up; whether it is the first.
+pub(crate) fn poll(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> bool {
     let mut polled: Vec<_> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let left = left.and_then(|left| Timespec::try_from(left).ok());
     // An interruption is as good as a wake: who waits looks again.
     let _ = rustix::event::poll(&mut polled, left.as_ref());
+    polled.first().is_some_and(|first| !first.revents().is_empty())
 }

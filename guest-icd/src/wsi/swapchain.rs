@@ -89,7 +89,7 @@ unsafe fn create(
     unsafe {
         let surface = Surface::of(info.surface).ok_or(vk::Result::ERROR_SURFACE_LOST_KHR)?;
         let pacer = images.make(session, device, info).and_then(|shown| {
-            let screen = surface.window.open(shown)?;
+            let screen = surface.window.open(shown, info.composite_alpha)?;
             Pacer::start(session, screen, info.min_image_count)
         });
         match pacer {

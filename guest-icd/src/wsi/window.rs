@@ -11,6 +11,7 @@ use crate::instance::Instance;
 use super::headless::Headless;
 use super::images::Shown;
 use super::screen::Screen;
+use super::wayland::WaylandWindow;
 use super::x11::XWindow;
 
 /// What a `VkSurfaceKHR` points to.
@@ -26,6 +27,8 @@ pub(crate) enum Window {
     Headless,
     /// Of an X server.
     X(XWindow),
+    /// Of a Wayland compositor.
+    Wayland(WaylandWindow),
 }
 
 /// What can be done with a window now.
@@ -46,6 +49,7 @@ impl Window {
     pub(crate) fn abilities(&self) -> Result<Abilities, vk::Result> {
         match self {
             Self::X(window) => window.abilities(),
+            Self::Wayland(window) => Ok(window.abilities()),
             Self::Headless => Ok(Abilities {
                 extent: None,
                 images: 2,
@@ -57,7 +61,7 @@ impl Window {
     /// Formats that it can show, best first; each has four bytes a texel.
     pub(crate) fn formats(&self) -> &'static [vk::Format] {
         match self {
-            Self::X(_) => &[vk::Format::B8G8R8A8_SRGB, vk::Format::B8G8R8A8_UNORM],
+            Self::X(_) | Self::Wayland(_) => &[vk::Format::B8G8R8A8_SRGB, vk::Format::B8G8R8A8_UNORM],
             Self::Headless => &[
                 vk::Format::B8G8R8A8_SRGB,
                 vk::Format::B8G8R8A8_UNORM,
@@ -69,6 +73,10 @@ impl Window {
 
     /// The present modes.
     pub(crate) fn modes(&self) -> &'static [vk::PresentModeKHR] {
+        if matches!(self, Self::Wayland(_)) {
+            // What is presented is seen at the compositor's next refresh, never within one.
+            return &[vk::PresentModeKHR::MAILBOX, vk::PresentModeKHR::FIFO];
+        }
         &[
             vk::PresentModeKHR::IMMEDIATE,
             vk::PresentModeKHR::MAILBOX,
@@ -81,10 +89,15 @@ impl Window {
     ///
     /// # Errors
     /// `VK_ERROR_SURFACE_LOST_KHR` where the window or its server is gone.
-    pub(crate) fn open(&self, shown: Shown) -> Result<Box<dyn Screen>, vk::Result> {
+    pub(crate) fn open(
+        &self,
+        shown: Shown,
+        alpha: vk::CompositeAlphaFlagsKHR,
+    ) -> Result<Box<dyn Screen>, vk::Result> {
         match self {
             Self::Headless => Ok(Box::new(Headless)),
             Self::X(window) => window.open(shown),
+            Self::Wayland(window) => window.open(shown, alpha),
         }
     }
 }

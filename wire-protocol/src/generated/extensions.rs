@@ -2137,7 +2137,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_wayland_surface",
         spec_version: 6,
         instance: true,
-        support: Support::NotOffered("needs the platform `wayland`"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {

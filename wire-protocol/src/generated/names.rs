@@ -5,7 +5,7 @@
 use crate::schema::{Name, Provider};
 
 /// Sorted by name.
-pub static NAMES: [Name; 586] = [
+pub static NAMES: [Name; 588] = [
     Name {
         name: "vkAcquireNextImage2KHR",
         command: "vkAcquireNextImage2KHR",
@@ -2122,6 +2122,12 @@ pub static NAMES: [Name; 586] = [
         provided_by: &[Provider::Extension("VK_KHR_swapchain")],
     },
     Name {
+        name: "vkCreateWaylandSurfaceKHR",
+        command: "vkCreateWaylandSurfaceKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_wayland_surface")],
+    },
+    Name {
         name: "vkCreateXcbSurfaceKHR",
         command: "vkCreateXcbSurfaceKHR",
         refused: false,
@@ -3185,6 +3191,12 @@ pub static NAMES: [Name; 586] = [
         command: "vkGetPhysicalDeviceToolProperties",
         refused: false,
         provided_by: &[Provider::Extension("VK_EXT_tooling_info")],
+    },
+    Name {
+        name: "vkGetPhysicalDeviceWaylandPresentationSupportKHR",
+        command: "vkGetPhysicalDeviceWaylandPresentationSupportKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_wayland_surface")],
     },
     Name {
         name: "vkGetPhysicalDeviceXcbPresentationSupportKHR",

@@ -3,7 +3,7 @@
 use ash::{khr, vk};
 
 use crate::Kind;
-use crate::xwindow::XWindow;
+use crate::window;
 
 /// How long anything may take, in nanoseconds.
 pub(crate) const PATIENCE: u64 = 10_000_000_000;
@@ -30,7 +30,7 @@ pub(crate) struct Picture {
 impl Gpu {
     pub(crate) unsafe fn open(kind: Kind) -> Self {
         let entry = ash::Entry::load().expect("the Vulkan loader");
-        let names = [khr::surface::NAME.as_ptr(), XWindow::extension(kind)];
+        let names = [khr::surface::NAME.as_ptr(), window::extension(kind)];
         let application = vk::ApplicationInfo::default().api_version(vk::API_VERSION_1_1);
         let info =
             vk::InstanceCreateInfo::default().application_info(&application).enabled_extension_names(&names);

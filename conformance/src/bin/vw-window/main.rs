@@ -6,6 +6,8 @@
 #![allow(clippy::missing_safety_doc, clippy::unwrap_used)]
 
 mod gpu;
+mod wayland;
+mod window;
 mod work;
 mod xwindow;
 
@@ -25,6 +27,7 @@ struct Arguments {
 enum Kind {
     Xcb,
     Xlib,
+    Wayland,
 }
 
 #[derive(Subcommand)]
@@ -58,15 +61,15 @@ fn main() {
     let arguments = Arguments::parse();
     // SAFETY: valid usage of Vulkan throughout.
     unsafe {
-        let stage = work::Stage::open(arguments.surface);
+        let mut stage = work::Stage::open(arguments.surface);
         match arguments.mode {
-            Mode::Pictures => work::pictures(&stage),
-            Mode::Resizes { rounds } => work::resizes(&stage, rounds),
-            Mode::Swapchains { count } => work::swapchains(&stage, count),
-            Mode::Hidden => work::hidden(&stage),
-            Mode::Destroyed => work::destroyed(&stage),
-            Mode::Orphaned => work::orphaned(&stage),
-            Mode::Rate { seconds } => work::rate(&stage, seconds),
+            Mode::Pictures => work::pictures(&mut stage),
+            Mode::Resizes { rounds } => work::resizes(&mut stage, rounds),
+            Mode::Swapchains { count } => work::swapchains(&mut stage, count),
+            Mode::Hidden => work::hidden(&mut stage),
+            Mode::Destroyed => work::destroyed(&mut stage),
+            Mode::Orphaned => work::orphaned(&mut stage),
+            Mode::Rate { seconds } => work::rate(&mut stage, seconds),
         }
         stage.close();
     }

@@ -6,7 +6,7 @@ use ash::vk;
 
 use crate::Kind;
 use crate::gpu::{Gpu, PATIENCE, Picture};
-use crate::xwindow::XWindow;
+use crate::window::{self, Window};
 
 /// Size of the window at first.
 const SIZE: vk::Extent2D = vk::Extent2D { width: 173, height: 121 };
@@ -14,7 +14,7 @@ const SIZE: vk::Extent2D = vk::Extent2D { width: 173, height: 121 };
 /// A window and a device that presents to it.
 pub(crate) struct Stage {
     gpu: Gpu,
-    window: XWindow,
+    window: Box<dyn Window>,
     surface: vk::SurfaceKHR,
 }
 
@@ -33,7 +33,7 @@ struct Chain {
 impl Stage {
     pub(crate) unsafe fn open(kind: Kind) -> Self {
         let gpu = Gpu::open(kind);
-        let window = XWindow::open(kind, SIZE.width as u16, SIZE.height as u16);
+        let window = window::open(kind, SIZE.width as u16, SIZE.height as u16);
         let surface = window.surface(&gpu.entry, &gpu.instance, gpu.physical);
         assert!(gpu.surfaces.get_physical_device_surface_support(gpu.physical, 0, surface).unwrap());
         Self { gpu, window, surface }
@@ -51,7 +51,8 @@ impl Stage {
     unsafe fn chain(&self, mode: vk::PresentModeKHR, old: vk::SwapchainKHR) -> Result<Chain, vk::Result> {
         let gpu = &self.gpu;
         let found = self.capabilities()?;
-        let extent = found.current_extent;
+        let undefined = found.current_extent.width == u32::MAX;
+        let extent = if undefined { self.window.size() } else { found.current_extent };
         let alpha = [vk::CompositeAlphaFlagsKHR::OPAQUE, vk::CompositeAlphaFlagsKHR::INHERIT];
         let alpha = alpha.into_iter().find(|alpha| found.supported_composite_alpha.contains(*alpha)).unwrap();
         let info = vk::SwapchainCreateInfoKHR::default()
@@ -118,27 +119,19 @@ impl Stage {
     }
 
     /// Waits until the window shows the picture.
-    fn expect(&self, what: &str, extent: vk::Extent2D, drawn: &[u8]) {
-        let colours = |bytes: &[u8]| -> Vec<[u8; 3]> {
-            bytes.chunks_exact(4).map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
-        };
-        let (started, wanted) = (Instant::now(), colours(drawn));
-        loop {
-            let shown = colours(&self.window.contents(extent.width as u16, extent.height as u16));
-            if shown == wanted {
-                println!("{what}: shown as drawn");
-                return;
-            }
-            let differ = shown.iter().zip(&wanted).filter(|(a, b)| a != b).count();
-            assert!(started.elapsed() < Duration::from_secs(5), "{what}: {differ} pixels differ");
+    fn expect(&mut self, what: &str, extent: vk::Extent2D, drawn: &[u8]) {
+        let started = Instant::now();
+        while !self.window.shows(extent, drawn) {
+            assert!(started.elapsed() < Duration::from_secs(10), "{what}: not what was drawn");
             std::thread::sleep(Duration::from_millis(5));
         }
+        println!("{what}: shown as drawn");
     }
 }
 
-pub(crate) unsafe fn pictures(stage: &Stage) {
+pub(crate) unsafe fn pictures(stage: &mut Stage) {
     let found = stage.capabilities().unwrap();
-    println!("extent: {}x{}", found.current_extent.width, found.current_extent.height);
+    println!("extent: {:x} {:x}", found.current_extent.width, found.current_extent.height);
     let modes =
         stage.gpu.surfaces.get_physical_device_surface_present_modes(stage.gpu.physical, stage.surface);
     let mut modes = modes.unwrap();
@@ -157,7 +150,7 @@ pub(crate) unsafe fn pictures(stage: &Stage) {
     }
 }
 
-pub(crate) unsafe fn resizes(stage: &Stage, rounds: u32) {
+pub(crate) unsafe fn resizes(stage: &mut Stage, rounds: u32) {
     let mut chain = stage.chain(vk::PresentModeKHR::IMMEDIATE, vk::SwapchainKHR::null()).unwrap();
     for round in 0..rounds {
         let (width, height) = (1 + round * 7 % 301, 1 + round * 13 % 211);
@@ -185,7 +178,7 @@ pub(crate) unsafe fn resizes(stage: &Stage, rounds: u32) {
     stage.drop_chain(&chain);
 }
 
-pub(crate) unsafe fn swapchains(stage: &Stage, count: u32) {
+pub(crate) unsafe fn swapchains(stage: &mut Stage, count: u32) {
     for number in 0..count {
         let chain = stage.chain(vk::PresentModeKHR::MAILBOX, vk::SwapchainKHR::null()).unwrap();
         let (_, drawn) = stage.frame(&chain, number).unwrap();
@@ -210,7 +203,7 @@ pub(crate) unsafe fn swapchains(stage: &Stage, count: u32) {
     chains.iter().for_each(|chain| stage.drop_chain(chain));
 }
 
-pub(crate) unsafe fn hidden(stage: &Stage) {
+pub(crate) unsafe fn hidden(stage: &mut Stage) {
     let chain = stage.chain(vk::PresentModeKHR::FIFO, vk::SwapchainKHR::null()).unwrap();
     for number in 0..10 {
         stage.frame(&chain, number).unwrap();
@@ -242,7 +235,7 @@ fn is_loss(error: vk::Result) -> bool {
     matches!(error, vk::Result::ERROR_SURFACE_LOST_KHR | vk::Result::ERROR_OUT_OF_DATE_KHR)
 }
 
-pub(crate) unsafe fn destroyed(stage: &Stage) {
+pub(crate) unsafe fn destroyed(stage: &mut Stage) {
     for mode in [vk::PresentModeKHR::IMMEDIATE, vk::PresentModeKHR::FIFO] {
         let mut chain = stage.chain(mode, vk::SwapchainKHR::null());
         if let Ok(chain) = &chain {
@@ -263,7 +256,7 @@ pub(crate) unsafe fn destroyed(stage: &Stage) {
     assert!(stage.capabilities().is_err_and(is_loss));
 }
 
-pub(crate) unsafe fn orphaned(stage: &Stage) {
+pub(crate) unsafe fn orphaned(stage: &mut Stage) {
     let chain = stage.chain(vk::PresentModeKHR::FIFO, vk::SwapchainKHR::null()).unwrap();
     for number in 0..5 {
         stage.frame(&chain, number).unwrap();
@@ -275,7 +268,7 @@ pub(crate) unsafe fn orphaned(stage: &Stage) {
     stage.drop_chain(&chain);
 }
 
-pub(crate) unsafe fn rate(stage: &Stage, seconds: u64) {
+pub(crate) unsafe fn rate(stage: &mut Stage, seconds: u64) {
     for mode in [vk::PresentModeKHR::IMMEDIATE, vk::PresentModeKHR::MAILBOX, vk::PresentModeKHR::FIFO] {
         let chain = stage.chain(mode, vk::SwapchainKHR::null()).unwrap();
         let (started, mut frames) = (Instant::now(), 0);

@@ -12,12 +12,12 @@ use x11rb::wrapper::ConnectionExt as _;
 use x11rb::xcb_ffi::XCBConnection;
 
 use crate::Kind;
+use crate::window::Window;
 
 /// A window, mapped at the server's top left corner.
 pub(crate) struct XWindow {
     connection: XCBConnection,
-    pub(crate) id: u32,
-    kind: Kind,
+    id: u32,
     /// Keeps Xlib open as long as the window.
     xlib: Option<(libloading::Library, *mut c_void)>,
 }
@@ -47,19 +47,12 @@ impl XWindow {
         if xlib.is_some() {
             connection.sync().unwrap();
         }
-        Self { connection, id, kind, xlib }
+        Self { connection, id, xlib }
     }
+}
 
-    /// Extension of its surfaces.
-    pub(crate) fn extension(kind: Kind) -> *const c_char {
-        match kind {
-            Kind::Xcb => khr::xcb_surface::NAME.as_ptr(),
-            Kind::Xlib => khr::xlib_surface::NAME.as_ptr(),
-        }
-    }
-
-    /// Makes a surface, if the device can present to the window.
-    pub(crate) unsafe fn surface(
+impl Window for XWindow {
+    unsafe fn surface(
         &self,
         entry: &ash::Entry,
         instance: &ash::Instance,
@@ -67,62 +60,53 @@ impl XWindow {
     ) -> vk::SurfaceKHR {
         let visual = self.connection.setup().roots[0].root_visual;
         let display = self.xlib.as_ref().map_or(ptr::null_mut(), |(_, display)| *display);
-        match self.kind {
-            Kind::Xcb => {
-                let functions = khr::xcb_surface::Instance::new(entry, instance);
-                let connection: *mut c_void = self.connection.get_raw_xcb_connection().cast();
-                let supported = functions.get_physical_device_xcb_presentation_support(
-                    physical,
-                    0,
-                    &mut *connection.cast(),
-                    visual,
-                );
-                assert!(supported);
-                let info =
-                    vk::XcbSurfaceCreateInfoKHR::default().connection(connection.cast()).window(self.id);
-                functions.create_xcb_surface(&info, None).unwrap()
-            }
-            Kind::Xlib => {
-                let functions = khr::xlib_surface::Instance::new(entry, instance);
-                let supported = functions.get_physical_device_xlib_presentation_support(
-                    physical,
-                    0,
-                    &mut *display.cast(),
-                    visual,
-                );
-                assert!(supported);
-                let info = vk::XlibSurfaceCreateInfoKHR::default().dpy(display.cast()).window(self.id.into());
-                functions.create_xlib_surface(&info, None).unwrap()
-            }
+        if display.is_null() {
+            let functions = khr::xcb_surface::Instance::new(entry, instance);
+            let connection: *mut c_void = self.connection.get_raw_xcb_connection().cast();
+            let server = &mut *connection.cast();
+            assert!(functions.get_physical_device_xcb_presentation_support(physical, 0, server, visual));
+            let info = vk::XcbSurfaceCreateInfoKHR::default().connection(connection.cast()).window(self.id);
+            functions.create_xcb_surface(&info, None).unwrap()
+        } else {
+            let functions = khr::xlib_surface::Instance::new(entry, instance);
+            let server = &mut *display.cast();
+            assert!(functions.get_physical_device_xlib_presentation_support(physical, 0, server, visual));
+            let info = vk::XlibSurfaceCreateInfoKHR::default().dpy(display.cast()).window(self.id.into());
+            functions.create_xlib_surface(&info, None).unwrap()
         }
     }
 
-    /// Changes the size, and waits until the server has done it.
-    pub(crate) fn resize(&self, width: u32, height: u32) {
+    fn size(&self) -> vk::Extent2D {
+        let now = self.connection.get_geometry(self.id).unwrap().reply().unwrap();
+        vk::Extent2D { width: now.width.into(), height: now.height.into() }
+    }
+
+    fn resize(&mut self, width: u32, height: u32) {
         let size = ConfigureWindowAux::new().width(width).height(height);
         self.connection.configure_window(self.id, &size).unwrap();
         self.connection.sync().unwrap();
     }
 
-    pub(crate) fn hide(&self) {
+    fn hide(&self) {
         self.connection.unmap_window(self.id).unwrap();
         self.connection.sync().unwrap();
     }
 
-    pub(crate) fn show(&self) {
+    fn show(&self) {
         self.connection.map_window(self.id).unwrap();
         self.connection.sync().unwrap();
     }
 
-    pub(crate) fn destroy(&self) {
+    fn destroy(&self) {
         self.connection.destroy_window(self.id).unwrap();
         self.connection.sync().unwrap();
     }
 
-    /// What the window shows, four bytes a pixel of which the last means nothing.
-    pub(crate) fn contents(&self, width: u16, height: u16) -> Vec<u8> {
+    fn shows(&mut self, extent: vk::Extent2D, drawn: &[u8]) -> bool {
+        let (width, height) = (extent.width as u16, extent.height as u16);
         let image =
             self.connection.get_image(ImageFormat::Z_PIXMAP, self.id, 0, 0, width, height, !0).unwrap();
-        image.reply().unwrap().data
+        let shown = image.reply().unwrap().data;
+        shown.chunks_exact(4).zip(drawn.chunks_exact(4)).all(|(a, b)| a[..3] == b[..3])
     }
 }
