@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ash::vk;
 use vw_wire_protocol::codec::encode_request;
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::schema::Command;
 
@@ -87,14 +87,16 @@ impl CommandBuffer {
     }
 
     /// Ends the recording: what is left of the stream, then the command.
-    fn end(&mut self, args: &[u64]) -> Result<(), Failure> {
+    fn end(&mut self) -> Result<(), Failure> {
         let (session, id) = (self.head.session().ok_or(Failure::Lost)?, self.head.id());
         let stream = &mut self.stream;
         let result = session.with_sender(|sender| {
             let recorded = stream.finish(sender, id);
-            let cmd = &commands::VK_END_COMMAND_BUFFER;
-            // SAFETY: `vkEndCommandBuffer` has one argument, this command buffer.
-            sender.push(cmd.opcode, &|w| unsafe { encode_request(cmd, args, w) })?;
+            // Its one argument is this command buffer.
+            // SAFETY: there is room for an id.
+            sender.push_straight(opcodes::VK_END_COMMAND_BUFFER, size_of_val(&id), |to| unsafe {
+                to.put(id);
+            })?;
             if recorded? >= WORTH_A_WAKE {
                 sender.publish();
             }
@@ -238,7 +240,7 @@ pub(crate) unsafe extern "system" fn vkEndCommandBuffer(buffer: *mut CommandBuff
     unsafe {
         forward::guard(buffer.cast(), lost, || {
             let Some(this) = buffer.as_mut() else { return lost };
-            let ended = this.end(&[buffer as u64]);
+            let ended = this.end();
             ended.map_or_else(|failure| forward::refusal(cmd, failure), |()| vk::Result::SUCCESS)
         })
     }

@@ -70,7 +70,9 @@ pub(crate) unsafe fn send(object: *mut c_void, cmd: &Command, args: &[u64]) -> i
     unsafe {
         guard(object, lost, || {
             let Some(session) = dispatch::session(object) else { return lost };
-            let result = if asks_for_results(cmd, args) {
+            let result = if let Some(sent) = straight::send(session, cmd, args) {
+                sent.map(|()| 0)
+            } else if asks_for_results(cmd, args) {
                 session.call_command(cmd, args).map(|ret| ret as i32)
             } else {
                 session.send(cmd.opcode, &|w| encode_request(cmd, args, w)).map(|_| 0)

@@ -14,8 +14,9 @@ use vw_wire_protocol::schema::{Command, Op};
 use crate::alloc::HostAllocator;
 use crate::command_buffer::CommandBuffer;
 use crate::dispatch;
+use crate::failure::Failure;
 use crate::forward;
-use crate::generated::entry::structures::creation;
+use crate::generated::entry::structures;
 use crate::session::Session;
 
 /// Bytes of the elements of an array; a null one has none.
@@ -61,7 +62,7 @@ pub(crate) type Measure = unsafe fn(*const u8) -> Option<usize>;
 /// As [`Measure`]; there is room for it.
 pub(crate) type Put = unsafe fn(&mut Straight, *const u8);
 
-/// Largest record of a creation that is written straight.
+/// Largest record that is written straight into the ring.
 const MOST: usize = 4 << 10;
 
 /// Creates an object by `vkCreateX(device, info, allocator, x)`, not waited for. None when it has to go the common way:
@@ -76,7 +77,7 @@ pub(crate) unsafe fn create(
     ty: HandleType,
     allocator: HostAllocator,
 ) -> Option<vk::Result> {
-    let (measure, put) = creation(cmd.opcode).filter(|_| session.perf.straight)?;
+    let (measure, put) = structures::info(cmd.opcode).filter(|_| session.perf.straight)?;
     let &[device, info, _, object] = args else { return None };
     let (info, object) = (info as *const u8, object as *mut u64);
     if info.is_null() || object.is_null() {
@@ -108,6 +109,29 @@ pub(crate) unsafe fn create(
                 Some(forward::refusal(cmd, failure))
             }
         }
+    }
+}
+
+/// Sends `vkX(object, info)`, which is not answered. None when it has to go the common way: nothing has happened then.
+///
+/// # Safety
+/// As [`forward::send`].
+pub(crate) unsafe fn send(session: &Session, cmd: &Command, args: &[u64]) -> Option<Result<(), Failure>> {
+    let &[object, info] = args else { return None };
+    let (measure, put) = structures::info(cmd.opcode).filter(|_| session.perf.straight)?;
+    let info = info as *const u8;
+    if info.is_null() {
+        return None;
+    }
+    // SAFETY: valid arguments of the command: an object and its structure.
+    unsafe {
+        // The presence byte and the id.
+        let payload = measure(info)?.checked_add(9).filter(|payload| *payload <= MOST)?;
+        Some(session.send_straight(cmd.opcode, payload, |to| {
+            to.put(dispatch::id(object as *const c_void));
+            to.put(1u8);
+            put(to, info);
+        }))
     }
 }
 

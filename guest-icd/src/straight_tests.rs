@@ -4,17 +4,22 @@ use std::ffi::c_void;
 use std::ptr::null;
 use std::sync::Arc;
 
-use vw_transport::Limits;
+use ash::vk;
+use vw_transport::{Consumer, Limits};
 use vw_wire_protocol::codec::{Writer, encode_request};
 use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::generated::names::NAMES;
 use vw_wire_protocol::record::{HEADER_SIZE, Header};
 use vw_wire_protocol::rules::{Hook, Rule};
 use vw_wire_protocol::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Struct};
 
+use crate::alloc::HostAllocator;
 use crate::chunks::CHUNK_SIZE;
 use crate::command_buffer::{self, CommandBuffer};
 use crate::command_pool::CommandPool;
+use crate::dispatch::Head;
+use crate::generated::entry::structures::info;
 use crate::generated::procs::PROCS;
 use crate::session::Session;
 use crate::straight;
@@ -77,6 +82,10 @@ impl Maker<'_> {
             {
                 store(*off, self.buffers[0] as u64);
             }
+            if let Op::Inline { off, desc, .. } = op {
+                // SAFETY: as above.
+                unsafe { self.structure(desc, base.add(usize::from(*off))) };
+            }
             if let Op::Pointer(p) = op {
                 let array = match p.elem {
                     Elem::Handle { ty, .. } if ty.dispatchable() => self.buffers.as_ptr() as u64,
@@ -84,11 +93,27 @@ impl Maker<'_> {
                     _ => DATA.as_ptr() as u64,
                 };
                 store(p.off, if self.arrays { array } else { 0 });
+                if let Rule::FieldEquals { off, value } = p.rule {
+                    // SAFETY: as above.
+                    unsafe { base.add(off.into()).cast::<u32>().write(value) };
+                }
                 if let Count::Field { off, size } = p.count {
                     // SAFETY: as above.
                     unsafe { base.add(off.into()).copy_from(self.count.to_le_bytes().as_ptr(), size.into()) };
                 }
             }
+        }
+    }
+
+    /// A structure without a chain.
+    unsafe fn structure(&mut self, desc: &'static Struct, at: *mut u8) {
+        // SAFETY: there is room for it.
+        unsafe {
+            if let Some(s_type) = desc.s_type {
+                at.cast::<i32>().write(s_type);
+                at.add(8).cast::<u64>().write(0);
+            }
+            self.fill(desc.ops, at);
         }
     }
 
@@ -99,13 +124,7 @@ impl Maker<'_> {
         let base: *mut u8 = memory.as_mut_ptr().cast();
         for at in (0..5).map(|i| base.wrapping_add(i * size)) {
             // SAFETY: five structures lie there.
-            unsafe {
-                if let Some(s_type) = desc.s_type {
-                    at.cast::<i32>().write(s_type);
-                    at.add(8).cast::<u64>().write(0);
-                }
-                self.fill(desc.ops, at);
-            }
+            unsafe { self.structure(desc, at) };
         }
         self.memory.push(memory);
         base as u64
@@ -176,6 +195,57 @@ fn record_when_written_straight_is_that_of_the_tables() {
         }
     }
     assert!(compared > 5 * 180, "{compared}");
+}
+
+#[test]
+fn creation_and_the_like_when_written_straight_are_those_of_the_tables() {
+    let limits =
+        Limits { ring_size: 1 << 20, reply_size: 4096, arena_size: 0, window_size: 4096, page_size: 4096 };
+    let (guest, host) = vw_transport::in_process::pair(&limits).unwrap();
+    let session = Arc::new(Session::new(guest, Arc::default()));
+    let mut consumer = Consumer::new(Arc::clone(&host.region));
+    let mut object = Head::new(7, Arc::clone(&session));
+    let objects = [(&raw mut object).cast::<CommandBuffer>(); 5];
+    let mut compared = 0;
+    for cmd in commands::ALL.iter().filter(|cmd| info(cmd.opcode).is_some()) {
+        for (count, arrays) in [(0, true), (1, true), (3, true), (0, false)] {
+            let mut maker = Maker { buffers: &objects, count, arrays: true, memory: Vec::new() };
+            let mut args = maker.arguments(cmd);
+            let mut inner = Maker { buffers: &objects, count, arrays, memory: Vec::new() };
+            let Op::Pointer(Pointer { elem: Elem::Struct(desc), .. }) = &cmd.params[1] else {
+                panic!("{}", cmd.name)
+            };
+            args[1] = inner.structures(desc);
+            let mut new = 0u64;
+            // SAFETY: arguments made for the command, of a live object.
+            unsafe {
+                if args.len() == 4 {
+                    args[3] = (&raw mut new) as u64;
+                    let allocator = HostAllocator::default();
+                    let result = straight::create(&session, cmd, &args, HandleType::Buffer, allocator);
+                    assert_eq!(result, Some(vk::Result::SUCCESS), "{}", cmd.name);
+                    assert_ne!(new, 0);
+                } else {
+                    assert!(
+                        straight::send(&session, cmd, &args).is_some_and(|sent| sent.is_ok()),
+                        "{}",
+                        cmd.name
+                    );
+                }
+            }
+            session.flush();
+            let record = consumer.next().unwrap().expect("a record");
+            // SAFETY: the record lies in the ring until it is released, its header before its payload.
+            let bytes = unsafe {
+                let start = record.payload.as_ptr().sub(HEADER_SIZE);
+                std::slice::from_raw_parts(start, HEADER_SIZE + record.len).to_vec()
+            };
+            consumer.release();
+            assert_eq!(bytes, expected(cmd, &args), "{}, {count} elements", cmd.name);
+            compared += 1;
+        }
+    }
+    assert!(compared > 4 * 20, "{compared}");
 }
 
 #[test]

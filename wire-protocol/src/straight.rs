@@ -1,4 +1,4 @@
-//! Decoding without the tables: a command buffer's commonest records, read and called in one go.
+//! Decoding without the tables: a command buffer's commonest records, read and called in one go, and creations.
 //!
 //! For `vkCmd*` whose parameters are scalars, handles, flat arrays and structures without a chain the generator writes
 //! out the few loads that the tables lead to ([`generated::straight`](crate::generated::straight)). Such a function takes
@@ -23,6 +23,30 @@ pub type Pfn = unsafe extern "system" fn();
 /// # Safety
 /// `pfn` is the driver's function for the command that this was made for; the record may be read.
 pub type Take<H> = unsafe fn(&mut Target<'_, H>, Record, Pfn) -> Option<()>;
+
+/// Reads a structure into zeroed memory. `None`: it needs the tables.
+///
+/// # Safety
+/// The record may be read; there is room for the structure.
+pub(crate) type ReadInfo<H> = unsafe fn(&mut Target<'_, H>, &mut Record, *mut u8) -> Option<()>;
+
+/// A command `vkCreateX(device, info, allocator, x)`.
+#[derive(Debug)]
+pub struct Creation<H> {
+    /// Type of what it creates.
+    pub ty: HandleType,
+    /// Size of its info in bytes, and what reads it.
+    pub(crate) size: usize,
+    pub(crate) read: ReadInfo<H>,
+}
+
+impl<H> Clone for Creation<H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<H> Copy for Creation<H> {}
 
 /// Who knows the host's handles and calls the driver.
 pub trait Host {
@@ -57,30 +81,30 @@ impl Default for Scratch {
     }
 }
 
-/// Where the records of one command buffer go.
+/// Where the records of one command buffer go, or those of a device.
 #[derive(Debug)]
 pub struct Target<'a, H> {
     host: &'a H,
     /// The device that all objects have to belong to.
     device: u16,
-    /// Id and host's handle of the command buffer.
-    buffer: (u64, u64),
+    /// Id and host's handle of the command buffer, or of the device.
+    object: (u64, u64),
     scratch: *mut u8,
     used: usize,
     space: std::marker::PhantomData<&'a mut Scratch>,
 }
 
 impl<'a, H: Host> Target<'a, H> {
-    /// The command buffer with this id and this handle, of this device.
-    pub fn new(host: &'a H, device: u16, buffer: (u64, u64), scratch: &'a mut Scratch) -> Self {
+    /// The command buffer with this id and this handle, of this device, or the device itself.
+    pub fn new(host: &'a H, device: u16, object: (u64, u64), scratch: &'a mut Scratch) -> Self {
         let scratch = scratch.0.as_mut_ptr().cast();
-        Self { host, device, buffer, scratch, used: 0, space: std::marker::PhantomData }
+        Self { host, device, object, scratch, used: 0, space: std::marker::PhantomData }
     }
 
     /// Takes the record whose payload is `length` bytes at `start`.
     ///
     /// # Safety
-    /// As [`Take`]; `length`, a multiple of 8, bytes at `start` are readable. Another process may change them.
+    /// As [`Take`]; `length`, a multiple of 8, bytes at `start`, aligned to 8, are readable. Another process may change them.
     #[inline(always)]
     pub unsafe fn take(&mut self, take: Take<H>, pfn: Pfn, start: *const u8, length: usize) -> Option<()> {
         self.used = 0;
@@ -88,10 +112,37 @@ impl<'a, H: Host> Target<'a, H> {
         unsafe { take(self, Record { at: start, end: start.add(length) }, pfn) }
     }
 
-    /// The handle of the command buffer, if this is its id.
+    /// Takes the request of a creation: where the info is now, and the id of the new object. `None`: it was not taken.
+    ///
+    /// # Safety
+    /// As [`take`](Self::take).
+    pub unsafe fn creation(
+        &mut self,
+        creation: Creation<H>,
+        start: *const u8,
+        length: usize,
+    ) -> Option<(*mut u8, u64)> {
+        self.used = 0;
+        // SAFETY: the caller's promise; what is read was asked for before.
+        unsafe {
+            let mut from = Record { at: start, end: start.add(length) };
+            from.need(size_of::<u64>())?;
+            self.object(from.get())?;
+            from.present()?.then_some(())?;
+            let read = |to: &mut Self, from: &mut Record, at| (creation.read)(to, from, at);
+            let info = self.structs(&mut from, 1, creation.size, read)?;
+            from.present()?.then_some(())?;
+            from.need(size_of::<u64>())?;
+            let id = from.get();
+            from.finish()?;
+            Some((info, id))
+        }
+    }
+
+    /// The handle of the command buffer, or whatever else it is, if this is its id.
     #[inline(always)]
-    pub(crate) fn buffer(&self, id: u64) -> Option<u64> {
-        (id == self.buffer.0).then_some(self.buffer.1)
+    pub(crate) fn object(&self, id: u64) -> Option<u64> {
+        (id == self.object.0).then_some(self.object.1)
     }
 
     #[inline(always)]

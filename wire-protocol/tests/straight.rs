@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use common::build::Builder;
 use common::guard::Guarded;
-use common::host::Objects;
+use common::host::{Objects, store_ids};
 use common::mem::Pool;
 use common::{Rng, written};
 use vw_wire_protocol::codec::{Arena, HandleError, Reader, Resolve, decode_request, encode_request};
@@ -152,6 +152,44 @@ fn record_when_cut_or_changed_is_taken_only_if_the_tables_take_it() {
         }
     }
     assert!(refused > 10_000, "{refused}");
+}
+
+#[test]
+fn creation_when_read_without_the_tables_is_the_same() {
+    let (host, mut scratch) = (Recorder::default(), Scratch::default());
+    let mut creations = 0;
+    for (n, cmd) in commands::ALL.iter().enumerate() {
+        let Some(creation) = straight::creation::<Recorder>(cmd.opcode) else { continue };
+        let mut taken = 0;
+        for seed in 0..64u64 {
+            let (payload, id) = record(cmd, &host, seed << 32 | n as u64);
+            let words: Vec<u64> =
+                payload.chunks(8).map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes"))).collect();
+            let device =
+                host.objects.borrow_mut().dispatchable(HandleType::Device, id).expose_provenance() as u64;
+            let mut target = Target::new(&host, DEVICE, (id, device), &mut scratch);
+            // SAFETY: the words are a payload.
+            let Some((info, new)) =
+                (unsafe { target.creation(creation, words.as_ptr().cast(), payload.len()) })
+            else {
+                continue;
+            };
+            let args =
+                [device, info.expose_provenance() as u64, 0, (&raw const new).expose_provenance() as u64];
+            let straight = again(cmd, &args);
+            let (arena, mut objects) = (Arena::new(1 << 20), host.objects.borrow_mut());
+            // SAFETY: the command is of the tables.
+            let request = unsafe { decode_request(cmd, &mut Reader::new(&payload), &arena, &mut *objects) };
+            let request = request.expect("what is taken is sound");
+            store_ids(&request, &mut objects);
+            drop(objects);
+            assert_eq!(straight, again(cmd, &request.args[..4]), "{}, seed {seed}", cmd.name);
+            taken += 1;
+        }
+        assert!(taken > 0, "{} is never taken", cmd.name);
+        creations += 1;
+    }
+    assert!(creations > 20, "{creations}");
 }
 
 #[test]

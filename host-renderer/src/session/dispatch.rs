@@ -324,33 +324,45 @@ impl Session {
         seen: Seen,
         waits: bool,
     ) {
-        let failed = failed(command, ret);
-        if failed
+        self.note_loss(command, ret, seen);
+        for new in request.new.iter() {
+            let none = request.poisoned.is_some() || failed(command, ret) && new.ids.len() == 1;
+            for (id, raw) in new.created() {
+                let raw = if none { 0 } else { raw };
+                self.settle_one(command, ret, new.ty, (id, raw), seen, waits);
+            }
+        }
+    }
+
+    /// Notices a lost device.
+    pub(super) fn note_loss(&self, command: &Command, ret: u64, seen: Seen) {
+        if failed(command, ret)
             && ret as i32 == vk::Result::ERROR_DEVICE_LOST.as_raw()
             && let Ok(device) = self.device(seen.device)
         {
             device.shared.lose(lost::DRIVER, &format!("{} returned VK_ERROR_DEVICE_LOST", command.name));
         }
-        for new in request.new.iter() {
-            let none = request.poisoned.is_some() || failed && new.ids.len() == 1;
-            for (id, raw) in new.created() {
-                if raw != 0 && !none {
-                    self.created(new.ty, id, raw, seen);
-                } else if !waits {
-                    tracing::warn!(
-                        "{} failed ({}): {} {id:#x} is poisoned",
-                        command.name,
-                        ret as i32,
-                        new.ty.name()
-                    );
-                    let pool = if child_of_pool(new.ty) { seen.pool } else { 0 };
-                    let object = Object { raw: 0, pool, device: seen.device, poisoned: true };
-                    self.tables.commit(new.ty, id, object);
-                    self.adopt(new.ty, id, pool);
-                } else {
-                    self.tables.cancel(new.ty, id);
-                }
-            }
+    }
+
+    /// Gives a new id its object, whose handle is 0 where it was not created.
+    pub(super) fn settle_one(
+        &mut self,
+        command: &Command,
+        ret: u64,
+        ty: HandleType,
+        (id, raw): (u64, u64),
+        seen: Seen,
+        waits: bool,
+    ) {
+        if raw != 0 {
+            self.created(ty, id, raw, seen);
+        } else if !waits {
+            tracing::warn!("{} failed ({}): {} {id:#x} is poisoned", command.name, ret as i32, ty.name());
+            let pool = if child_of_pool(ty) { seen.pool } else { 0 };
+            self.tables.commit(ty, id, Object { raw: 0, pool, device: seen.device, poisoned: true });
+            self.adopt(ty, id, pool);
+        } else {
+            self.tables.cancel(ty, id);
         }
     }
 

@@ -298,6 +298,10 @@ impl Session {
             op::NAME_OBJECT => self.name_object(reader),
             op::TAG_OBJECT => self.tag_object(reader),
             op::UPDATE_DESCRIPTOR_SETS => self.update_descriptor_sets(reader),
+            // SAFETY: `payload` and `length` are what the reader reads.
+            opcode if header.flags == 0 && unsafe { self.call_straight(arena, opcode, payload, length)? } => {
+                Ok(())
+            }
             opcode => self.command(arena, opcode, header.flags, reader),
         }
     }

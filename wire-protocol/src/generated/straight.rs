@@ -6,7 +6,60 @@
 
 use crate::generated::commands::{invoke, opcodes};
 use crate::generated::handles::HandleType;
-use crate::straight::{END, Host, Pfn, Record, Take, Target, count, optional};
+use crate::straight::{Creation, END, Host, Pfn, ReadInfo, Record, Take, Target, count, optional};
+
+/// What reads the create-info of the command with this opcode, `vkCreateX(device, info, allocator, x)`, if it has no need of the
+/// tables.
+pub fn creation<H: Host>(opcode: u16) -> Option<Creation<H>> {
+    let (ty, size, read): (_, _, ReadInfo<H>) = match opcode {
+        opcodes::VK_ALLOCATE_MEMORY => (HandleType::DeviceMemory, 32, read_vk_memory_allocate_info::<H>),
+        opcodes::VK_CREATE_SEMAPHORE => (HandleType::Semaphore, 24, read_vk_semaphore_create_info::<H>),
+        opcodes::VK_CREATE_EVENT => (HandleType::Event, 24, read_vk_event_create_info::<H>),
+        opcodes::VK_CREATE_QUERY_POOL => (HandleType::QueryPool, 32, read_vk_query_pool_create_info::<H>),
+        opcodes::VK_CREATE_BUFFER => (HandleType::Buffer, 56, read_vk_buffer_create_info::<H>),
+        opcodes::VK_CREATE_BUFFER_VIEW => (HandleType::BufferView, 56, read_vk_buffer_view_create_info::<H>),
+        opcodes::VK_CREATE_IMAGE => (HandleType::Image, 88, read_vk_image_create_info::<H>),
+        opcodes::VK_CREATE_IMAGE_VIEW => (HandleType::ImageView, 80, read_vk_image_view_create_info::<H>),
+        opcodes::VK_CREATE_PIPELINE_CACHE => {
+            (HandleType::PipelineCache, 40, read_vk_pipeline_cache_create_info::<H>)
+        }
+        opcodes::VK_CREATE_PIPELINE_LAYOUT => {
+            (HandleType::PipelineLayout, 48, read_vk_pipeline_layout_create_info::<H>)
+        }
+        opcodes::VK_CREATE_SAMPLER => (HandleType::Sampler, 80, read_vk_sampler_create_info::<H>),
+        opcodes::VK_CREATE_DESCRIPTOR_SET_LAYOUT => {
+            (HandleType::DescriptorSetLayout, 32, read_vk_descriptor_set_layout_create_info::<H>)
+        }
+        opcodes::VK_CREATE_DESCRIPTOR_POOL => {
+            (HandleType::DescriptorPool, 40, read_vk_descriptor_pool_create_info::<H>)
+        }
+        opcodes::VK_CREATE_FRAMEBUFFER => (HandleType::Framebuffer, 64, read_vk_framebuffer_create_info::<H>),
+        opcodes::VK_CREATE_RENDER_PASS => (HandleType::RenderPass, 64, read_vk_render_pass_create_info::<H>),
+        opcodes::VK_CREATE_COMMAND_POOL => {
+            (HandleType::CommandPool, 24, read_vk_command_pool_create_info::<H>)
+        }
+        opcodes::VK_CREATE_INDIRECT_COMMANDS_LAYOUT_NV => {
+            (HandleType::IndirectCommandsLayoutNV, 56, read_vk_indirect_commands_layout_create_info_nv::<H>)
+        }
+        opcodes::VK_CREATE_SAMPLER_YCBCR_CONVERSION => {
+            (HandleType::SamplerYcbcrConversion, 64, read_vk_sampler_ycbcr_conversion_create_info::<H>)
+        }
+        opcodes::VK_CREATE_RENDER_PASS_2 => {
+            (HandleType::RenderPass, 80, read_vk_render_pass_create_info2::<H>)
+        }
+        opcodes::VK_CREATE_ACCELERATION_STRUCTURE_KHR => {
+            (HandleType::AccelerationStructureKHR, 64, read_vk_acceleration_structure_create_info_khr::<H>)
+        }
+        opcodes::VK_CREATE_MICROMAP_EXT => {
+            (HandleType::MicromapEXT, 64, read_vk_micromap_create_info_ext::<H>)
+        }
+        opcodes::VK_CREATE_OPTICAL_FLOW_SESSION_NV => {
+            (HandleType::OpticalFlowSessionNV, 56, read_vk_optical_flow_session_create_info_nv::<H>)
+        }
+        _ => return None,
+    };
+    Some(Creation { ty, size, read })
+}
 
 /// The function for the command with this opcode, if it has one.
 pub fn take<H: Host>(opcode: u16) -> Option<Take<H>> {
@@ -244,7 +297,7 @@ unsafe fn vk_cmd_bind_pipeline<H: Host>(to: &mut Target<'_, H>, mut from: Record
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(20)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = to.handle(HandleType::Pipeline, from.get())?;
         from.finish()?;
@@ -262,7 +315,7 @@ unsafe fn vk_cmd_set_attachment_feedback_loop_enable_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -275,7 +328,7 @@ unsafe fn vk_cmd_set_viewport<H: Host>(to: &mut Target<'_, H>, mut from: Record,
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.bytes(&mut from, p2, 24))? as u64;
@@ -290,7 +343,7 @@ unsafe fn vk_cmd_set_scissor<H: Host>(to: &mut Target<'_, H>, mut from: Record, 
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.bytes(&mut from, p2, 16))? as u64;
@@ -305,7 +358,7 @@ unsafe fn vk_cmd_set_line_width<H: Host>(to: &mut Target<'_, H>, mut from: Recor
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qf(f, a), pfn, &[p0, p1]);
@@ -318,7 +371,7 @@ unsafe fn vk_cmd_set_depth_bias<H: Host>(to: &mut Target<'_, H>, mut from: Recor
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(20)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -337,7 +390,7 @@ unsafe fn vk_cmd_set_blend_constants<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || to.bytes(&mut from, 4, 4))? as u64;
         from.finish()?;
         to.call(|f, a| invoke::v_qq(f, a), pfn, &[p0, p1]);
@@ -350,7 +403,7 @@ unsafe fn vk_cmd_set_depth_bounds<H: Host>(to: &mut Target<'_, H>, mut from: Rec
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         from.finish()?;
@@ -368,7 +421,7 @@ unsafe fn vk_cmd_set_stencil_compare_mask<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         from.finish()?;
@@ -386,7 +439,7 @@ unsafe fn vk_cmd_set_stencil_write_mask<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         from.finish()?;
@@ -404,7 +457,7 @@ unsafe fn vk_cmd_set_stencil_reference<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         from.finish()?;
@@ -422,7 +475,7 @@ unsafe fn vk_cmd_bind_descriptor_sets<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(32)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = to.handle(HandleType::PipelineLayout, from.get())?;
         let p3 = u64::from(from.get::<u32>());
@@ -445,7 +498,7 @@ unsafe fn vk_cmd_bind_index_buffer<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(28)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         let p3 = u64::from(from.get::<u32>());
@@ -464,7 +517,7 @@ unsafe fn vk_cmd_bind_vertex_buffers<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.handles(&mut from, p2, HandleType::Buffer))? as u64;
@@ -480,7 +533,7 @@ unsafe fn vk_cmd_draw<H: Host>(to: &mut Target<'_, H>, mut from: Record, pfn: Pf
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(24)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -496,7 +549,7 @@ unsafe fn vk_cmd_draw_indexed<H: Host>(to: &mut Target<'_, H>, mut from: Record,
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(28)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -513,7 +566,7 @@ unsafe fn vk_cmd_draw_indirect<H: Host>(to: &mut Target<'_, H>, mut from: Record
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(32)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         let p3 = u64::from(from.get::<u32>());
@@ -533,7 +586,7 @@ unsafe fn vk_cmd_draw_indexed_indirect<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(32)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         let p3 = u64::from(from.get::<u32>());
@@ -549,7 +602,7 @@ unsafe fn vk_cmd_dispatch<H: Host>(to: &mut Target<'_, H>, mut from: Record, pfn
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(20)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -568,7 +621,7 @@ unsafe fn vk_cmd_dispatch_indirect<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(24)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         from.finish()?;
@@ -586,7 +639,7 @@ unsafe fn vk_cmd_subpass_shading_huawei<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         from.finish()?;
         to.call(|f, a| invoke::v_q(f, a), pfn, &[p0]);
     }
@@ -602,7 +655,7 @@ unsafe fn vk_cmd_draw_cluster_huawei<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(20)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -621,7 +674,7 @@ unsafe fn vk_cmd_draw_cluster_indirect_huawei<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(24)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         from.finish()?;
@@ -639,7 +692,7 @@ unsafe fn vk_cmd_update_pipeline_indirect_buffer_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(20)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = to.handle(HandleType::Pipeline, from.get())?;
         from.finish()?;
@@ -653,7 +706,7 @@ unsafe fn vk_cmd_copy_buffer<H: Host>(to: &mut Target<'_, H>, mut from: Record, 
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(28)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = to.handle(HandleType::Buffer, from.get())?;
         let p3 = u64::from(from.get::<u32>());
@@ -669,7 +722,7 @@ unsafe fn vk_cmd_copy_image<H: Host>(to: &mut Target<'_, H>, mut from: Record, p
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(36)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Image, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         let p3 = to.handle(HandleType::Image, from.get())?;
@@ -687,7 +740,7 @@ unsafe fn vk_cmd_blit_image<H: Host>(to: &mut Target<'_, H>, mut from: Record, p
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(40)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Image, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         let p3 = to.handle(HandleType::Image, from.get())?;
@@ -710,7 +763,7 @@ unsafe fn vk_cmd_copy_buffer_to_image<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(32)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = to.handle(HandleType::Image, from.get())?;
         let p3 = u64::from(from.get::<u32>());
@@ -731,7 +784,7 @@ unsafe fn vk_cmd_copy_image_to_buffer<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(32)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Image, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         let p3 = to.handle(HandleType::Buffer, from.get())?;
@@ -752,7 +805,7 @@ unsafe fn vk_cmd_copy_memory_indirect_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(24)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = from.get::<u64>();
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -771,7 +824,7 @@ unsafe fn vk_cmd_copy_memory_to_image_indirect_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(36)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = from.get::<u64>();
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -789,7 +842,7 @@ unsafe fn vk_cmd_update_buffer<H: Host>(to: &mut Target<'_, H>, mut from: Record
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(32)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         let p3 = from.get::<u64>();
@@ -805,7 +858,7 @@ unsafe fn vk_cmd_fill_buffer<H: Host>(to: &mut Target<'_, H>, mut from: Record, 
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(36)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         let p3 = from.get::<u64>();
@@ -825,7 +878,7 @@ unsafe fn vk_cmd_clear_color_image<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(24)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Image, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         let p4 = u64::from(from.get::<u32>());
@@ -846,7 +899,7 @@ unsafe fn vk_cmd_clear_depth_stencil_image<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(24)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Image, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         let p4 = u64::from(from.get::<u32>());
@@ -867,7 +920,7 @@ unsafe fn vk_cmd_clear_attachments<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
         let p2 = optional(from.present()?, || to.bytes(&mut from, p1, 24))? as u64;
@@ -883,7 +936,7 @@ unsafe fn vk_cmd_resolve_image<H: Host>(to: &mut Target<'_, H>, mut from: Record
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(36)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Image, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         let p3 = to.handle(HandleType::Image, from.get())?;
@@ -901,7 +954,7 @@ unsafe fn vk_cmd_set_event<H: Host>(to: &mut Target<'_, H>, mut from: Record, pf
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(20)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Event, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         from.finish()?;
@@ -915,7 +968,7 @@ unsafe fn vk_cmd_reset_event<H: Host>(to: &mut Target<'_, H>, mut from: Record, 
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(20)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Event, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         from.finish()?;
@@ -929,7 +982,7 @@ unsafe fn vk_cmd_wait_events<H: Host>(to: &mut Target<'_, H>, mut from: Record, 
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(32)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
         let p4 = u64::from(from.get::<u32>());
@@ -957,7 +1010,7 @@ unsafe fn vk_cmd_pipeline_barrier<H: Host>(to: &mut Target<'_, H>, mut from: Rec
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(32)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -984,7 +1037,7 @@ unsafe fn vk_cmd_begin_query<H: Host>(to: &mut Target<'_, H>, mut from: Record, 
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(24)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::QueryPool, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -999,7 +1052,7 @@ unsafe fn vk_cmd_end_query<H: Host>(to: &mut Target<'_, H>, mut from: Record, pf
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(20)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::QueryPool, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         from.finish()?;
@@ -1017,7 +1070,7 @@ unsafe fn vk_cmd_begin_conditional_rendering_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 40, |to, from, at| {
                 read_vk_conditional_rendering_begin_info_ext(to, from, at)
@@ -1038,7 +1091,7 @@ unsafe fn vk_cmd_end_conditional_rendering_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         from.finish()?;
         to.call(|f, a| invoke::v_q(f, a), pfn, &[p0]);
     }
@@ -1050,7 +1103,7 @@ unsafe fn vk_cmd_reset_query_pool<H: Host>(to: &mut Target<'_, H>, mut from: Rec
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(24)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::QueryPool, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -1065,7 +1118,7 @@ unsafe fn vk_cmd_write_timestamp<H: Host>(to: &mut Target<'_, H>, mut from: Reco
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(24)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = to.handle(HandleType::QueryPool, from.get())?;
         let p3 = u64::from(from.get::<u32>());
@@ -1084,7 +1137,7 @@ unsafe fn vk_cmd_copy_query_pool_results<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(52)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::QueryPool, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -1103,7 +1156,7 @@ unsafe fn vk_cmd_push_constants<H: Host>(to: &mut Target<'_, H>, mut from: Recor
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(28)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::PipelineLayout, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -1124,7 +1177,7 @@ unsafe fn vk_cmd_begin_render_pass<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p2 = u64::from(from.get::<u32>());
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 64, |to, from, at| read_vk_render_pass_begin_info(to, from, at))
@@ -1140,7 +1193,7 @@ unsafe fn vk_cmd_next_subpass<H: Host>(to: &mut Target<'_, H>, mut from: Record,
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -1153,7 +1206,7 @@ unsafe fn vk_cmd_end_render_pass<H: Host>(to: &mut Target<'_, H>, mut from: Reco
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         from.finish()?;
         to.call(|f, a| invoke::v_q(f, a), pfn, &[p0]);
     }
@@ -1169,7 +1222,7 @@ unsafe fn vk_cmd_execute_generated_commands_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = optional(from.present()?, || {
             to.structs(&mut from, 1, 120, |to, from, at| read_vk_generated_commands_info_nv(to, from, at))
@@ -1189,7 +1242,7 @@ unsafe fn vk_cmd_preprocess_generated_commands_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 120, |to, from, at| read_vk_generated_commands_info_nv(to, from, at))
         })? as u64;
@@ -1208,7 +1261,7 @@ unsafe fn vk_cmd_bind_pipeline_shader_group_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(24)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = to.handle(HandleType::Pipeline, from.get())?;
         let p3 = u64::from(from.get::<u32>());
@@ -1227,7 +1280,7 @@ unsafe fn vk_cmd_execute_generated_commands_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = optional(from.present()?, || {
             to.structs(&mut from, 1, 96, |to, from, at| read_vk_generated_commands_info_ext(to, from, at))
@@ -1247,7 +1300,7 @@ unsafe fn vk_cmd_push_descriptor_set<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(28)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = to.handle(HandleType::PipelineLayout, from.get())?;
         let p3 = u64::from(from.get::<u32>());
@@ -1266,7 +1319,7 @@ unsafe fn vk_cmd_set_device_mask<H: Host>(to: &mut Target<'_, H>, mut from: Reco
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -1279,7 +1332,7 @@ unsafe fn vk_cmd_dispatch_base<H: Host>(to: &mut Target<'_, H>, mut from: Record
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(32)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -1301,7 +1354,7 @@ unsafe fn vk_cmd_set_viewport_w_scaling_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.bytes(&mut from, p2, 8))? as u64;
@@ -1320,7 +1373,7 @@ unsafe fn vk_cmd_set_discard_rectangle_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.bytes(&mut from, p2, 16))? as u64;
@@ -1339,7 +1392,7 @@ unsafe fn vk_cmd_set_discard_rectangle_enable_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -1356,7 +1409,7 @@ unsafe fn vk_cmd_set_discard_rectangle_mode_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -1373,7 +1426,7 @@ unsafe fn vk_cmd_set_sample_locations_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 40, |to, from, at| read_vk_sample_locations_info_ext(to, from, at))
         })? as u64;
@@ -1392,7 +1445,7 @@ unsafe fn vk_cmd_end_debug_utils_label_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         from.finish()?;
         to.call(|f, a| invoke::v_q(f, a), pfn, &[p0]);
     }
@@ -1408,7 +1461,7 @@ unsafe fn vk_cmd_write_buffer_marker_amd<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(32)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = to.handle(HandleType::Buffer, from.get())?;
         let p3 = from.get::<u64>();
@@ -1428,7 +1481,7 @@ unsafe fn vk_cmd_begin_render_pass2<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 64, |to, from, at| read_vk_render_pass_begin_info(to, from, at))
         })? as u64;
@@ -1446,7 +1499,7 @@ unsafe fn vk_cmd_next_subpass2<H: Host>(to: &mut Target<'_, H>, mut from: Record
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 24, |to, from, at| read_vk_subpass_begin_info(to, from, at))
         })? as u64;
@@ -1464,7 +1517,7 @@ unsafe fn vk_cmd_end_render_pass2<H: Host>(to: &mut Target<'_, H>, mut from: Rec
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 16, |to, from, at| read_vk_subpass_end_info(to, from, at))
         })? as u64;
@@ -1483,7 +1536,7 @@ unsafe fn vk_cmd_draw_indirect_count<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(48)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         let p3 = to.handle(HandleType::Buffer, from.get())?;
@@ -1505,7 +1558,7 @@ unsafe fn vk_cmd_draw_indexed_indirect_count<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(48)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         let p3 = to.handle(HandleType::Buffer, from.get())?;
@@ -1527,7 +1580,7 @@ unsafe fn vk_cmd_set_checkpoint_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = from.get::<u64>();
         from.finish()?;
         to.call(|f, a| invoke::v_qq(f, a), pfn, &[p0, p1]);
@@ -1544,7 +1597,7 @@ unsafe fn vk_cmd_bind_transform_feedback_buffers_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.handles(&mut from, p2, HandleType::Buffer))? as u64;
@@ -1565,7 +1618,7 @@ unsafe fn vk_cmd_begin_transform_feedback_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.handles(&mut from, p2, HandleType::Buffer))? as u64;
@@ -1585,7 +1638,7 @@ unsafe fn vk_cmd_end_transform_feedback_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.handles(&mut from, p2, HandleType::Buffer))? as u64;
@@ -1605,7 +1658,7 @@ unsafe fn vk_cmd_begin_query_indexed_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(28)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::QueryPool, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -1625,7 +1678,7 @@ unsafe fn vk_cmd_end_query_indexed_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(24)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::QueryPool, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -1644,7 +1697,7 @@ unsafe fn vk_cmd_draw_indirect_byte_count_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(40)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = to.handle(HandleType::Buffer, from.get())?;
@@ -1666,7 +1719,7 @@ unsafe fn vk_cmd_set_exclusive_scissor_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.bytes(&mut from, p2, 16))? as u64;
@@ -1685,7 +1738,7 @@ unsafe fn vk_cmd_set_exclusive_scissor_enable_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.bytes(&mut from, p2, 4))? as u64;
@@ -1704,7 +1757,7 @@ unsafe fn vk_cmd_bind_shading_rate_image_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(20)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::ImageView, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         from.finish()?;
@@ -1722,7 +1775,7 @@ unsafe fn vk_cmd_set_viewport_shading_rate_palette_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || {
@@ -1743,7 +1796,7 @@ unsafe fn vk_cmd_set_coarse_sample_order_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || {
@@ -1764,7 +1817,7 @@ unsafe fn vk_cmd_draw_mesh_tasks_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         from.finish()?;
@@ -1782,7 +1835,7 @@ unsafe fn vk_cmd_draw_mesh_tasks_indirect_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(32)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         let p3 = u64::from(from.get::<u32>());
@@ -1802,7 +1855,7 @@ unsafe fn vk_cmd_draw_mesh_tasks_indirect_count_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(48)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         let p3 = to.handle(HandleType::Buffer, from.get())?;
@@ -1824,7 +1877,7 @@ unsafe fn vk_cmd_draw_mesh_tasks_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(20)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -1843,7 +1896,7 @@ unsafe fn vk_cmd_draw_mesh_tasks_indirect_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(32)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         let p3 = u64::from(from.get::<u32>());
@@ -1863,7 +1916,7 @@ unsafe fn vk_cmd_draw_mesh_tasks_indirect_count_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(48)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         let p3 = to.handle(HandleType::Buffer, from.get())?;
@@ -1885,7 +1938,7 @@ unsafe fn vk_cmd_bind_invocation_mask_huawei<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(20)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::ImageView, from.get())?;
         let p2 = u64::from(from.get::<u32>());
         from.finish()?;
@@ -1903,7 +1956,7 @@ unsafe fn vk_cmd_copy_acceleration_structure_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(28)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::AccelerationStructureNV, from.get())?;
         let p2 = to.handle(HandleType::AccelerationStructureNV, from.get())?;
         let p3 = u64::from(from.get::<u32>());
@@ -1922,7 +1975,7 @@ unsafe fn vk_cmd_copy_acceleration_structure_khr<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 40, |to, from, at| {
                 read_vk_copy_acceleration_structure_info_khr(to, from, at)
@@ -1943,7 +1996,7 @@ unsafe fn vk_cmd_copy_acceleration_structure_to_memory_khr<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 40, |to, from, at| {
                 read_vk_copy_acceleration_structure_to_memory_info_khr(to, from, at)
@@ -1964,7 +2017,7 @@ unsafe fn vk_cmd_copy_memory_to_acceleration_structure_khr<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 40, |to, from, at| {
                 read_vk_copy_memory_to_acceleration_structure_info_khr(to, from, at)
@@ -1985,7 +2038,7 @@ unsafe fn vk_cmd_write_acceleration_structures_properties_khr<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(28)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
         let p4 = to.handle(HandleType::QueryPool, from.get())?;
@@ -2008,7 +2061,7 @@ unsafe fn vk_cmd_write_acceleration_structures_properties_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(28)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
         let p4 = to.handle(HandleType::QueryPool, from.get())?;
@@ -2026,7 +2079,7 @@ unsafe fn vk_cmd_trace_rays_khr<H: Host>(to: &mut Target<'_, H>, mut from: Recor
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(20)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p5 = u64::from(from.get::<u32>());
         let p6 = u64::from(from.get::<u32>());
         let p7 = u64::from(from.get::<u32>());
@@ -2045,7 +2098,7 @@ unsafe fn vk_cmd_trace_rays_nv<H: Host>(to: &mut Target<'_, H>, mut from: Record
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(108)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         let p3 = to.handle(HandleType::Buffer, from.get())?;
@@ -2079,7 +2132,7 @@ unsafe fn vk_cmd_trace_rays_indirect_khr<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p5 = from.get::<u64>();
         let p1 = optional(from.present()?, || to.bytes(&mut from, 1, 24))? as u64;
         let p2 = optional(from.present()?, || to.bytes(&mut from, 1, 24))? as u64;
@@ -2100,7 +2153,7 @@ unsafe fn vk_cmd_trace_rays_indirect2_khr<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = from.get::<u64>();
         from.finish()?;
         to.call(|f, a| invoke::v_qq(f, a), pfn, &[p0, p1]);
@@ -2117,7 +2170,7 @@ unsafe fn vk_cmd_set_ray_tracing_pipeline_stack_size_khr<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2130,7 +2183,7 @@ unsafe fn vk_cmd_set_cull_mode<H: Host>(to: &mut Target<'_, H>, mut from: Record
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2143,7 +2196,7 @@ unsafe fn vk_cmd_set_front_face<H: Host>(to: &mut Target<'_, H>, mut from: Recor
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2160,7 +2213,7 @@ unsafe fn vk_cmd_set_primitive_topology<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2177,7 +2230,7 @@ unsafe fn vk_cmd_set_viewport_with_count<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = optional(from.present()?, || to.bytes(&mut from, p1, 24))? as u64;
         from.finish()?;
@@ -2195,7 +2248,7 @@ unsafe fn vk_cmd_set_scissor_with_count<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = optional(from.present()?, || to.bytes(&mut from, p1, 16))? as u64;
         from.finish()?;
@@ -2213,7 +2266,7 @@ unsafe fn vk_cmd_bind_index_buffer2<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(36)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Buffer, from.get())?;
         let p2 = from.get::<u64>();
         let p3 = from.get::<u64>();
@@ -2233,7 +2286,7 @@ unsafe fn vk_cmd_bind_vertex_buffers2<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.handles(&mut from, p2, HandleType::Buffer))? as u64;
@@ -2255,7 +2308,7 @@ unsafe fn vk_cmd_set_depth_test_enable<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2272,7 +2325,7 @@ unsafe fn vk_cmd_set_depth_write_enable<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2289,7 +2342,7 @@ unsafe fn vk_cmd_set_depth_compare_op<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2306,7 +2359,7 @@ unsafe fn vk_cmd_set_depth_bounds_test_enable<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2323,7 +2376,7 @@ unsafe fn vk_cmd_set_stencil_test_enable<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2336,7 +2389,7 @@ unsafe fn vk_cmd_set_stencil_op<H: Host>(to: &mut Target<'_, H>, mut from: Recor
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(28)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
@@ -2357,7 +2410,7 @@ unsafe fn vk_cmd_set_patch_control_points_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2374,7 +2427,7 @@ unsafe fn vk_cmd_set_rasterizer_discard_enable<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2391,7 +2444,7 @@ unsafe fn vk_cmd_set_depth_bias_enable<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2404,7 +2457,7 @@ unsafe fn vk_cmd_set_logic_op_ext<H: Host>(to: &mut Target<'_, H>, mut from: Rec
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2421,7 +2474,7 @@ unsafe fn vk_cmd_set_primitive_restart_enable<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2438,7 +2491,7 @@ unsafe fn vk_cmd_set_tessellation_domain_origin_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2455,7 +2508,7 @@ unsafe fn vk_cmd_set_depth_clamp_enable_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2472,7 +2525,7 @@ unsafe fn vk_cmd_set_polygon_mode_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2489,7 +2542,7 @@ unsafe fn vk_cmd_set_rasterization_samples_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2506,7 +2559,7 @@ unsafe fn vk_cmd_set_alpha_to_coverage_enable_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2523,7 +2576,7 @@ unsafe fn vk_cmd_set_alpha_to_one_enable_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2540,7 +2593,7 @@ unsafe fn vk_cmd_set_logic_op_enable_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2557,7 +2610,7 @@ unsafe fn vk_cmd_set_color_blend_enable_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.bytes(&mut from, p2, 4))? as u64;
@@ -2576,7 +2629,7 @@ unsafe fn vk_cmd_set_color_blend_equation_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.bytes(&mut from, p2, 24))? as u64;
@@ -2595,7 +2648,7 @@ unsafe fn vk_cmd_set_color_write_mask_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.bytes(&mut from, p2, 4))? as u64;
@@ -2614,7 +2667,7 @@ unsafe fn vk_cmd_set_rasterization_stream_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2631,7 +2684,7 @@ unsafe fn vk_cmd_set_conservative_rasterization_mode_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2648,7 +2701,7 @@ unsafe fn vk_cmd_set_extra_primitive_overestimation_size_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qf(f, a), pfn, &[p0, p1]);
@@ -2665,7 +2718,7 @@ unsafe fn vk_cmd_set_depth_clip_enable_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2682,7 +2735,7 @@ unsafe fn vk_cmd_set_sample_locations_enable_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2699,7 +2752,7 @@ unsafe fn vk_cmd_set_color_blend_advanced_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.bytes(&mut from, p2, 20))? as u64;
@@ -2718,7 +2771,7 @@ unsafe fn vk_cmd_set_provoking_vertex_mode_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2735,7 +2788,7 @@ unsafe fn vk_cmd_set_line_rasterization_mode_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2752,7 +2805,7 @@ unsafe fn vk_cmd_set_line_stipple_enable_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2769,7 +2822,7 @@ unsafe fn vk_cmd_set_depth_clip_negative_one_to_one_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2786,7 +2839,7 @@ unsafe fn vk_cmd_set_viewport_w_scaling_enable_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2803,7 +2856,7 @@ unsafe fn vk_cmd_set_viewport_swizzle_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = u64::from(from.get::<u32>());
         let p3 = optional(from.present()?, || to.bytes(&mut from, p2, 16))? as u64;
@@ -2822,7 +2875,7 @@ unsafe fn vk_cmd_set_coverage_to_color_enable_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2839,7 +2892,7 @@ unsafe fn vk_cmd_set_coverage_to_color_location_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2856,7 +2909,7 @@ unsafe fn vk_cmd_set_coverage_modulation_mode_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2873,7 +2926,7 @@ unsafe fn vk_cmd_set_coverage_modulation_table_enable_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2890,7 +2943,7 @@ unsafe fn vk_cmd_set_coverage_modulation_table_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = optional(from.present()?, || to.bytes(&mut from, p1, 4))? as u64;
         from.finish()?;
@@ -2908,7 +2961,7 @@ unsafe fn vk_cmd_set_shading_rate_image_enable_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2925,7 +2978,7 @@ unsafe fn vk_cmd_set_coverage_reduction_mode_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2942,7 +2995,7 @@ unsafe fn vk_cmd_set_representative_fragment_test_enable_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         from.finish()?;
         to.call(|f, a| invoke::v_qw(f, a), pfn, &[p0, p1]);
@@ -2955,7 +3008,7 @@ unsafe fn vk_cmd_copy_buffer2<H: Host>(to: &mut Target<'_, H>, mut from: Record,
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 48, |to, from, at| read_vk_copy_buffer_info2(to, from, at))
         })? as u64;
@@ -2970,7 +3023,7 @@ unsafe fn vk_cmd_copy_image2<H: Host>(to: &mut Target<'_, H>, mut from: Record, 
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 56, |to, from, at| read_vk_copy_image_info2(to, from, at))
         })? as u64;
@@ -2985,7 +3038,7 @@ unsafe fn vk_cmd_blit_image2<H: Host>(to: &mut Target<'_, H>, mut from: Record, 
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 64, |to, from, at| read_vk_blit_image_info2(to, from, at))
         })? as u64;
@@ -3004,7 +3057,7 @@ unsafe fn vk_cmd_copy_buffer_to_image2<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 48, |to, from, at| read_vk_copy_buffer_to_image_info2(to, from, at))
         })? as u64;
@@ -3023,7 +3076,7 @@ unsafe fn vk_cmd_copy_image_to_buffer2<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 56, |to, from, at| read_vk_copy_image_to_buffer_info2(to, from, at))
         })? as u64;
@@ -3038,7 +3091,7 @@ unsafe fn vk_cmd_resolve_image2<H: Host>(to: &mut Target<'_, H>, mut from: Recor
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 56, |to, from, at| read_vk_resolve_image_info2(to, from, at))
         })? as u64;
@@ -3057,7 +3110,7 @@ unsafe fn vk_cmd_set_fragment_shading_rate_khr<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || to.bytes(&mut from, 1, 8))? as u64;
         let p2 = optional(from.present()?, || to.bytes(&mut from, 2, 4))? as u64;
         from.finish()?;
@@ -3075,7 +3128,7 @@ unsafe fn vk_cmd_set_fragment_shading_rate_enum_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = optional(from.present()?, || to.bytes(&mut from, 2, 4))? as u64;
         from.finish()?;
@@ -3093,7 +3146,7 @@ unsafe fn vk_cmd_set_vertex_input_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
         let p2 = optional(from.present()?, || {
@@ -3121,7 +3174,7 @@ unsafe fn vk_cmd_set_color_write_enable_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = optional(from.present()?, || to.bytes(&mut from, p1, 4))? as u64;
         from.finish()?;
@@ -3135,7 +3188,7 @@ unsafe fn vk_cmd_set_event2<H: Host>(to: &mut Target<'_, H>, mut from: Record, p
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Event, from.get())?;
         let p2 = optional(from.present()?, || {
             to.structs(&mut from, 1, 64, |to, from, at| read_vk_dependency_info(to, from, at))
@@ -3151,7 +3204,7 @@ unsafe fn vk_cmd_reset_event2<H: Host>(to: &mut Target<'_, H>, mut from: Record,
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(24)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::Event, from.get())?;
         let p2 = from.get::<u64>();
         from.finish()?;
@@ -3165,7 +3218,7 @@ unsafe fn vk_cmd_wait_events2<H: Host>(to: &mut Target<'_, H>, mut from: Record,
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = optional(from.present()?, || to.handles(&mut from, p1, HandleType::Event))? as u64;
         let p3 = optional(from.present()?, || {
@@ -3186,7 +3239,7 @@ unsafe fn vk_cmd_pipeline_barrier2<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 64, |to, from, at| read_vk_dependency_info(to, from, at))
         })? as u64;
@@ -3201,7 +3254,7 @@ unsafe fn vk_cmd_write_timestamp2<H: Host>(to: &mut Target<'_, H>, mut from: Rec
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(28)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = from.get::<u64>();
         let p2 = to.handle(HandleType::QueryPool, from.get())?;
         let p3 = u64::from(from.get::<u32>());
@@ -3220,7 +3273,7 @@ unsafe fn vk_cmd_write_buffer_marker2_amd<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(36)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = from.get::<u64>();
         let p2 = to.handle(HandleType::Buffer, from.get())?;
         let p3 = from.get::<u64>();
@@ -3240,7 +3293,7 @@ unsafe fn vk_cmd_decompress_memory_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = optional(from.present()?, || to.bytes(&mut from, p1, 40))? as u64;
         from.finish()?;
@@ -3258,7 +3311,7 @@ unsafe fn vk_cmd_decompress_memory_indirect_count_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(28)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = from.get::<u64>();
         let p2 = from.get::<u64>();
         let p3 = u64::from(from.get::<u32>());
@@ -3277,7 +3330,7 @@ unsafe fn vk_cmd_build_partitioned_acceleration_structures_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 96, |to, from, at| {
                 read_vk_build_partitioned_acceleration_structure_info_nv(to, from, at)
@@ -3298,7 +3351,7 @@ unsafe fn vk_cmd_bind_descriptor_buffers_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = optional(from.present()?, || {
             to.structs(&mut from, p1, 32, |to, from, at| {
@@ -3320,7 +3373,7 @@ unsafe fn vk_cmd_set_descriptor_buffer_offsets_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(28)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = to.handle(HandleType::PipelineLayout, from.get())?;
         let p3 = u64::from(from.get::<u32>());
@@ -3342,7 +3395,7 @@ unsafe fn vk_cmd_bind_descriptor_buffer_embedded_samplers_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(24)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = to.handle(HandleType::PipelineLayout, from.get())?;
         let p3 = u64::from(from.get::<u32>());
@@ -3357,7 +3410,7 @@ unsafe fn vk_cmd_begin_rendering<H: Host>(to: &mut Target<'_, H>, mut from: Reco
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 72, |to, from, at| read_vk_rendering_info(to, from, at))
         })? as u64;
@@ -3372,7 +3425,7 @@ unsafe fn vk_cmd_end_rendering<H: Host>(to: &mut Target<'_, H>, mut from: Record
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         from.finish()?;
         to.call(|f, a| invoke::v_q(f, a), pfn, &[p0]);
     }
@@ -3388,7 +3441,7 @@ unsafe fn vk_cmd_copy_micromap_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 40, |to, from, at| read_vk_copy_micromap_info_ext(to, from, at))
         })? as u64;
@@ -3407,7 +3460,7 @@ unsafe fn vk_cmd_copy_micromap_to_memory_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 40, |to, from, at| {
                 read_vk_copy_micromap_to_memory_info_ext(to, from, at)
@@ -3428,7 +3481,7 @@ unsafe fn vk_cmd_copy_memory_to_micromap_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 40, |to, from, at| {
                 read_vk_copy_memory_to_micromap_info_ext(to, from, at)
@@ -3449,7 +3502,7 @@ unsafe fn vk_cmd_write_micromaps_properties_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(28)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p3 = u64::from(from.get::<u32>());
         let p4 = to.handle(HandleType::QueryPool, from.get())?;
@@ -3470,7 +3523,7 @@ unsafe fn vk_cmd_optical_flow_execute_nv<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(16)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = to.handle(HandleType::OpticalFlowSessionNV, from.get())?;
         let p2 = optional(from.present()?, || {
             to.structs(&mut from, 1, 32, |to, from, at| read_vk_optical_flow_execute_info_nv(to, from, at))
@@ -3490,7 +3543,7 @@ unsafe fn vk_cmd_set_depth_bias2_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 32, |to, from, at| read_vk_depth_bias_info_ext(to, from, at))
         })? as u64;
@@ -3505,7 +3558,7 @@ unsafe fn vk_cmd_bind_shaders_ext<H: Host>(to: &mut Target<'_, H>, mut from: Rec
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = optional(from.present()?, || to.bytes(&mut from, p1, 4))? as u64;
         let p3 = optional(from.present()?, || to.handles(&mut from, p1, HandleType::ShaderEXT))? as u64;
@@ -3524,7 +3577,7 @@ unsafe fn vk_cmd_bind_descriptor_sets2<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 64, |to, from, at| read_vk_bind_descriptor_sets_info(to, from, at))
         })? as u64;
@@ -3539,7 +3592,7 @@ unsafe fn vk_cmd_push_constants2<H: Host>(to: &mut Target<'_, H>, mut from: Reco
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 48, |to, from, at| read_vk_push_constants_info(to, from, at))
         })? as u64;
@@ -3558,7 +3611,7 @@ unsafe fn vk_cmd_push_descriptor_set2<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 48, |to, from, at| read_vk_push_descriptor_set_info(to, from, at))
         })? as u64;
@@ -3577,7 +3630,7 @@ unsafe fn vk_cmd_set_descriptor_buffer_offsets2_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 56, |to, from, at| {
                 read_vk_set_descriptor_buffer_offsets_info_ext(to, from, at)
@@ -3598,7 +3651,7 @@ unsafe fn vk_cmd_bind_descriptor_buffer_embedded_samplers2_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 40, |to, from, at| {
                 read_vk_bind_descriptor_buffer_embedded_samplers_info_ext(to, from, at)
@@ -3619,7 +3672,7 @@ unsafe fn vk_cmd_set_rendering_attachment_locations<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 32, |to, from, at| {
                 read_vk_rendering_attachment_location_info(to, from, at)
@@ -3640,7 +3693,7 @@ unsafe fn vk_cmd_set_rendering_input_attachment_indices<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(8)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = optional(from.present()?, || {
             to.structs(&mut from, 1, 48, |to, from, at| {
                 read_vk_rendering_input_attachment_index_info(to, from, at)
@@ -3661,11 +3714,32 @@ unsafe fn vk_cmd_set_depth_clamp_range_ext<H: Host>(
     // SAFETY: what is read was asked for before; the pointer is of this command, the arguments follow its table.
     unsafe {
         from.need(12)?;
-        let p0 = to.buffer(from.get())?;
+        let p0 = to.object(from.get())?;
         let p1 = u64::from(from.get::<u32>());
         let p2 = optional(from.present()?, || to.bytes(&mut from, 1, 8))? as u64;
         from.finish()?;
         to.call(|f, a| invoke::v_qwq(f, a), pfn, &[p0, p1, p2]);
+    }
+    Some(())
+}
+
+/// `VkAccelerationStructureCreateInfoKHR`, into zeroed memory.
+unsafe fn read_vk_acceleration_structure_create_info_khr<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(44)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(1000150017);
+        from.copy::<4>(at.add(16));
+        at.add(24).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
+        from.copy::<20>(at.add(32));
+        from.copy::<8>(at.add(56));
     }
     Some(())
 }
@@ -3742,6 +3816,27 @@ unsafe fn read_vk_blit_image_info2<H: Host>(
     Some(())
 }
 
+/// `VkBufferCreateInfo`, into zeroed memory.
+unsafe fn read_vk_buffer_create_info<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(28)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(12);
+        from.copy::<4>(at.add(16));
+        from.copy::<20>(at.add(24));
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 40), 4))?;
+        at.add(48).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
 /// `VkBufferMemoryBarrier`, into zeroed memory.
 unsafe fn read_vk_buffer_memory_barrier<H: Host>(
     to: &mut Target<'_, H>,
@@ -3757,6 +3852,27 @@ unsafe fn read_vk_buffer_memory_barrier<H: Host>(
         at.cast::<i32>().write(44);
         from.copy::<16>(at.add(16));
         at.add(32).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
+        from.copy::<16>(at.add(40));
+    }
+    Some(())
+}
+
+/// `VkBufferViewCreateInfo`, into zeroed memory.
+unsafe fn read_vk_buffer_view_create_info<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(36)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(13);
+        from.copy::<4>(at.add(16));
+        at.add(24).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
+        from.copy::<4>(at.add(32));
         from.copy::<16>(at.add(40));
     }
     Some(())
@@ -3793,6 +3909,24 @@ unsafe fn read_vk_coarse_sample_order_custom_nv<H: Host>(
         from.copy::<12>(at.add(0));
         let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 8), 12))?;
         at.add(16).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
+/// `VkCommandPoolCreateInfo`, into zeroed memory.
+unsafe fn read_vk_command_pool_create_info<H: Host>(
+    _: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(12)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(39);
+        from.copy::<8>(at.add(16));
     }
     Some(())
 }
@@ -4160,6 +4294,108 @@ unsafe fn read_vk_descriptor_buffer_binding_info_ext<H: Host>(
     Some(())
 }
 
+/// `VkDescriptorPoolCreateInfo`, into zeroed memory.
+unsafe fn read_vk_descriptor_pool_create_info<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(16)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(33);
+        from.copy::<12>(at.add(16));
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 24), 8))?;
+        at.add(32).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
+/// `VkDescriptorSetLayoutCreateInfo`, into zeroed memory.
+unsafe fn read_vk_descriptor_set_layout_create_info<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(12)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(32);
+        from.copy::<8>(at.add(16));
+        let array = optional(from.present()?, || {
+            to.structs(from, count::<u32>(at, 20), 24, |to, from, at| {
+                read_vk_descriptor_set_layout_binding(to, from, at)
+            })
+        })?;
+        at.add(24).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
+/// `VkDescriptorSetLayoutBinding`, into zeroed memory.
+unsafe fn read_vk_descriptor_set_layout_binding<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(16)?;
+        from.copy::<16>(at.add(0));
+        let array = optional(from.present()?, || to.handles(from, count::<u32>(at, 8), HandleType::Sampler))?;
+        at.add(16).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
+/// `VkEventCreateInfo`, into zeroed memory.
+unsafe fn read_vk_event_create_info<H: Host>(
+    _: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(8)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(10);
+        from.copy::<4>(at.add(16));
+    }
+    Some(())
+}
+
+/// `VkFramebufferCreateInfo`, into zeroed memory.
+unsafe fn read_vk_framebuffer_create_info<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(32)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(37);
+        from.copy::<4>(at.add(16));
+        at.add(24).cast::<u64>().write(to.handle(HandleType::RenderPass, from.get())?);
+        from.copy::<4>(at.add(32));
+        from.copy::<12>(at.add(48));
+        let array =
+            optional(from.present()?, || to.handles(from, count::<u32>(at, 32), HandleType::ImageView))?;
+        at.add(40).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
 /// `VkGeneratedCommandsInfoEXT`, into zeroed memory.
 unsafe fn read_vk_generated_commands_info_ext<H: Host>(
     to: &mut Target<'_, H>,
@@ -4244,6 +4480,27 @@ unsafe fn read_vk_image_copy2<H: Host>(_: &mut Target<'_, H>, from: &mut Record,
     Some(())
 }
 
+/// `VkImageCreateInfo`, into zeroed memory.
+unsafe fn read_vk_image_create_info<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(60)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(14);
+        from.copy::<52>(at.add(16));
+        from.copy::<4>(at.add(80));
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 64), 4))?;
+        at.add(72).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
 /// `VkImageMemoryBarrier`, into zeroed memory.
 unsafe fn read_vk_image_memory_barrier<H: Host>(
     to: &mut Target<'_, H>,
@@ -4284,6 +4541,77 @@ unsafe fn read_vk_image_memory_barrier2<H: Host>(
     Some(())
 }
 
+/// `VkImageViewCreateInfo`, into zeroed memory.
+unsafe fn read_vk_image_view_create_info<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(60)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(15);
+        from.copy::<4>(at.add(16));
+        at.add(24).cast::<u64>().write(to.handle(HandleType::Image, from.get())?);
+        from.copy::<44>(at.add(32));
+    }
+    Some(())
+}
+
+/// `VkIndirectCommandsLayoutCreateInfoNV`, into zeroed memory.
+unsafe fn read_vk_indirect_commands_layout_create_info_nv<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(20)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(1000277004);
+        from.copy::<12>(at.add(16));
+        from.copy::<4>(at.add(40));
+        let array = optional(from.present()?, || {
+            to.structs(from, count::<u32>(at, 24), 88, |to, from, at| {
+                read_vk_indirect_commands_layout_token_nv(to, from, at)
+            })
+        })?;
+        at.add(32).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 40), 4))?;
+        at.add(48).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
+/// `VkIndirectCommandsLayoutTokenNV`, into zeroed memory.
+unsafe fn read_vk_indirect_commands_layout_token_nv<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(52)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(1000277003);
+        from.copy::<20>(at.add(16));
+        at.add(40).cast::<u64>().write(to.handle(HandleType::PipelineLayout, from.get())?);
+        from.copy::<20>(at.add(48));
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 64), 4))?;
+        at.add(72).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 64), 4))?;
+        at.add(80).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
 /// `VkIndirectCommandsStreamNV`, into zeroed memory.
 unsafe fn read_vk_indirect_commands_stream_nv<H: Host>(
     to: &mut Target<'_, H>,
@@ -4295,6 +4623,24 @@ unsafe fn read_vk_indirect_commands_stream_nv<H: Host>(
         from.need(16)?;
         at.add(0).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
         from.copy::<8>(at.add(8));
+    }
+    Some(())
+}
+
+/// `VkMemoryAllocateInfo`, into zeroed memory.
+unsafe fn read_vk_memory_allocate_info<H: Host>(
+    _: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(16)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(5);
+        from.copy::<12>(at.add(16));
     }
     Some(())
 }
@@ -4335,6 +4681,27 @@ unsafe fn read_vk_memory_barrier2<H: Host>(
     Some(())
 }
 
+/// `VkMicromapCreateInfoEXT`, into zeroed memory.
+unsafe fn read_vk_micromap_create_info_ext<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(44)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(1000396007);
+        from.copy::<4>(at.add(16));
+        at.add(24).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
+        from.copy::<20>(at.add(32));
+        from.copy::<8>(at.add(56));
+    }
+    Some(())
+}
+
 /// `VkOpticalFlowExecuteInfoNV`, into zeroed memory.
 unsafe fn read_vk_optical_flow_execute_info_nv<H: Host>(
     to: &mut Target<'_, H>,
@@ -4355,6 +4722,24 @@ unsafe fn read_vk_optical_flow_execute_info_nv<H: Host>(
     Some(())
 }
 
+/// `VkOpticalFlowSessionCreateInfoNV`, into zeroed memory.
+unsafe fn read_vk_optical_flow_session_create_info_nv<H: Host>(
+    _: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(40)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(1000464004);
+        from.copy::<36>(at.add(16));
+    }
+    Some(())
+}
+
 /// `VkPartitionedAccelerationStructureInstancesInputNV`, into zeroed memory.
 unsafe fn read_vk_partitioned_acceleration_structure_instances_input_nv<H: Host>(
     _: &mut Target<'_, H>,
@@ -4369,6 +4754,52 @@ unsafe fn read_vk_partitioned_acceleration_structure_instances_input_nv<H: Host>
         }
         at.cast::<i32>().write(1000570003);
         from.copy::<20>(at.add(16));
+    }
+    Some(())
+}
+
+/// `VkPipelineCacheCreateInfo`, into zeroed memory.
+unsafe fn read_vk_pipeline_cache_create_info<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(16)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(17);
+        from.copy::<4>(at.add(16));
+        from.copy::<8>(at.add(24));
+        let array = optional(from.present()?, || to.bytes(from, count::<u64>(at, 24), 1))?;
+        at.add(32).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
+/// `VkPipelineLayoutCreateInfo`, into zeroed memory.
+unsafe fn read_vk_pipeline_layout_create_info<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(16)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(30);
+        from.copy::<8>(at.add(16));
+        from.copy::<4>(at.add(32));
+        let array = optional(from.present()?, || {
+            to.handles(from, count::<u32>(at, 20), HandleType::DescriptorSetLayout)
+        })?;
+        at.add(24).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 32), 12))?;
+        at.add(40).cast::<*mut u8>().write(array);
     }
     Some(())
 }
@@ -4420,6 +4851,24 @@ unsafe fn read_vk_push_descriptor_set_info<H: Host>(
     Some(())
 }
 
+/// `VkQueryPoolCreateInfo`, into zeroed memory.
+unsafe fn read_vk_query_pool_create_info<H: Host>(
+    _: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(20)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(11);
+        from.copy::<16>(at.add(16));
+    }
+    Some(())
+}
+
 /// `VkRenderPassBeginInfo`, into zeroed memory.
 unsafe fn read_vk_render_pass_begin_info<H: Host>(
     to: &mut Target<'_, H>,
@@ -4438,6 +4887,95 @@ unsafe fn read_vk_render_pass_begin_info<H: Host>(
         from.copy::<20>(at.add(32));
         let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 48), 16))?;
         at.add(56).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
+/// `VkRenderPassCreateInfo`, into zeroed memory.
+unsafe fn read_vk_render_pass_create_info<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(20)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(38);
+        from.copy::<8>(at.add(16));
+        from.copy::<4>(at.add(32));
+        from.copy::<4>(at.add(48));
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 20), 36))?;
+        at.add(24).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || {
+            to.structs(from, count::<u32>(at, 32), 72, |to, from, at| {
+                read_vk_subpass_description(to, from, at)
+            })
+        })?;
+        at.add(40).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 48), 28))?;
+        at.add(56).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
+/// `VkRenderPassCreateInfo2`, into zeroed memory.
+unsafe fn read_vk_render_pass_create_info2<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(24)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(1000109004);
+        from.copy::<8>(at.add(16));
+        from.copy::<4>(at.add(32));
+        from.copy::<4>(at.add(48));
+        from.copy::<4>(at.add(64));
+        let array = optional(from.present()?, || {
+            to.structs(from, count::<u32>(at, 20), 56, |to, from, at| {
+                read_vk_attachment_description2(to, from, at)
+            })
+        })?;
+        at.add(24).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || {
+            to.structs(from, count::<u32>(at, 32), 88, |to, from, at| {
+                read_vk_subpass_description2(to, from, at)
+            })
+        })?;
+        at.add(40).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || {
+            to.structs(from, count::<u32>(at, 48), 48, |to, from, at| {
+                read_vk_subpass_dependency2(to, from, at)
+            })
+        })?;
+        at.add(56).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 64), 4))?;
+        at.add(72).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
+/// `VkAttachmentDescription2`, into zeroed memory.
+unsafe fn read_vk_attachment_description2<H: Host>(
+    _: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(40)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(1000109000);
+        from.copy::<36>(at.add(16));
     }
     Some(())
 }
@@ -4602,6 +5140,60 @@ unsafe fn read_vk_sample_locations_info_ext<H: Host>(
     Some(())
 }
 
+/// `VkSamplerCreateInfo`, into zeroed memory.
+unsafe fn read_vk_sampler_create_info<H: Host>(
+    _: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(68)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(31);
+        from.copy::<64>(at.add(16));
+    }
+    Some(())
+}
+
+/// `VkSamplerYcbcrConversionCreateInfo`, into zeroed memory.
+unsafe fn read_vk_sampler_ycbcr_conversion_create_info<H: Host>(
+    _: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(48)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(1000156000);
+        from.copy::<44>(at.add(16));
+    }
+    Some(())
+}
+
+/// `VkSemaphoreCreateInfo`, into zeroed memory.
+unsafe fn read_vk_semaphore_create_info<H: Host>(
+    _: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(8)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(9);
+        from.copy::<4>(at.add(16));
+    }
+    Some(())
+}
+
 /// `VkSetDescriptorBufferOffsetsInfoEXT`, into zeroed memory.
 unsafe fn read_vk_set_descriptor_buffer_offsets_info_ext<H: Host>(
     to: &mut Target<'_, H>,
@@ -4656,6 +5248,112 @@ unsafe fn read_vk_subpass_begin_info<H: Host>(
         }
         at.cast::<i32>().write(1000109005);
         from.copy::<4>(at.add(16));
+    }
+    Some(())
+}
+
+/// `VkSubpassDependency2`, into zeroed memory.
+unsafe fn read_vk_subpass_dependency2<H: Host>(
+    _: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(36)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(1000109003);
+        from.copy::<32>(at.add(16));
+    }
+    Some(())
+}
+
+/// `VkSubpassDescription`, into zeroed memory.
+unsafe fn read_vk_subpass_description<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(20)?;
+        from.copy::<12>(at.add(0));
+        from.copy::<4>(at.add(24));
+        from.copy::<4>(at.add(56));
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 8), 8))?;
+        at.add(16).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 24), 8))?;
+        at.add(32).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 24), 8))?;
+        at.add(40).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || to.bytes(from, 1, 8))?;
+        at.add(48).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 56), 4))?;
+        at.add(64).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
+/// `VkSubpassDescription2`, into zeroed memory.
+unsafe fn read_vk_subpass_description2<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(28)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(1000109002);
+        from.copy::<16>(at.add(16));
+        from.copy::<4>(at.add(40));
+        from.copy::<4>(at.add(72));
+        let array = optional(from.present()?, || {
+            to.structs(from, count::<u32>(at, 28), 32, |to, from, at| {
+                read_vk_attachment_reference2(to, from, at)
+            })
+        })?;
+        at.add(32).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || {
+            to.structs(from, count::<u32>(at, 40), 32, |to, from, at| {
+                read_vk_attachment_reference2(to, from, at)
+            })
+        })?;
+        at.add(48).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || {
+            to.structs(from, count::<u32>(at, 40), 32, |to, from, at| {
+                read_vk_attachment_reference2(to, from, at)
+            })
+        })?;
+        at.add(56).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || {
+            to.structs(from, 1, 32, |to, from, at| read_vk_attachment_reference2(to, from, at))
+        })?;
+        at.add(64).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 72), 4))?;
+        at.add(80).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
+/// `VkAttachmentReference2`, into zeroed memory.
+unsafe fn read_vk_attachment_reference2<H: Host>(
+    _: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(16)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(1000109001);
+        from.copy::<12>(at.add(16));
     }
     Some(())
 }

@@ -8,9 +8,9 @@ use vw_wire_protocol::generated::commands::opcodes;
 
 use crate::straight::{self, Measure, NO_CHAIN, Put, Straight};
 
-/// What measures and writes the create-info of the command with this opcode, `vkCreateX(device, info, allocator, x)`; none
-/// when it needs the tables.
-pub(crate) fn creation(opcode: u16) -> Option<(Measure, Put)> {
+/// What measures and writes the structure of the command with this opcode, `vkCreateX(device, info, allocator, x)` or
+/// `vkX(object, info)`; none when it needs the tables.
+pub(crate) fn info(opcode: u16) -> Option<(Measure, Put)> {
     Some(match opcode {
         opcodes::VK_CREATE_SEMAPHORE => (length_vk_semaphore_create_info, put_vk_semaphore_create_info),
         opcodes::VK_CREATE_EVENT => (length_vk_event_create_info, put_vk_event_create_info),
@@ -33,6 +33,9 @@ pub(crate) fn creation(opcode: u16) -> Option<(Measure, Put)> {
         opcodes::VK_CREATE_COMMAND_POOL => {
             (length_vk_command_pool_create_info, put_vk_command_pool_create_info)
         }
+        opcodes::VK_BEGIN_COMMAND_BUFFER => {
+            (length_vk_command_buffer_begin_info, put_vk_command_buffer_begin_info)
+        }
         opcodes::VK_CREATE_INDIRECT_COMMANDS_LAYOUT_NV => (
             length_vk_indirect_commands_layout_create_info_nv,
             put_vk_indirect_commands_layout_create_info_nv,
@@ -43,6 +46,7 @@ pub(crate) fn creation(opcode: u16) -> Option<(Measure, Put)> {
         opcodes::VK_CREATE_RENDER_PASS_2 => {
             (length_vk_render_pass_create_info2, put_vk_render_pass_create_info2)
         }
+        opcodes::VK_SIGNAL_SEMAPHORE => (length_vk_semaphore_signal_info, put_vk_semaphore_signal_info),
         opcodes::VK_CREATE_ACCELERATION_STRUCTURE_NV => {
             (length_vk_acceleration_structure_create_info_nv, put_vk_acceleration_structure_create_info_nv)
         }
@@ -401,6 +405,61 @@ pub(super) unsafe fn put_vk_coarse_sample_order_custom_nv(to: &mut Straight, at:
                 12,
             ),
         );
+    }
+}
+
+/// Bytes that a `VkCommandBufferBeginInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_command_buffer_begin_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(9usize.saturating_add(straight::lengths(
+            straight::load::<*const c_void>(at, 24),
+            1,
+            56,
+            |at| length_vk_command_buffer_inheritance_info(at),
+        )?))
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_command_buffer_begin_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<4>(at.add(16));
+        to.structures(straight::load::<*const c_void>(at, 24), 1, 56, |to, at| {
+            put_vk_command_buffer_inheritance_info(to, at)
+        });
+    }
+}
+
+/// Bytes that a `VkCommandBufferInheritanceInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_command_buffer_inheritance_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(36usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_command_buffer_inheritance_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+        to.copy::<4>(at.add(24));
+        to.copy::<8>(at.add(32));
+        to.copy::<12>(at.add(40));
     }
 }
 
@@ -2171,6 +2230,29 @@ pub(super) unsafe fn put_vk_semaphore_create_info(to: &mut Straight, at: *const 
     unsafe {
         to.put(NO_CHAIN);
         to.copy::<4>(at.add(16));
+    }
+}
+
+/// Bytes that a `VkSemaphoreSignalInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_semaphore_signal_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(20usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_semaphore_signal_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+        to.copy::<8>(at.add(24));
     }
 }
 

@@ -27,13 +27,13 @@ pub fn emit(model: &Model) -> Result<Files> {
         text.push_str(&stub(&mut structures, model, c)?);
     }
     let mut files = Files::new();
-    let creations = structures.creations()?;
-    let entries: String = families.values().map(String::as_str).chain([creations.as_str()]).collect();
+    let infos = structures.infos()?;
+    let entries: String = families.values().map(String::as_str).chain([infos.as_str()]).collect();
     files.insert(
         format!("{DIR}/entry/structures.rs"),
         banner("Structures without a chain, written without the tables.")
             + "use core::ffi::c_void;\n\nuse vw_wire_protocol::generated::commands::opcodes;\n\nuse crate::straight::{self, Measure, NO_CHAIN, Put, Straight};\n\n"
-            + &creations
+            + &infos
             + &structures.text(&entries),
     );
     let mut root = banner("Entry points that need no hand-written code, by object family.");

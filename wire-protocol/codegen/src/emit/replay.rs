@@ -36,7 +36,14 @@ pub fn emit(model: &Model) -> Result<Files> {
         "#![allow(clippy::missing_safety_doc)]\n\n\
          use crate::generated::commands::{invoke, opcodes};\n\
          use crate::generated::handles::HandleType;\n\
-         use crate::straight::{END, Host, Pfn, Record, Take, Target, count, optional};\n\n",
+         use crate::straight::{Creation, END, Host, Pfn, ReadInfo, Record, Take, Target, count, optional};\n\n",
+    );
+    let creations = creations(&mut readers)?;
+    let _ = write!(
+        text,
+        "/// What reads the create-info of the command with this opcode, `vkCreateX(device, info, allocator, x)`, if it has no need of the\n\
+         /// tables.\n\
+         pub fn creation<H: Host>(opcode: u16) -> Option<Creation<H>> {{\nlet (ty, size, read): (_, _, ReadInfo<H>) = match opcode {{\n{creations}_ => return None,\n}};\nSome(Creation {{ ty, size, read }})\n}}\n\n"
     );
     let _ = write!(
         text,
@@ -44,11 +51,41 @@ pub fn emit(model: &Model) -> Result<Files> {
     );
     // Some readers were made for commands that need the tables after all.
     loop {
-        let called = |name: &str| text.contains(&format!("{}(to, from,", reader_name(name)));
+        let called = |name: &str| {
+            let name = reader_name(name);
+            text.contains(&format!("{name}(to, from,")) || text.contains(&format!("{name}::<H>"))
+        };
         let Some(name) = readers.by_name.keys().find(|name| called(name)).cloned() else { break };
         text.extend(readers.by_name.remove(&name).flatten());
     }
     Ok(Files::from([("wire-protocol/src/generated/straight.rs".to_owned(), text)]))
+}
+
+/// The arms for commands that create an object.
+fn creations(readers: &mut Readers<'_>) -> Result<String> {
+    let mut arms = String::new();
+    for c in readers.model.wire_commands() {
+        let steps = lower_command(readers.model, c)?;
+        let [
+            Step::Handle { off: 0, ty: parent, .. },
+            Step::Pointer { off: 8, elem: Elem::Struct(info), count: one, dir: "In", .. },
+            Step::Pointer { off: 24, elem: Elem::Handle { ty, .. }, count: single, dir: "New", .. },
+        ] = steps.as_slice()
+        else {
+            continue;
+        };
+        let plain = [one, single].iter().all(|count| *count == "Count::One");
+        if parent == "Device" && plain && readers.reads(info)? {
+            let size = readers.model.layout(info)?.size;
+            let _ = writeln!(
+                arms,
+                "opcodes::{} => (HandleType::{ty}, {size}, {}::<H>),",
+                static_name(&c.name),
+                reader_name(info)
+            );
+        }
+    }
+    Ok(arms)
 }
 
 /// The function of a command; none when it needs the tables.
@@ -61,7 +98,7 @@ fn take(readers: &mut Readers<'_>, c: &CommandDecl, steps: &[Step]) -> Result<Op
         match step {
             Step::Handle { off: 0, ty, .. } if ty == "CommandBuffer" => {
                 fixed += 8;
-                early.push_str("let p0 = to.buffer(from.get())?;\n");
+                early.push_str("let p0 = to.object(from.get())?;\n");
             }
             Step::Handle { ty, .. } if ty == "CommandBuffer" => return Ok(None),
             Step::Handle { off, ty, lenient } => {

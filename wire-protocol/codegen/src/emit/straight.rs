@@ -91,24 +91,31 @@ impl<'m> Structures<'m> {
         Self { model, by_name: BTreeMap::new() }
     }
 
-    /// A function that knows those of `vkCreateX(device, info, allocator, x)`.
+    /// A function that knows those of `vkCreateX(device, info, allocator, x)` and `vkX(object, info)`.
     ///
     /// # Errors
     /// What the registry does not say.
-    pub fn creations(&mut self) -> Result<String> {
+    pub fn infos(&mut self) -> Result<String> {
         let mut arms = String::new();
         for c in self.model.wire_commands() {
             let steps = lower_command(self.model, c)?;
             let [
-                Step::Handle { off: 0, ty, .. },
-                Step::Pointer { off: 8, elem: Elem::Struct(info), count: one, dir: "In", rule },
-                Step::Pointer { off: 24, elem: Elem::Handle { .. }, count: single, dir: "New", .. },
+                Step::Handle { off: 0, .. },
+                Step::Pointer { off: 8, elem: Elem::Struct(info), count, dir: "In", rule },
+                created @ ..,
             ] = steps.as_slice()
             else {
                 continue;
             };
-            let plain = [one, single].iter().all(|count| *count == "Count::One") && rule == "Rule::Always";
-            if ty == "Device" && plain && class(self.model, c, &steps) == "Send" && self.has(info)? {
+            let created = match created {
+                [] => c.params.len() == 2,
+                [Step::Pointer { off: 24, elem: Elem::Handle { .. }, count, dir: "New", .. }] => {
+                    count == "Count::One"
+                }
+                _ => false,
+            };
+            let plain = count == "Count::One" && rule == "Rule::Always" && created;
+            if plain && class(self.model, c, &steps) == "Send" && self.has(info)? {
                 let _ = writeln!(
                     arms,
                     "opcodes::{} => ({}, {}),",
@@ -119,9 +126,9 @@ impl<'m> Structures<'m> {
             }
         }
         Ok(format!(
-            "/// What measures and writes the create-info of the command with this opcode, `vkCreateX(device, info, allocator, x)`; none\n\
-             /// when it needs the tables.\n\
-             pub(crate) fn creation(opcode: u16) -> Option<(Measure, Put)> {{\nSome(match opcode {{\n{arms}_ => return None,\n}})\n}}\n\n"
+            "/// What measures and writes the structure of the command with this opcode, `vkCreateX(device, info, allocator, x)` or\n\
+             /// `vkX(object, info)`; none when it needs the tables.\n\
+             pub(crate) fn info(opcode: u16) -> Option<(Measure, Put)> {{\nSome(match opcode {{\n{arms}_ => return None,\n}})\n}}\n\n"
         ))
     }
 
