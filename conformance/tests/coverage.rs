@@ -35,7 +35,7 @@ fn folder(label: &str) -> PathBuf {
     folder
 }
 
-/// The differential suite executes what lavapipe offers; the rest is carried to the null device, whose log says what
+/// The differential suite executes what lavapipe offers, and another program what vw shares; the rest is carried to the null device, whose log says what
 /// arrived.
 #[test]
 fn every_command_when_the_suites_have_run_was_executed() {
@@ -56,6 +56,9 @@ fn every_command_when_the_suites_have_run_was_executed() {
     compositor.apply(&mut command);
     let output = child::run(command.args(["--surface", "wayland", "pictures"]), LIMIT).unwrap();
     output.expect_success("a program with a Wayland surface");
+    let mut command = driver.command(products::program("vw-life").unwrap());
+    let command = command.args(["sharing", "temporary"]);
+    child::run(command, LIMIT).unwrap().expect_success("semaphores and fences that are shared");
     drop(renderer);
     let on_lavapipe = coverage::called(&notes).unwrap();
 

@@ -156,6 +156,46 @@ fn deferred_operation_when_given_to_pipelines_is_not_deferred() {
     run_on(&renderer.guest(), &["deferred"]).expect_success("through vw");
 }
 
+/// No lavapipe shares semaphores and fences: the program knows what must come out.
+#[track_caller]
+fn sharing(scene: &str) {
+    let renderer = renderer();
+    run_on(&renderer.guest(), &["sharing", scene]).expect_success("through vw");
+    assert_nothing_left(&renderer);
+}
+
+#[test]
+fn semaphores_when_shared_by_two_processes_order_their_submissions() {
+    sharing("ping-pong");
+    sharing("timeline");
+}
+
+#[test]
+fn semaphores_and_fences_when_imported_for_a_while_have_their_own_payload_back() {
+    sharing("temporary");
+}
+
+#[test]
+fn fence_when_shared_by_two_processes_is_one() {
+    sharing("fences");
+}
+
+#[test]
+fn partner_when_killed_leaves_nobody_waiting_for_what_it_had_submitted() {
+    sharing("killed");
+    sharing("hanging");
+}
+
+#[test]
+fn handles_when_not_supported_or_of_something_else_are_refused() {
+    sharing("refused");
+}
+
+#[test]
+fn payloads_when_many_come_and_go_leave_nothing_behind() {
+    sharing("many");
+}
+
 #[test]
 fn debug_utils_when_used_answer_as_natively() {
     let native = run_on(&Driver::lavapipe().unwrap(), &["messages"]);

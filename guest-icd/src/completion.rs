@@ -1,14 +1,17 @@
 //! What the host has finished, and waiting for it.
 //!
 //! Every submission to a queue has a number; the host publishes in the control page up to which number each queue's
-//! submissions are finished. Fences, timeline semaphores and idle waits are answered from that alone.
+//! submissions are finished. Fences, timeline semaphores and idle waits are answered from that alone, unless other processes
+//! share them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ash::vk;
-use vw_transport::Woken;
+use vw_transport::{WaitWord, Woken};
 use vw_wire_protocol::record::lost;
 
+use crate::payload::Shared;
 use crate::session::Session;
 
 /// A submission: its queue's slot in the control page, and its number in that queue, from 1.
@@ -42,6 +45,23 @@ impl Waited {
     }
 }
 
+/// What a program waits for.
+pub(crate) trait Awaited {
+    /// Whether it has happened.
+    fn ready(&self, session: &Session) -> bool;
+
+    /// The payload that tells, if it is not the control page.
+    fn shared(&self) -> Option<Arc<Shared>>;
+}
+
+/// How long a wait for the first of several things sleeps that are told of in several places.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// When `timeout` nanoseconds are over. None: never, or too far off to be represented.
+fn deadline(timeout: u64) -> Option<Instant> {
+    if timeout == u64::MAX { None } else { Instant::now().checked_add(Duration::from_nanos(timeout)) }
+}
+
 impl Session {
     /// Whether the submission, and all before it in its queue, are finished.
     pub(crate) fn reached(&self, point: Point) -> bool {
@@ -62,24 +82,63 @@ impl Session {
         self.lost()
     }
 
+    /// Waits up to `timeout` nanoseconds for all or any of `awaited`.
+    pub(crate) fn wait_for(&self, awaited: &[impl Awaited], all: bool, timeout: u64) -> Waited {
+        let mut any = || awaited.iter().any(|one| one.ready(self));
+        if awaited.iter().all(|one| one.shared().is_none()) {
+            // Those before `first` were seen to have happened.
+            let mut first = 0;
+            return self.wait(timeout, || {
+                if !all {
+                    return any();
+                }
+                while awaited.get(first).is_some_and(|one| one.ready(self)) {
+                    first += 1;
+                }
+                first == awaited.len()
+            });
+        }
+        let deadline = deadline(timeout);
+        if all || awaited.len() == 1 {
+            for one in awaited {
+                let shared = one.shared();
+                let word = shared.as_ref().map_or(&*self.control().completion, |s| s.payload.moved());
+                let waited = self.wait_on(word, deadline, || one.ready(self));
+                if waited != Waited::Ready {
+                    return waited;
+                }
+            }
+            return Waited::Ready;
+        }
+        loop {
+            let now = Instant::now();
+            let until = deadline.map_or(now + LOOK_EVERY, |deadline| deadline.min(now + LOOK_EVERY));
+            match self.wait_on(&self.control().completion, Some(until), &mut any) {
+                Waited::TimedOut if deadline.is_none_or(|deadline| until < deadline) => {}
+                waited => return waited,
+            }
+        }
+    }
+
     /// Waits up to `timeout` nanoseconds until `ready`.
     pub(crate) fn wait(&self, timeout: u64, mut ready: impl FnMut() -> bool) -> Waited {
+        if ready() {
+            return Waited::Ready;
+        }
+        if timeout == 0 {
+            return if self.lost_now() { Waited::Lost } else { Waited::TimedOut };
+        }
+        self.wait_on(&self.control().completion, deadline(timeout), ready)
+    }
+
+    /// Waits until `ready`, which changes with `word`, or the deadline has passed.
+    fn wait_on(&self, word: &WaitWord, deadline: Option<Instant>, mut ready: impl FnMut() -> bool) -> Waited {
         if ready() {
             return Waited::Ready;
         }
         if self.lost_now() {
             return Waited::Lost;
         }
-        if timeout == 0 {
-            return Waited::TimedOut;
-        }
-        // Too far off to be represented is for ever.
-        let deadline = if timeout == u64::MAX {
-            None
-        } else {
-            Instant::now().checked_add(Duration::from_nanos(timeout))
-        };
-        let word = &self.control().completion;
         let woken = word.wait_until(&self.completion_spin, deadline, &*self.peer, || ready() || self.lost());
         match woken {
             Ok(Woken::TimedOut) => Waited::TimedOut,

@@ -38,7 +38,8 @@ pub(crate) use crate::external_memory::{
     vkGetMemoryFdKHR, vkGetMemoryFdPropertiesKHR, vkGetMemoryHostPointerPropertiesEXT,
 };
 pub(crate) use crate::fence::{
-    vkCreateFence, vkDestroyFence, vkGetFenceStatus, vkResetFences, vkWaitForFences,
+    vkCreateFence, vkDestroyFence, vkGetFenceFdKHR, vkGetFenceStatus, vkImportFenceFdKHR, vkResetFences,
+    vkWaitForFences,
 };
 pub(crate) use crate::host_image_copy::{vkCopyImageToImage, vkCopyImageToMemory, vkCopyMemoryToImage};
 pub(crate) use crate::image::{
@@ -77,7 +78,8 @@ pub(crate) use crate::private_data::{
 pub(crate) use crate::query_pool::vkGetQueryPoolResults;
 pub(crate) use crate::queue::{vkQueueBindSparse, vkQueueSubmit, vkQueueSubmit2, vkQueueWaitIdle};
 pub(crate) use crate::semaphore::{
-    vkCreateSemaphore, vkDestroySemaphore, vkGetSemaphoreCounterValue, vkSignalSemaphore, vkWaitSemaphores,
+    vkCreateSemaphore, vkDestroySemaphore, vkGetSemaphoreCounterValue, vkGetSemaphoreFdKHR,
+    vkImportSemaphoreFdKHR, vkSignalSemaphore, vkWaitSemaphores,
 };
 pub(crate) use crate::shader::vkCreateShadersEXT;
 pub(crate) use crate::wsi::{

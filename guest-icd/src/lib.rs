@@ -59,6 +59,7 @@ mod memories;
 mod memory;
 mod memory_report;
 mod objects;
+mod payload;
 mod perf;
 mod physical_device;
 mod pipeline;

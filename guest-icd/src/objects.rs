@@ -10,17 +10,17 @@ use crate::fence::Fence;
 use crate::host_image_copy::HostImage;
 use crate::private_data::PrivateDataSlot;
 use crate::requirements::Resources;
-use crate::semaphore::Timeline;
+use crate::semaphore::Semaphore;
 use crate::table::Table;
 use crate::wsi::{Owed, Swapchain};
 
 /// The tables, one for each type of object.
 #[derive(Default)]
 pub(crate) struct Objects {
-    /// Fences; they exist in the guest only.
+    /// Fences; the host knows no more of them than payloads.
     pub(crate) fences: Table<Arc<Fence>>,
-    /// Timeline semaphores; binary ones have no state here.
-    pub(crate) timelines: Table<Arc<Timeline>>,
+    /// Timeline semaphores, and those with payloads; others have no state here.
+    pub(crate) semaphores: Table<Arc<Semaphore>>,
     /// Command pools.
     pub(crate) command_pools: Table<Arc<CommandPool>>,
     /// Descriptor pools.

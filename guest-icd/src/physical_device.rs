@@ -25,10 +25,9 @@ pub(crate) struct DeviceFacts {
     pub(crate) memory: vk::PhysicalDeviceMemoryProperties,
     /// Whether descriptors pass to the host.
     descriptors: bool,
+    /// Whether the host's device has timeline semaphores, without an extension.
+    timelines: bool,
 }
-
-/// Extensions of the guest's own that need descriptors to pass to the host.
-const OVER_DESCRIPTORS: [&str; 1] = ["VK_KHR_external_memory_fd"];
 
 /// The host's driver has to know the layout of images that are presented.
 const SWAPCHAIN: &str = "VK_KHR_swapchain";
@@ -48,7 +47,12 @@ impl DeviceFacts {
         let mut memory = vk::PhysicalDeviceMemoryProperties2::default();
         // SAFETY: a structure of the type that the chain's root is, with an empty chain.
         unsafe { facts.memory.fill((&raw mut memory).cast()) };
-        Self { facts, memory: memory.memory_properties, descriptors }
+        let mut timelines = vk::PhysicalDeviceTimelineSemaphoreFeatures::default();
+        let mut features = vk::PhysicalDeviceFeatures2::default().push_next(&mut timelines);
+        // SAFETY: as above, with a chain of one.
+        unsafe { facts.features.fill((&raw mut features).cast()) };
+        let timelines = timelines.timeline_semaphore != 0 && facts.api_version >= vk::API_VERSION_1_2;
+        Self { facts, memory: memory.memory_properties, descriptors, timelines }
     }
 
     /// Whether the device has `vkMapMemory2`.
@@ -91,14 +95,28 @@ impl DeviceFacts {
 
     /// Whether a device extension can be enabled.
     pub(crate) fn offers(&self, name: &str) -> bool {
-        if name == "VK_EXT_map_memory_placed" && !self.maps_by_structure() {
-            return false;
+        self.facts.has_extension(name) || is_guest_extension(name) && self.can_have(name)
+    }
+
+    /// Whether there is what the guest needs for an extension of its own.
+    fn can_have(&self, name: &str) -> bool {
+        match name {
+            "VK_EXT_map_memory_placed" => self.maps_by_structure(),
+            "VK_KHR_external_memory_fd" => self.descriptors,
+            "VK_KHR_external_semaphore_fd" => {
+                self.shares_sync() && self.facts.has_extension("VK_KHR_external_semaphore")
+            }
+            "VK_KHR_external_fence_fd" => {
+                self.shares_sync() && self.facts.has_extension("VK_KHR_external_fence")
+            }
+            name if OVER_SWAPCHAINS.contains(&name) => self.facts.has_extension(SWAPCHAIN),
+            _ => true,
         }
-        if OVER_SWAPCHAINS.contains(&name) {
-            return self.facts.has_extension(SWAPCHAIN);
-        }
-        self.facts.has_extension(name)
-            || is_guest_extension(name) && (self.descriptors || !OVER_DESCRIPTORS.contains(&name))
+    }
+
+    /// Whether semaphores and fences can be shared with other processes: queues of the host wait by timeline semaphores.
+    pub(crate) fn shares_sync(&self) -> bool {
+        self.descriptors && self.timelines
     }
 }
 
@@ -355,31 +373,45 @@ pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceImageFormatProperties2(
     }
 }
 
-/// `vkGetPhysicalDeviceExternalFenceProperties`: nothing can be imported or exported.
+/// `vkGetPhysicalDeviceExternalFenceProperties`
 pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceExternalFenceProperties(
-    _: *mut PhysicalDevice,
-    _: *const c_void,
+    device: *mut PhysicalDevice,
+    info: *const vk::PhysicalDeviceExternalFenceInfo<'_>,
     properties: *mut vk::ExternalFenceProperties<'_>,
 ) {
+    type Types = vk::ExternalFenceHandleTypeFlags;
+    type Features = vk::ExternalFenceFeatureFlags;
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        (*properties).export_from_imported_handle_types = vk::ExternalFenceHandleTypeFlags::empty();
-        (*properties).compatible_handle_types = vk::ExternalFenceHandleTypeFlags::empty();
-        (*properties).external_fence_features = vk::ExternalFenceFeatureFlags::empty();
+        let offered = known(device).is_some_and(|(_, known)| known.offers("VK_KHR_external_fence_fd"));
+        let (types, features) = match (*info).handle_type {
+            Types::OPAQUE_FD if offered => (Types::OPAQUE_FD, Features::EXPORTABLE | Features::IMPORTABLE),
+            _ => (Types::empty(), Features::empty()),
+        };
+        (*properties).export_from_imported_handle_types = types;
+        (*properties).compatible_handle_types = types;
+        (*properties).external_fence_features = features;
     }
 }
 
-/// `vkGetPhysicalDeviceExternalSemaphoreProperties`: nothing can be imported or exported.
+/// `vkGetPhysicalDeviceExternalSemaphoreProperties`: the same of binary and timeline semaphores.
 pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceExternalSemaphoreProperties(
-    _: *mut PhysicalDevice,
-    _: *const c_void,
+    device: *mut PhysicalDevice,
+    info: *const vk::PhysicalDeviceExternalSemaphoreInfo<'_>,
     properties: *mut vk::ExternalSemaphoreProperties<'_>,
 ) {
+    type Types = vk::ExternalSemaphoreHandleTypeFlags;
+    type Features = vk::ExternalSemaphoreFeatureFlags;
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        (*properties).export_from_imported_handle_types = vk::ExternalSemaphoreHandleTypeFlags::empty();
-        (*properties).compatible_handle_types = vk::ExternalSemaphoreHandleTypeFlags::empty();
-        (*properties).external_semaphore_features = vk::ExternalSemaphoreFeatureFlags::empty();
+        let offered = known(device).is_some_and(|(_, known)| known.offers("VK_KHR_external_semaphore_fd"));
+        let (types, features) = match (*info).handle_type {
+            Types::OPAQUE_FD if offered => (Types::OPAQUE_FD, Features::EXPORTABLE | Features::IMPORTABLE),
+            _ => (Types::empty(), Features::empty()),
+        };
+        (*properties).export_from_imported_handle_types = types;
+        (*properties).compatible_handle_types = types;
+        (*properties).external_semaphore_features = features;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vw_transport::handshake::feature;
@@ -62,6 +62,8 @@ pub(crate) struct Session {
     pub(crate) descriptors: bool,
     /// Files that the host's driver keeps memory in, by their numbers.
     pub(crate) files: Mutex<HashMap<u64, OwnedFd>>,
+    /// Number of the next payload.
+    pub(crate) next_payload: AtomicU64,
     facts: OnceLock<DeviceFacts>,
     /// Those of the instance.
     messengers: Arc<Messengers>,
@@ -105,6 +107,7 @@ impl Session {
             objects: Objects::default(),
             descriptors,
             files: Mutex::default(),
+            next_payload: AtomicU64::new(0),
             facts: OnceLock::new(),
             messengers,
             loss_told: AtomicBool::new(false),

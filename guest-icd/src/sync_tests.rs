@@ -13,11 +13,12 @@ use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{FLAG_LAST, FLAG_WATCH, Header, op};
 
 use crate::alloc::HostAllocator;
+use crate::completion::Awaited as _;
 use crate::device::Device;
 use crate::dispatch::Head;
 use crate::fence::{Fence, vkCreateFence, vkDestroyFence, vkGetFenceStatus, vkResetFences, vkWaitForFences};
 use crate::queue::{Queue, QueueAddress, vkQueueSubmit, vkQueueWaitIdle};
-use crate::semaphore::{Timeline, vkGetSemaphoreCounterValue, vkSignalSemaphore, vkWaitSemaphores};
+use crate::semaphore::{Semaphore, vkGetSemaphoreCounterValue, vkSignalSemaphore, vkWaitSemaphores};
 use crate::session::Session;
 
 const SUCCESS: i32 = vk::Result::SUCCESS.as_raw();
@@ -76,7 +77,7 @@ impl World {
 
     fn timeline(&self, value: u64) -> u64 {
         let id = self.session.allocate_id(HandleType::Semaphore, HostAllocator::default()).unwrap();
-        self.session.objects.timelines.insert(id, Arc::new(Timeline::new(value)));
+        self.session.objects.semaphores.insert(id, Arc::new(Semaphore::timeline(value)));
         id
     }
 
@@ -321,12 +322,12 @@ fn wait_when_the_device_is_lost_ends_but_what_was_finished_counts() {
 #[test]
 fn fence_when_it_names_the_last_slot_is_found() {
     let w = World::new();
-    let fence = Fence::new(false);
+    let fence = Arc::new(Fence::new(false, None));
     let point = crate::completion::Point { slot: 63, seq: 1 << 40 };
-    fence.submit(point);
-    assert!(!fence.signaled(&w.session));
+    assert!(fence.submit(point).is_none());
+    assert!(!fence.ready(&w.session));
     w.host.region.control().complete(63, 1 << 40);
-    assert!(fence.signaled(&w.session));
+    assert!(fence.ready(&w.session));
 }
 
 #[test]

@@ -7,54 +7,16 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use ash::vk;
-use common::{Guest, Renderer, UNSEEN, allocate_payload, dispatchable, record, request, ret};
-use vw_host_renderer::config::Limits;
-use vw_host_renderer::gpu::Gpu;
-use vw_host_renderer::gpu::import::Import;
-use vw_host_renderer::session::Session;
+use common::{
+    Guest, Renderer, UNSEEN, allocate_payload, dispatchable, in_process, record, request, ret, violates,
+};
 use vw_host_renderer::session::end::End;
-use vw_host_renderer::session::stats::Stats;
-use vw_transport::{Limits as Sizes, SharedFile, in_process};
+use vw_transport::SharedFile;
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::record::{FLAG_LAST, Header, IN_FILE, op};
-
-/// Runs a session in this process for a guest that does `f`, and returns how it ended.
-fn in_process(f: impl FnOnce(&mut Guest)) -> End {
-    let sizes = Sizes {
-        ring_size: 64 << 10,
-        reply_size: 16 << 10,
-        arena_size: 256 << 10,
-        window_size: 1 << 20,
-        ..Sizes::default()
-    };
-    let (guest, host) = in_process::pair(&sizes).unwrap();
-    let gpu = Gpu::open(true, None, "test").unwrap();
-    let stats = Arc::new(Stats::default());
-    let limits = Limits::default();
-    let mut session = Session::new(&host, gpu, Import::of_types(2, 4096), &limits, stats);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let serving = scope.spawn(|| {
-            let end = session.serve(&host, &stop, None);
-            host.peer.close("over");
-            end
-        });
-        let mut guest = Guest::over(guest);
-        f(&mut guest);
-        drop(guest);
-        serving.join().expect("the session does not panic")
-    })
-}
-
-fn violates(f: impl FnOnce(&mut Guest)) -> String {
-    match in_process(f) {
-        End::Violation(text) => text,
-        end => panic!("{end:?}"),
-    }
-}
 
 /// A guest with device 1, queue 1, command pool 1 and command buffer 1, which is being recorded.
 fn record_commands(guest: &mut Guest) {

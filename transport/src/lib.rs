@@ -37,6 +37,8 @@ mod message;
 #[cfg(not(loom))]
 pub mod pages;
 #[cfg(not(loom))]
+pub mod payload;
+#[cfg(not(loom))]
 pub mod peer;
 #[cfg(not(loom))]
 pub mod region;
@@ -55,6 +57,7 @@ pub use self::{
     handshake::{Hello, Offer, Versions, Welcome},
     layout::{Layout, LayoutError, Limits},
     pages::SharedFile,
+    payload::Payload,
     peer::Peer,
     region::{Region, RegionError},
     ring::{Consumer, Producer, RawRecord, ReserveError, RingError, Space},

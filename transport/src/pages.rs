@@ -63,6 +63,11 @@ impl SharedFile {
         Ok(Self { file, mapping })
     }
 
+    /// The descriptor and the mapping, each to be kept on its own.
+    pub fn into_parts(self) -> (OwnedFd, Mapping) {
+        (self.file, self.mapping)
+    }
+
     /// Start of the mapping.
     pub fn base(&self) -> NonNull<u8> {
         self.mapping.base

@@ -60,6 +60,17 @@ pub mod op {
     pub const ALLOCATE_MEMORY: u16 = 0xF006;
     /// `u64` id of live memory, `u64` the new id that it has from now on: freed memory that is handed out again.
     pub const RENAME_MEMORY: u16 = 0xF007;
+    /// Call: `u64` number: the semaphore or fence that several processes share, whose descriptor went before the record,
+    /// has this number from now on. The answer is a `VkResult`.
+    pub const ATTACH_PAYLOAD: u16 = 0xF030;
+    /// `u64` number: no record will use it any more.
+    pub const DETACH_PAYLOAD: u16 = 0xF031;
+    /// A submission of one batch, some of whose semaphores have payloads: the two lists of those waited for and of those
+    /// signalled (`u32` length; of each `u64` semaphore, `u64` number of its payload, `u64` not 0 if it is a timeline
+    /// semaphore), `u32` opcode of the submitting command, then its request.
+    pub const SUBMIT_SHARED: u16 = 0xF032;
+    /// `u64` queue, `u64` number: the fence with this payload is signalled once all that was submitted is finished.
+    pub const SIGNAL_FENCE: u16 = 0xF033;
     /// `u64` device id, `u64` object id, `u32` `VkObjectType`, `u32` length, then the object's name. What the host does
     /// not know is nothing to name.
     pub const NAME_OBJECT: u16 = 0xF010;

@@ -14,7 +14,7 @@ macro_rules! pointer {
 }
 
 /// In the order of the names in `vw_wire_protocol::generated::names`.
-pub(crate) static PROCS: [Proc; 588] = [
+pub(crate) static PROCS: [Proc; 592] = [
     Proc { ptr: pointer!(crate::hand::vkAcquireNextImage2KHR), level: Level::Device },
     Proc { ptr: pointer!(crate::hand::vkAcquireNextImageKHR), level: Level::Device },
     Proc { ptr: pointer!(entry::device::vkAcquireProfilingLockKHR), level: Level::Device },
@@ -534,6 +534,7 @@ pub(crate) static PROCS: [Proc; 588] = [
     },
     Proc { ptr: pointer!(entry::render_pass::vkGetDynamicRenderingTilePropertiesQCOM), level: Level::Device },
     Proc { ptr: pointer!(entry::sync::vkGetEventStatus), level: Level::Device },
+    Proc { ptr: pointer!(crate::hand::vkGetFenceFdKHR), level: Level::Device },
     Proc { ptr: pointer!(crate::hand::vkGetFenceStatus), level: Level::Device },
     Proc { ptr: pointer!(entry::render_pass::vkGetFramebufferTilePropertiesQCOM), level: Level::Device },
     Proc {
@@ -757,11 +758,14 @@ pub(crate) static PROCS: [Proc; 588] = [
     Proc { ptr: pointer!(crate::proc::refuse), level: Level::Device },
     Proc { ptr: pointer!(crate::hand::vkGetSemaphoreCounterValue), level: Level::Device },
     Proc { ptr: pointer!(crate::hand::vkGetSemaphoreCounterValue), level: Level::Device },
+    Proc { ptr: pointer!(crate::hand::vkGetSemaphoreFdKHR), level: Level::Device },
     Proc { ptr: pointer!(entry::pipeline::vkGetShaderBinaryDataEXT), level: Level::Device },
     Proc { ptr: pointer!(entry::pipeline::vkGetShaderInfoAMD), level: Level::Device },
     Proc { ptr: pointer!(entry::pipeline::vkGetShaderModuleCreateInfoIdentifierEXT), level: Level::Device },
     Proc { ptr: pointer!(entry::pipeline::vkGetShaderModuleIdentifierEXT), level: Level::Device },
     Proc { ptr: pointer!(crate::hand::vkGetSwapchainImagesKHR), level: Level::Device },
+    Proc { ptr: pointer!(crate::hand::vkImportFenceFdKHR), level: Level::Device },
+    Proc { ptr: pointer!(crate::hand::vkImportSemaphoreFdKHR), level: Level::Device },
     Proc { ptr: pointer!(crate::hand::vkInvalidateMappedMemoryRanges), level: Level::Device },
     Proc { ptr: pointer!(crate::hand::vkMapMemory), level: Level::Device },
     Proc { ptr: pointer!(crate::hand::vkMapMemory2), level: Level::Device },

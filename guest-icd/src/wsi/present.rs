@@ -105,7 +105,7 @@ unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_
         let mut worst = vk::Result::SUCCESS;
         for (i, part) in parts.into_iter().enumerate() {
             if let Some(fence) = session.objects.fences.get(part.fence) {
-                fence.submit(point);
+                queue.signal_fence(session, &fence, point);
             }
             let Part { image, id, mode, damage, .. } = part;
             let result = part.swapchain.pacer.present(Job { image, point, id, mode, damage });

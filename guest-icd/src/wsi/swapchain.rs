@@ -161,7 +161,11 @@ pub(crate) unsafe extern "system" fn vkAcquireNextImageKHR(
                 Ok((index, result)) => {
                     image.write(index);
                     if semaphore != 0 {
-                        session.objects.owed.signal(semaphore);
+                        // What other processes wait for is no debt of this one's submissions.
+                        match session.objects.semaphores.get(semaphore).and_then(|s| s.payloads.current()) {
+                            Some(shared) => shared.payload.set(),
+                            None => session.objects.owed.signal(semaphore),
+                        }
                     }
                     if let Some(fence) = session.objects.fences.get(fence) {
                         fence.signal();

@@ -124,6 +124,18 @@ impl Gpu {
         unsafe { self.instance.get_physical_device_memory_properties(self.physical) }
     }
 
+    /// Whether the device has timeline semaphores, without an extension.
+    pub fn has_timeline_semaphores(&self) -> bool {
+        if self.offer.api_version < vk::API_VERSION_1_2 {
+            return false;
+        }
+        let mut timelines = vk::PhysicalDeviceTimelineSemaphoreFeatures::default();
+        let mut features = vk::PhysicalDeviceFeatures2::default().push_next(&mut timelines);
+        // SAFETY: the instance and its physical device are live, which implements 1.2.
+        unsafe { self.instance.get_physical_device_features2(self.physical, &mut features) };
+        timelines.timeline_semaphore != 0
+    }
+
     /// Sum of the sizes of all heaps with a host-visible type, in bytes: the largest window that makes sense.
     pub fn host_visible_bytes(&self) -> u64 {
         let memory = self.memory_properties();

@@ -14,11 +14,15 @@ pub(super) static COMMANDS: Table = commands! {
     c"vkDeviceWaitIdle": vk::PFN_vkDeviceWaitIdle = device_wait_idle;
     c"vkGetDeviceQueue": vk::PFN_vkGetDeviceQueue = get_device_queue;
     c"vkGetDeviceQueue2": vk::PFN_vkGetDeviceQueue2 = get_device_queue2;
+    c"vkQueueSubmit": vk::PFN_vkQueueSubmit = queue_submit;
     c"vkCreateFence": vk::PFN_vkCreateFence = create_fence;
     c"vkDestroyFence": vk::PFN_vkDestroyFence = destroy_fence;
     c"vkWaitForFences": vk::PFN_vkWaitForFences = wait_for_fences;
     c"vkGetFenceStatus": vk::PFN_vkGetFenceStatus = get_fence_status;
     c"vkResetFences": vk::PFN_vkResetFences = reset_fences;
+    c"vkCreateSemaphore": vk::PFN_vkCreateSemaphore = create_semaphore;
+    c"vkDestroySemaphore": vk::PFN_vkDestroySemaphore = destroy_semaphore;
+    c"vkSignalSemaphore": vk::PFN_vkSignalSemaphore = signal_semaphore;
     c"vkAllocateMemory": vk::PFN_vkAllocateMemory = allocate_memory;
     c"vkFreeMemory": vk::PFN_vkFreeMemory = free_memory;
     c"vkGetMemoryHostPointerPropertiesEXT": vk::PFN_vkGetMemoryHostPointerPropertiesEXT = host_pointer_properties;
@@ -84,6 +88,15 @@ unsafe extern "system" fn get_device_queue2(
     unsafe { out.write(vk::Queue::from_raw(fresh())) };
 }
 
+unsafe extern "system" fn queue_submit(
+    _: vk::Queue,
+    _: u32,
+    _: *const vk::SubmitInfo<'_>,
+    _: vk::Fence,
+) -> vk::Result {
+    vk::Result::SUCCESS
+}
+
 unsafe extern "system" fn create_fence(
     _: vk::Device,
     _: *const vk::FenceCreateInfo<'_>,
@@ -112,6 +125,31 @@ unsafe extern "system" fn get_fence_status(_: vk::Device, _: vk::Fence) -> vk::R
 }
 
 unsafe extern "system" fn reset_fences(_: vk::Device, _: u32, _: *const vk::Fence) -> vk::Result {
+    vk::Result::SUCCESS
+}
+
+unsafe extern "system" fn create_semaphore(
+    _: vk::Device,
+    _: *const vk::SemaphoreCreateInfo<'_>,
+    _: *const vk::AllocationCallbacks<'_>,
+    out: *mut vk::Semaphore,
+) -> vk::Result {
+    // SAFETY: the caller gives a place for the handle.
+    unsafe { out.write(vk::Semaphore::from_raw(fresh())) };
+    vk::Result::SUCCESS
+}
+
+unsafe extern "system" fn destroy_semaphore(
+    _: vk::Device,
+    _: vk::Semaphore,
+    _: *const vk::AllocationCallbacks<'_>,
+) {
+}
+
+unsafe extern "system" fn signal_semaphore(
+    _: vk::Device,
+    _: *const vk::SemaphoreSignalInfo<'_>,
+) -> vk::Result {
     vk::Result::SUCCESS
 }
 

@@ -13,6 +13,7 @@ use vw_wire_protocol::schema::{Class, Command, Op, Support};
 
 use super::buffer::ExternalBuffers;
 use super::debug_utils;
+use super::external::find;
 use super::image::ExternalImages;
 use super::queue::{Queue, Shared};
 use crate::gpu::procs::Procs;
@@ -158,6 +159,11 @@ impl Session {
             }
             self.check_families(info)?;
         }
+        let mut timelines = vk::PhysicalDeviceTimelineSemaphoreFeatures::default();
+        if self.shares_sync {
+            // SAFETY: as above.
+            unsafe { force_timelines(info, &mut timelines) };
+        }
         let mut robust = vk::PhysicalDeviceFeatures::default();
         if self.robust_buffer_access {
             // SAFETY: as above.
@@ -275,13 +281,14 @@ impl Session {
             return;
         };
         let shared = Arc::clone(&device.shared);
+        shared.open_gates();
         // SAFETY: the device is live; this thread is the only one that submits.
         if let Err(result) = unsafe { shared.device.device_wait_idle() } {
             tracing::warn!("a device did not become idle: {result}");
             shared.quit();
         }
         for queue in &mut device.queues {
-            queue.finish();
+            queue.finish(&shared);
         }
         let raw = shared.device.handle().as_raw();
         for ty in destruction_order() {
@@ -311,8 +318,9 @@ impl Session {
         unsafe { shared.device.destroy_device(None) };
     }
 
-    /// The session's devices, destroyed.
+    /// The session's devices, destroyed; the guest has no more use for them.
     pub(crate) fn destroy_devices(&mut self) {
+        self.devices.iter().flatten().for_each(|device| device.shared.leave());
         for number in 1..=self.devices.len() {
             self.destroy_device(number as u16);
         }
@@ -367,6 +375,28 @@ fn check_queue(info: &vk::DeviceCreateInfo<'_>, wanted: &WantedQueue) -> Result<
     }
 }
 
+/// Sets `timelineSemaphore`, for the [gates](super::payload::Gate) of queues.
+///
+/// # Safety
+/// `info` must be valid and its structures writable; `own` lives until it was used.
+unsafe fn force_timelines(
+    info: &mut vk::DeviceCreateInfo<'_>,
+    own: &mut vk::PhysicalDeviceTimelineSemaphoreFeatures<'_>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if let Some(features) = find::<vk::PhysicalDeviceVulkan12Features<'_>>(info.p_next) {
+            features.timeline_semaphore = vk::TRUE;
+        } else if let Some(features) = find::<vk::PhysicalDeviceTimelineSemaphoreFeatures<'_>>(info.p_next) {
+            features.timeline_semaphore = vk::TRUE;
+        } else {
+            own.timeline_semaphore = vk::TRUE;
+            own.p_next = info.p_next.cast_mut();
+            info.p_next = std::ptr::from_mut(own).cast();
+        }
+    }
+}
+
 /// Sets `robustBufferAccess`, which every device has.
 ///
 /// # Safety
@@ -404,6 +434,23 @@ mod tests {
         assert!(at(HandleType::Pipeline) < at(HandleType::PipelineLayout));
         assert!(at(HandleType::Image) < at(HandleType::DeviceMemory));
         assert_eq!(order.len(), HandleType::COUNT);
+    }
+
+    #[test]
+    fn timelines_when_forced_are_set_where_the_guest_speaks_of_them_or_added() {
+        let mut own = vk::PhysicalDeviceTimelineSemaphoreFeatures::default();
+        let mut twelve = vk::PhysicalDeviceVulkan12Features::default();
+        let mut info = vk::DeviceCreateInfo::default().push_next(&mut twelve);
+        // SAFETY: valid structures.
+        unsafe { force_timelines(&mut info, &mut own) };
+        assert_eq!((twelve.timeline_semaphore, own.timeline_semaphore), (1, 0));
+        let mut sixteen = vk::PhysicalDevice16BitStorageFeatures::default();
+        let mut info = vk::DeviceCreateInfo::default().push_next(&mut sixteen);
+        let next = info.p_next;
+        // SAFETY: valid structures.
+        unsafe { force_timelines(&mut info, &mut own) };
+        assert_eq!((info.p_next, own.p_next.cast_const()), ((&raw const own).cast(), next));
+        assert_eq!(own.timeline_semaphore, 1);
     }
 
     #[test]

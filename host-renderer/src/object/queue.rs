@@ -5,17 +5,20 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use ash::vk;
 use ash::vk::Handle as _;
-use vw_transport::{Consumer, Region};
-use vw_wire_protocol::codec::Request;
+use vw_transport::{Consumer, Liveness, Region};
+use vw_wire_protocol::codec::{Reader, Request};
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::lost;
 use vw_wire_protocol::schema::Command;
 
+use super::payload::{Change, Gate, Signals, Waits};
+use super::semaphore::Shares;
 use crate::session::Session;
 use crate::session::end::{End, violation};
 use crate::session::resolve::Seen;
@@ -25,6 +28,10 @@ const FENCE: usize = 3;
 
 /// How long a completion thread waits for a fence before it looks whether it is to end, in nanoseconds.
 const WAIT: u64 = 100_000_000;
+
+/// How long what a guest has left running may take, once the guest is gone, until semaphores and fences that others wait for
+/// are signalled all the same. Shorter than the session process lives then.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What the queues of a device share.
 pub struct Shared {
@@ -36,6 +43,17 @@ pub struct Shared {
     fences: Mutex<Vec<vk::Fence>>,
     /// Completion threads are to end.
     quit: AtomicBool,
+    /// Nothing waits for payloads any more.
+    open: AtomicBool,
+    /// When the guest was found to be gone.
+    left: OnceLock<Instant>,
+}
+
+/// Of the processes whose payloads are waited for, as far as it is of interest.
+impl Liveness for Shared {
+    fn alive(&self) -> bool {
+        !self.open.load(Ordering::Acquire)
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -47,7 +65,14 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     /// What the queues of `device` share.
     pub fn new(device: ash::Device, region: Arc<Region>) -> Arc<Self> {
-        Arc::new(Self { device, region, fences: Mutex::default(), quit: AtomicBool::new(false) })
+        Arc::new(Self {
+            device,
+            region,
+            fences: Mutex::default(),
+            quit: AtomicBool::new(false),
+            open: AtomicBool::new(false),
+            left: OnceLock::new(),
+        })
     }
 
     /// An unsignalled fence.
@@ -70,6 +95,22 @@ impl Shared {
     /// Tells completion threads to end without waiting for what is outstanding.
     pub fn quit(&self) {
         self.quit.store(true, Ordering::Release);
+    }
+
+    /// Lets everything go on that waits for payloads.
+    pub fn open_gates(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+
+    /// The guest is gone: nobody waits for other processes on its behalf, and nobody for it much longer.
+    pub fn leave(&self) {
+        self.open_gates();
+        self.left.get_or_init(Instant::now);
+    }
+
+    /// Whether completion threads are to end without waiting.
+    fn is_over(&self) -> bool {
+        self.quit.load(Ordering::Acquire) || self.left.get().is_some_and(|left| left.elapsed() > PATIENCE)
     }
 
     /// Destroys the fences that are not in use.
@@ -99,6 +140,7 @@ pub struct Queue {
     /// Number of the last submission.
     submitted: u64,
     completion: Option<Completion>,
+    gate: Option<Gate>,
 }
 
 #[derive(Debug)]
@@ -111,18 +153,24 @@ struct Completion {
 #[derive(Debug)]
 struct Pending {
     number: u64,
-    fence: vk::Fence,
+    /// Of the host's own; none where it is complete with the one before.
+    fence: Option<vk::Fence>,
+    signals: Signals,
 }
 
 impl Pending {
     /// Publishes that it is complete. Its fence must be signalled, and nobody else may use it.
     fn publish(self, shared: &Shared, slot: usize) {
-        shared.region.control().complete(slot, self.number);
+        let Self { number, fence, signals } = self;
+        // Who is told of the end may count on the semaphores.
+        drop(signals);
+        shared.region.control().complete(slot, number);
+        let Some(fence) = fence else { return };
         // SAFETY: the fence is signalled and in nobody else's use.
-        match unsafe { shared.device.reset_fences(&[self.fence]) } {
-            Ok(()) => shared.give_fence(self.fence),
+        match unsafe { shared.device.reset_fences(&[fence]) } {
+            Ok(()) => shared.give_fence(fence),
             // SAFETY: as above.
-            Err(_) => unsafe { shared.device.destroy_fence(self.fence, None) },
+            Err(_) => unsafe { shared.device.destroy_fence(fence, None) },
         }
     }
 }
@@ -142,21 +190,40 @@ pub(crate) struct Held {
 impl Held {
     fn is_complete(&self) -> bool {
         // SAFETY: the fence is of this device, whose queues' threads do not have it.
-        let status = unsafe { self.shared.device.get_fence_status(self.pending.fence) };
-        status == Ok(true)
+        let status = |fence| unsafe { self.shared.device.get_fence_status(fence) };
+        self.pending.fence.is_none_or(|fence| status(fence) == Ok(true))
     }
 }
 
 impl Queue {
     /// A queue without submissions.
     pub fn new(id: u64, slot: usize) -> Self {
-        Self { id, slot, submitted: 0, completion: None }
+        Self { id, slot, submitted: 0, completion: None, gate: None }
     }
 
     /// Counts a submission; also one that will be refused.
     pub fn count(&mut self) -> u64 {
         self.submitted += 1;
         self.submitted
+    }
+
+    /// The next submission waits for payloads: what it is to wait for instead.
+    ///
+    /// # Errors
+    /// As [`Gate::new`].
+    pub fn pass_gate(&mut self, shared: &Arc<Shared>) -> Result<(vk::Semaphore, u64), vk::Result> {
+        let gate = match self.gate.take() {
+            Some(gate) => gate,
+            None => Gate::new(shared, self.slot)?,
+        };
+        Ok(self.gate.insert(gate).pass())
+    }
+
+    /// The last submission goes on after `waits`.
+    fn open_gate_after(&self, waits: Waits) {
+        if let Some(gate) = self.gate.as_ref().filter(|_| !waits.is_empty()) {
+            gate.open_after(waits);
+        }
     }
 
     /// The queue's thread is to publish the completion of a submission.
@@ -181,7 +248,10 @@ impl Queue {
     }
 
     /// Ends the completion thread, after what is outstanding unless the device was told to [`quit`](Shared::quit).
-    pub fn finish(&mut self) {
+    pub fn finish(&mut self, shared: &Shared) {
+        if let Some(gate) = self.gate.take() {
+            gate.finish(shared);
+        }
         if let Some(Completion { sender, thread }) = self.completion.take() {
             drop(sender);
             if thread.join().is_err() {
@@ -193,7 +263,7 @@ impl Queue {
 
 impl Session {
     /// `vkQueueSubmit`, `vkQueueSubmit2`, `vkQueueBindSparse`: numbered; if the guest wants to know of the completion
-    /// (`watched`), with a fence of the host's own.
+    /// (`watched`), with a fence of the host's own. `shares`: what was taken out of it.
     ///
     /// # Errors
     /// When the guest broke the protocol.
@@ -203,6 +273,7 @@ impl Session {
         request: &mut Request<'_>,
         seen: Seen,
         watched: bool,
+        shares: Shares,
     ) -> Result<(), End> {
         let unfit = self.unfit_submission(request);
         let device = self.device_mut(seen.device)?;
@@ -246,13 +317,18 @@ impl Session {
             shared.lose(code, &format!("{}: {result}", command.name));
             return Ok(());
         }
-        let Some(fence) = fence else { return Ok(()) };
+        if let Some(queue) = self.device_mut(seen.device)?.queue_mut(seen.queue) {
+            queue.open_gate_after(shares.waits);
+        }
+        if fence.is_none() {
+            return Ok(());
+        }
         self.held = Some(Held {
             device: seen.device,
             queue: seen.queue,
             slot,
             shared,
-            pending: Pending { number, fence },
+            pending: Pending { number, fence, signals: shares.signals },
         });
         Ok(())
     }
@@ -278,8 +354,30 @@ impl Session {
             None => return,
         };
         if let Err(error) = watched {
-            shared.lose(lost::REFUSED, &format!("no thread can be started to wait for submissions: {error}"));
+            shared.lose(lost::REFUSED, &no_thread(&error));
         }
+    }
+
+    /// The record `SIGNAL_FENCE`.
+    ///
+    /// # Errors
+    /// When the guest broke the protocol.
+    pub(crate) fn signal_fence(&mut self, mut reader: Reader<'_>) -> Result<(), End> {
+        let id = reader.take_u64().map_err(violation)?;
+        let payload = self.payloads.get(reader.take_u64().map_err(violation)?)?;
+        reader.finish().map_err(violation)?;
+        let found = self.devices.iter_mut().flatten().find_map(|device| {
+            let shared = Arc::clone(&device.shared);
+            Some((device.queue_mut(id)?, shared))
+        });
+        let (queue, shared) = found.ok_or_else(|| violation("a fence without a queue"))?;
+        let signals = Signals(vec![(payload, Change::Binary)]);
+        let pending = Pending { number: queue.submitted, fence: None, signals };
+        // Behind the last submission, which no record finds held.
+        if let Err(error) = queue.watch(&shared, pending) {
+            shared.lose(lost::REFUSED, &no_thread(&error));
+        }
+        Ok(())
     }
 
     /// Why a submission may not be made; `None` if it may.
@@ -294,14 +392,19 @@ impl Session {
     }
 }
 
+fn no_thread(error: &std::io::Error) -> String {
+    format!("no thread can be started to wait for submissions: {error}")
+}
+
 /// Waits for fences in order and publishes what is complete.
 fn complete(shared: &Shared, slot: usize, receiver: &Receiver<Pending>) {
     while let Ok(pending) = receiver.recv() {
-        loop {
+        let fences = Vec::from_iter(pending.fence);
+        while !fences.is_empty() {
             // SAFETY: the fence is of this device and used by this thread alone once it is submitted.
-            match unsafe { shared.device.wait_for_fences(&[pending.fence], true, WAIT) } {
+            match unsafe { shared.device.wait_for_fences(&fences, true, WAIT) } {
                 Ok(()) => break,
-                Err(vk::Result::TIMEOUT) if !shared.quit.load(Ordering::Acquire) => {}
+                Err(vk::Result::TIMEOUT) if !shared.is_over() => {}
                 Err(vk::Result::TIMEOUT) => return,
                 Err(result) => {
                     let number = pending.number;

@@ -18,6 +18,7 @@ use crate::null;
 use crate::object::command_buffer::State;
 use crate::object::pipeline::drop_ignored_attachments;
 use crate::object::pool::child_type;
+use crate::object::semaphore::Shares;
 
 /// Index of `pInfo` or `pCreateInfo` among the arguments of commands that create or ask about one object.
 const INFO: usize = 1;
@@ -63,7 +64,9 @@ impl Session {
         }
         let mut call = request.poisoned.is_none();
         match kind {
-            Kind::Submit => return self.submit(command, &mut request, seen, flags & FLAG_WATCH != 0),
+            Kind::Submit => {
+                return self.submit(command, &mut request, seen, flags & FLAG_WATCH != 0, Shares::default());
+            }
             Kind::DestroyDevice => {
                 self.destroy_device(seen.device);
                 return Ok(());
@@ -120,7 +123,7 @@ impl Session {
     }
 
     /// As [`decode`](Self::decode), and lists the objects met in `self.touched`.
-    fn decode_listing<'m>(
+    pub(crate) fn decode_listing<'m>(
         &mut self,
         arena: &'m Arena,
         command: &'static Command,

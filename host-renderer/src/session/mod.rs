@@ -51,6 +51,7 @@ use crate::object::descriptor_set::Updates;
 use crate::object::device::Device;
 use crate::object::external::Handles;
 use crate::object::memory::Memories;
+use crate::object::payload::Payloads;
 use crate::object::pool::Pools;
 use crate::object::queue::Held;
 use crate::perf::Perf;
@@ -83,6 +84,10 @@ pub struct Session {
     pub(crate) peer: Arc<Peer>,
     /// Which handles of memory the guest may have.
     pub(crate) handles: Handles,
+    /// Whether the guest may have semaphores and fences that several processes share.
+    pub(crate) shares_sync: bool,
+    /// What is behind those.
+    pub(crate) payloads: Payloads,
     /// Files that the driver keeps its memory in.
     pub(crate) files: Files,
     /// The last submission, until its completion is known or is a queue's thread's to find out.
@@ -153,6 +158,8 @@ impl Session {
             physical_procs,
             peer: Arc::clone(&connection.peer),
             handles: Handles { descriptors },
+            shares_sync: descriptors && gpu.has_timeline_semaphores(),
+            payloads: Payloads::default(),
             files: Files::default(),
             replies: Replies::new(Arc::clone(&region)),
             robust_buffer_access: limits.robust_buffer_access,
@@ -295,6 +302,10 @@ impl Session {
             op::CREATE_DEVICE => self.create_device(arena, reader),
             op::ALLOCATE_MEMORY => self.allocate_memory(arena, reader),
             op::RENAME_MEMORY => self.rename_memory(reader),
+            op::ATTACH_PAYLOAD => self.attach_payload(reader),
+            op::DETACH_PAYLOAD => self.detach_payload(reader),
+            op::SUBMIT_SHARED => self.submit_shared(arena, header.flags, reader),
+            op::SIGNAL_FENCE => self.signal_fence(reader),
             op::NAME_OBJECT => self.name_object(reader),
             op::TAG_OBJECT => self.tag_object(reader),
             op::UPDATE_DESCRIPTOR_SETS => self.update_descriptor_sets(reader),

@@ -6,14 +6,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ash::vk;
 use rustix::process::{Pid, Signal, kill_process};
+use vw_host_renderer::config::Limits;
+use vw_host_renderer::gpu::Gpu;
+use vw_host_renderer::gpu::import::Import;
+use vw_host_renderer::session::Session;
+use vw_host_renderer::session::end::End;
 use vw_host_renderer::session::greet::VERSIONS;
+use vw_host_renderer::session::stats::Stats;
 use vw_transport::unix::connect;
-use vw_transport::{Connection, Hello, Producer, Spin};
+use vw_transport::{Connection, Hello, Limits as Sizes, Producer, Spin};
 use vw_wire_protocol::codec::{Writer, encode_request};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::record::{FLAG_REPLY, FLAG_WATCH, HEADER_SIZE, Header, NO_OFFSET, op, record_length};
@@ -205,6 +211,42 @@ pub(crate) const UNSEEN: u64 = NO_OFFSET;
 
 /// Size of a record's header.
 pub(crate) const HEADER: usize = HEADER_SIZE;
+
+/// Runs a session in this process for a guest that does `f`, and returns how it ended.
+pub(crate) fn in_process(f: impl FnOnce(&mut Guest)) -> End {
+    let sizes = Sizes {
+        ring_size: 64 << 10,
+        reply_size: 16 << 10,
+        arena_size: 256 << 10,
+        window_size: 1 << 20,
+        ..Sizes::default()
+    };
+    let (guest, host) = vw_transport::in_process::pair(&sizes).unwrap();
+    let gpu = Gpu::open(true, None, "test").unwrap();
+    let stats = Arc::new(Stats::default());
+    let limits = Limits::default();
+    let mut session = Session::new(&host, gpu, Import::of_types(2, 4096), &limits, stats);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let serving = scope.spawn(|| {
+            let end = session.serve(&host, &stop, None);
+            host.peer.close("over");
+            end
+        });
+        let mut guest = Guest::over(guest);
+        f(&mut guest);
+        drop(guest);
+        serving.join().expect("the session does not panic")
+    })
+}
+
+/// As [`in_process`], for a guest that breaks the protocol: what the session says of it.
+pub(crate) fn violates(f: impl FnOnce(&mut Guest)) -> String {
+    match in_process(f) {
+        End::Violation(text) => text,
+        end => panic!("{end:?}"),
+    }
+}
 
 /// Waits until `f` holds; false when it does not within [`PATIENCE`].
 pub(crate) fn wait_for(mut f: impl FnMut() -> bool) -> bool {

@@ -1493,7 +1493,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_external_fence_fd",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("no descriptor crosses to the host; fences live in the guest"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
@@ -1549,7 +1549,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_KHR_external_semaphore_fd",
         spec_version: 1,
         instance: false,
-        support: Support::NotOffered("no descriptor crosses to the host"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {

@@ -5,7 +5,7 @@
 use crate::schema::{Name, Provider};
 
 /// Sorted by name.
-pub static NAMES: [Name; 588] = [
+pub static NAMES: [Name; 592] = [
     Name {
         name: "vkAcquireNextImage2KHR",
         command: "vkAcquireNextImage2KHR",
@@ -2758,6 +2758,12 @@ pub static NAMES: [Name; 588] = [
         provided_by: &[Provider::Core(0x400000)],
     },
     Name {
+        name: "vkGetFenceFdKHR",
+        command: "vkGetFenceFdKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_external_fence_fd")],
+    },
+    Name {
         name: "vkGetFenceStatus",
         command: "vkGetFenceStatus",
         refused: false,
@@ -3355,6 +3361,12 @@ pub static NAMES: [Name; 588] = [
         provided_by: &[Provider::Extension("VK_KHR_timeline_semaphore")],
     },
     Name {
+        name: "vkGetSemaphoreFdKHR",
+        command: "vkGetSemaphoreFdKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_external_semaphore_fd")],
+    },
+    Name {
         name: "vkGetShaderBinaryDataEXT",
         command: "vkGetShaderBinaryDataEXT",
         refused: false,
@@ -3383,6 +3395,18 @@ pub static NAMES: [Name; 588] = [
         command: "vkGetSwapchainImagesKHR",
         refused: false,
         provided_by: &[Provider::Extension("VK_KHR_swapchain")],
+    },
+    Name {
+        name: "vkImportFenceFdKHR",
+        command: "vkImportFenceFdKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_external_fence_fd")],
+    },
+    Name {
+        name: "vkImportSemaphoreFdKHR",
+        command: "vkImportSemaphoreFdKHR",
+        refused: false,
+        provided_by: &[Provider::Extension("VK_KHR_external_semaphore_fd")],
     },
     Name {
         name: "vkInvalidateMappedMemoryRanges",

@@ -8,7 +8,7 @@ use ash::vk;
 pub(crate) type Outcome = Result<(), String>;
 
 /// How long a wait may last, in nanoseconds.
-const PATIENCE: u64 = 20_000_000_000;
+pub(crate) const PATIENCE: u64 = 20_000_000_000;
 
 /// Bytes that [`Gpu::work`] fills.
 const SIZE: u64 = 4096;
@@ -67,11 +67,14 @@ impl Gpu {
         let queues =
             [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])];
         let names: Vec<_> = device_extensions.iter().map(|name| name.as_ptr()).collect();
-        let mut private = vk::PhysicalDevicePrivateDataFeatures::default().private_data(true);
+        let mut newer = vk::PhysicalDeviceVulkan12Features::default().timeline_semaphore(true);
+        let mut newest =
+            vk::PhysicalDeviceVulkan13Features::default().private_data(true).synchronization2(true);
         let info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
             .enabled_extension_names(&names)
-            .push_next(&mut private);
+            .push_next(&mut newer)
+            .push_next(&mut newest);
         let device = instance.create_device(physical, &info, callbacks).map_err(text("vkCreateDevice"))?;
         let queue = device.get_device_queue(family, 0);
         Ok(Self { entry, instance, physical, device, queue, family, memory_type })

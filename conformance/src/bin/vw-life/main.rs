@@ -10,6 +10,8 @@ mod gpu;
 mod messages;
 mod objects;
 mod processes;
+mod sharing;
+mod side;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,6 +69,14 @@ enum Mode {
         #[arg(long)]
         ready: PathBuf,
     },
+    /// Semaphores and fences that two processes share.
+    Sharing { scene: sharing::Scene },
+    /// The other of the two processes.
+    Partner {
+        scene: sharing::Scene,
+        /// What it is given.
+        descriptors: Vec<i32>,
+    },
     /// Names a buffer and records a fill of it, which its usage does not allow and which is never submitted.
     NamedMisuse,
 }
@@ -88,6 +98,8 @@ fn main() -> ExitCode {
             Mode::Callbacks => callbacks::run(),
             Mode::Messages => messages::run(),
             Mode::MessageOfLoss { ready } => messages::of_loss(&ready),
+            Mode::Sharing { scene } => sharing::run(scene),
+            Mode::Partner { scene, descriptors } => sharing::partner(scene, &descriptors),
             Mode::NamedMisuse => messages::named_misuse(),
         }
     };
