@@ -1,8 +1,9 @@
-//! `cargo xtask demo`: one picture, rendered through vw.
+//! `cargo xtask demo`: one picture rendered through vw, and a cube in a window.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::cube;
 use crate::packages;
 use crate::process::{self, Error, Result};
 use crate::test::build_products;
@@ -51,5 +52,5 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         picture.display(),
         started.elapsed().as_secs_f64()
     );
-    Ok(())
+    cube::run(workspace, options.device.as_deref(), &picture.with_file_name("demo-cube.png"))
 }

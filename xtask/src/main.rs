@@ -5,6 +5,7 @@
 mod bench;
 mod codegen;
 mod cts;
+mod cube;
 mod demo;
 mod mesa;
 mod packages;

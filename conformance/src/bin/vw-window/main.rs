@@ -11,6 +11,8 @@ mod window;
 mod work;
 mod xwindow;
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand, ValueEnum};
 
 #[derive(Parser)]
@@ -50,6 +52,8 @@ enum Mode {
     Destroyed,
     /// Presents until the server is gone, which somebody else ends.
     Orphaned,
+    /// Makes no window: writes what the X server's screen shows, as PNG.
+    Screenshot { output: PathBuf },
     /// As many frames as can be in some seconds.
     Rate {
         #[arg(long, default_value_t = 3)]
@@ -59,6 +63,9 @@ enum Mode {
 
 fn main() {
     let arguments = Arguments::parse();
+    if let Mode::Screenshot { output } = &arguments.mode {
+        return xwindow::screenshot(output);
+    }
     // SAFETY: valid usage of Vulkan throughout.
     unsafe {
         let mut stage = work::Stage::open(arguments.surface);
@@ -69,6 +76,7 @@ fn main() {
             Mode::Hidden => work::hidden(&mut stage),
             Mode::Destroyed => work::destroyed(&mut stage),
             Mode::Orphaned => work::orphaned(&mut stage),
+            Mode::Screenshot { .. } => unreachable!("it has no window"),
             Mode::Rate { seconds } => work::rate(&mut stage, seconds),
         }
         stage.close();

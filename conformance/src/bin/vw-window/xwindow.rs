@@ -1,6 +1,9 @@
 //! A window of an X server.
 
 use std::ffi::{CString, c_char, c_void};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
 use std::ptr;
 
 use ash::{khr, vk};
@@ -109,4 +112,18 @@ impl Window for XWindow {
         let shown = image.reply().unwrap().data;
         shown.chunks_exact(4).zip(drawn.chunks_exact(4)).all(|(a, b)| a[..3] == b[..3])
     }
+}
+
+/// Writes what the screen shows.
+pub(crate) fn screenshot(path: &Path) {
+    let (connection, screen) = XCBConnection::connect(None).expect("an X server");
+    let root = &connection.setup().roots[screen];
+    let (width, height) = (root.width_in_pixels, root.height_in_pixels);
+    let image = connection.get_image(ImageFormat::Z_PIXMAP, root.root, 0, 0, width, height, !0).unwrap();
+    let texels = image.reply().unwrap().data;
+    let pixels: Vec<u8> = texels.chunks_exact(4).flat_map(|texel| [texel[2], texel[1], texel[0]]).collect();
+    let file = BufWriter::new(File::create(path).unwrap());
+    let mut encoder = png::Encoder::new(file, width.into(), height.into());
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
 }
