@@ -100,6 +100,22 @@ pub fn assert_same(what: &str, expected: &str, actual: &str, explained: &Explain
     assert!(found.is_empty(), "{what}: lines differ (- native, + vw)\n{}", found.join("\n"));
 }
 
+/// Compares what the differential suite writes. The guest's surfaces are its own: where the host's driver has none, there is
+/// nothing to compare them with.
+///
+/// # Panics
+/// As [`assert_same`].
+#[track_caller]
+pub fn assert_same_suite(native: &str, vw: &str) {
+    let surfaces = !native.contains("headless surfaces: not offered");
+    let comparable = |text: &str| {
+        let lines = text.lines().filter(|line| surfaces || !line.starts_with("presentation."));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let explained = Explained::from_file("differential.txt");
+    assert_same("the differential suite", &comparable(native), &comparable(vw), &explained);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

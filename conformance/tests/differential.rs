@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use vw_conformance::compare::{Explained, assert_same};
+use vw_conformance::compare::assert_same_suite;
 use vw_conformance::driver::Driver;
 use vw_conformance::renderer::Renderer;
 use vw_conformance::{child, products, scratch_folder};
@@ -34,14 +34,7 @@ fn compare_tuned(host: &Driver, label: &str, arguments: &[&str], perf: &str) {
     let (native, _) = run(host, &format!("{label}-native"));
     let renderer = Renderer::start_with(&host.clone().with("VW_PERF", perf), arguments).unwrap();
     let (vw, _) = run(&renderer.guest().with("VW_PERF", perf), &format!("{label}-vw"));
-    // The guest's surfaces are its own; not every host's driver has such.
-    let comparable = |text: &str| {
-        let surfaces = !native.contains("headless surfaces: not offered");
-        let lines = text.lines().filter(|line| surfaces || !line.starts_with("presentation."));
-        lines.collect::<Vec<_>>().join("\n")
-    };
-    let explained = Explained::from_file("differential.txt");
-    assert_same("the differential suite", &comparable(&native), &comparable(&vw), &explained);
+    assert_same_suite(&native, &vw);
     // Twice the same program on the same renderer: nothing of the first is left.
     let mut again = renderer.guest().command(products::program("vw-differential").unwrap());
     let again = child::run(again.args(["--only", "memory", "--only", "synchronisation"]), LIMIT).unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use vw_conformance::child::{self, Running};
-use vw_conformance::compare::{Explained, assert_same};
+use vw_conformance::compare::{Explained, assert_same, assert_same_suite};
 use vw_conformance::driver::Driver;
 use vw_conformance::renderer::Renderer;
 use vw_conformance::{procfs, products};
@@ -41,13 +41,12 @@ fn four_programs_when_run_at_once_answer_as_natively() {
     for (vw, (name, arguments)) in running.into_iter().zip(programs) {
         let vw = vw.wait(limit).unwrap();
         let native = start(&host, name, arguments).wait(limit).unwrap();
-        let explained = if name == "vw-differential" { "differential.txt" } else { "scene.txt" };
-        assert_same(
-            name,
-            native.expect_success(name),
-            vw.expect_success(name),
-            &Explained::from_file(explained),
-        );
+        let (native, vw) = (native.expect_success(name), vw.expect_success(name));
+        if name == "vw-differential" {
+            assert_same_suite(native, vw);
+        } else {
+            assert_same(name, native, vw, &Explained::from_file("scene.txt"));
+        }
     }
     assert_nothing_left(&renderer);
 }

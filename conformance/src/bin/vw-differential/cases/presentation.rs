@@ -383,7 +383,8 @@ pub(super) unsafe fn images(gpu: &Gpu, report: &Report) {
     }
     let second = stage.swapchain(surface, vk::PresentModeKHR::FIFO, |info| info.old_swapchain = first);
     report.line("another", second != first);
-    // An image of the program's in the memory of the new one's.
+    // An image of the program's in the memory of one of the new one's, which is known by then.
+    assert!(swapchains.get_swapchain_images(second).is_ok_and(|images| !images.is_empty()));
     let mut chain = vk::ImageSwapchainCreateInfoKHR::default().swapchain(second);
     let info = vk::ImageCreateInfo::default()
         .image_type(vk::ImageType::TYPE_2D)
