@@ -380,6 +380,7 @@ pub(super) unsafe fn images(gpu: &Gpu, report: &Report) {
         maintenance.release_swapchain_images(&info).unwrap();
         let again = swapchains.acquire_next_image(first, PATIENCE, vk::Semaphore::null(), fence);
         assert_eq!(again, Ok((1, false)));
+        device.wait_for_fences(&[fence], true, PATIENCE).unwrap();
     }
     let second = stage.swapchain(surface, vk::PresentModeKHR::FIFO, |info| info.old_swapchain = first);
     report.line("another", second != first);
