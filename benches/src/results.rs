@@ -139,7 +139,8 @@ impl Machine {
         Self {
             processor: model.unwrap_or("unknown").to_owned(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: kernel.trim().to_owned(),
+            // What stands behind the version is the distributor's or the operator's.
+            kernel: kernel.trim().split('-').next().unwrap_or_default().to_owned(),
             load: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
             time: now.map_or(0, |time| time.as_secs()),
         }

@@ -1,8 +1,9 @@
 //! `VkQueue`: submission.
 //!
 //! Each record of a submission has a number in its queue that guest and host count alike. No fence travels: a fence
-//! is signalled when the last number of its submission is finished, by the host where other processes share it. The host publishes the completion of those numbers
-//! alone that are watched: somebody may wait for them. Who waits for another one [watches](Queue::watch) a new one.
+//! is signalled when the last number of its submission is finished, by the host where other processes share it. The host
+//! publishes the completion of those numbers alone that are watched: somebody may wait for them. Who waits for another
+//! one [watches](Queue::watch) a new one.
 
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex};

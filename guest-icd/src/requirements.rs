@@ -20,7 +20,7 @@ use crate::table::Table;
 /// Most kinds that are told apart; when there are more, the table starts anew.
 const MAX_KINDS: usize = 8192;
 
-/// Most combinations of device, flags and usage of buffers.
+/// Most combinations of device and usage of buffers.
 const MAX_USES: usize = 1024;
 
 /// Which buffers and images are alike.
@@ -66,8 +66,6 @@ struct Kinds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Use {
     device: u64,
-    /// `VkBufferCreateFlags`
-    flags: u32,
     /// `VkBufferUsageFlags`
     usage: u32,
 }
@@ -92,7 +90,8 @@ enum Rule {
 
 /// Sizes that show the rule, in bytes. The specification says of buffers with the same flags and usage that their
 /// alignment and types are the same and that a larger one needs no less ("Resource Memory Association"); that what is
-/// added is padding alone is tried at both ends and in between, with sizes that no granule divides.
+/// added is padding alone is tried at both ends and in between, with sizes that no granule divides. Every device takes the
+/// largest: `maxBufferSize` is at least 2^30.
 const TRIALS: [u64; 4] = [1, 4_097, 300_007, 1_000_000_007];
 
 impl Rule {
@@ -200,9 +199,8 @@ impl Session {
     /// # Safety
     /// `device` must be a live device of this session.
     unsafe fn try_buffer(&self, device: *mut c_void, new: Use, size: u64) -> Option<vk::MemoryRequirements> {
-        let (flags, usage) =
-            (vk::BufferCreateFlags::from_raw(new.flags), vk::BufferUsageFlags::from_raw(new.usage));
-        let info = vk::BufferCreateInfo::default().flags(flags).usage(usage).size(size);
+        let usage = vk::BufferUsageFlags::from_raw(new.usage);
+        let info = vk::BufferCreateInfo::default().usage(usage).size(size);
         let mut buffer = 0u64;
         let mut found = vk::MemoryRequirements::default();
         // SAFETY: the caller's promise; valid arguments of the three commands.
@@ -285,12 +283,9 @@ impl ResourceType {
         unsafe {
             if self.ty == HandleType::Buffer {
                 let info = &*info.cast::<vk::BufferCreateInfo<'_>>();
-                if info.p_next.is_null() && info.sharing_mode == vk::SharingMode::EXCLUSIVE {
-                    let new = Use {
-                        device: dispatch::id(device),
-                        flags: info.flags.as_raw(),
-                        usage: info.usage.as_raw(),
-                    };
+                let ordinary = info.p_next.is_null() && info.flags.is_empty();
+                if ordinary && info.sharing_mode == vk::SharingMode::EXCLUSIVE {
+                    let new = Use { device: dispatch::id(device), usage: info.usage.as_raw() };
                     let kind = resources.buffer_kind(new, info.size);
                     if kind.is_some() {
                         return kind;

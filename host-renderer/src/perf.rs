@@ -2,11 +2,22 @@
 //!
 //! A list of words, separated by commas; those that only the guest's driver knows mean nothing here.
 
+use vw_transport::Spin;
+
 /// Which optimisations are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Perf {
     /// The simplest commands of command buffers are decoded without the tables (`no_straight`).
     pub straight: bool,
+    /// Waits begin with a short spin (`no_spin`).
+    pub spin: bool,
+}
+
+impl Perf {
+    /// How long a wait may spin.
+    pub fn new_spin(self) -> Spin {
+        if self.spin { Spin::adaptive() } else { Spin::off() }
+    }
 }
 
 impl Perf {
@@ -17,7 +28,7 @@ impl Perf {
 
     fn parse(words: &str) -> Self {
         let off = |name: &str| words.split(',').map(str::trim).any(|word| word == name || word == "none");
-        Self { straight: !off("no_straight") }
+        Self { straight: !off("no_straight"), spin: !off("no_spin") }
     }
 }
 
@@ -30,6 +41,7 @@ mod tests {
         assert!(Perf::parse("").straight);
         assert!(Perf::parse("no_memo,no_straights").straight);
         assert!(!Perf::parse("no_memo, no_straight").straight);
-        assert!(!Perf::parse("none").straight);
+        assert!(Perf::parse("no_straight").spin && !Perf::parse("no_spin").spin);
+        assert!(!Perf::parse("none").straight && !Perf::parse("none").spin);
     }
 }

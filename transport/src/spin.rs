@@ -69,7 +69,7 @@ impl Spin {
     }
 
     /// How long the wait that begins now may spin. Then [`Spin::hit`] or [`Spin::missed`] tells how that went.
-    pub fn begin(&self) -> Duration {
+    fn begin(&self) -> Duration {
         if self.max_ns == 0 {
             return Duration::ZERO;
         }
@@ -109,7 +109,7 @@ impl Spin {
     }
 
     /// The wait ended while it spun, after `waited`.
-    pub fn hit(&self, waited: Duration) {
+    fn hit(&self, waited: Duration) {
         let score = self.score.load(Ordering::Relaxed);
         if score < MAX_SCORE {
             self.score.store(score + 1, Ordering::Relaxed);
@@ -127,7 +127,7 @@ impl Spin {
     }
 
     /// The wait spun for its whole budget in vain.
-    pub fn missed(&self) {
+    fn missed(&self) {
         let score = self.score.load(Ordering::Relaxed) - MISS;
         if score >= 0 {
             self.score.store(score, Ordering::Relaxed);

@@ -153,6 +153,7 @@ impl Session {
         let allowed =
             |command: &Command| is_physical_command(command) && gpu.offer.provides(command.provided_by);
         let physical_procs = Procs::load(allowed, lookup, gpu.null);
+        let perf = Perf::from_environment();
         Self {
             memory_types: gpu.memory_properties().memory_type_count,
             physical_procs,
@@ -175,8 +176,8 @@ impl Session {
             pools: Pools::default(),
             buffers: CommandBuffers::default(),
             held: None,
-            completion_spin: Spin::adaptive(),
-            perf: Perf::from_environment(),
+            completion_spin: perf.new_spin(),
+            perf,
             policies: Policies::new(),
             scratch: Scratch::default(),
             updates: Updates::default(),
@@ -190,6 +191,7 @@ impl Session {
     /// thread when the guest is gone.
     pub fn serve(&mut self, connection: &Connection, stop: &AtomicBool, pulse: Option<&Pulse>) -> End {
         let mut consumer = Consumer::new(Arc::clone(&self.region));
+        consumer.set_spin(self.perf.new_spin());
         let mut arena = Arena::new(self.record_limit);
         loop {
             self.look_for_completion(&mut consumer);
