@@ -5,9 +5,11 @@ use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use crate::ids;
+use crate::session::lock;
 
 /// Slots of the first page; each page has twice as many as the one before.
 const FIRST: usize = 64;
@@ -23,6 +25,8 @@ const PAGES: usize = 27;
 pub(crate) struct Table<T> {
     /// First slots of the pages, which are made when an index in them is first used, and stay where they are.
     pages: [AtomicPtr<Slot<T>>; PAGES],
+    /// Held while states are taken out: who looks at all of them looks at objects that another thread may destroy.
+    removal: Mutex<()>,
     owned: PhantomData<T>,
 }
 
@@ -41,7 +45,7 @@ unsafe impl<T: Send + Sync> Sync for Slot<T> {}
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { pages: Default::default(), owned: PhantomData }
+        Self { pages: Default::default(), removal: Mutex::default(), owned: PhantomData }
     }
 }
 
@@ -97,14 +101,17 @@ impl<T> Table<T> {
 
     /// Takes out the state of an object that is being destroyed.
     pub(crate) fn remove(&self, id: u64) -> Option<T> {
-        take(self.slot(id)?, id)
+        let slot = self.slot(id)?;
+        let _removal = lock(&self.removal);
+        take(slot, id)
     }
 
     /// Takes out the state of all objects that `which` chooses, with their ids.
     pub(crate) fn remove_all(&self, which: impl Fn(&T) -> bool) -> Vec<(u64, T)> {
-        let ids = self.slots().map(|slot| slot.id.load(Ordering::Acquire));
-        ids.filter(|id| self.with(*id, &which) == Some(true))
-            .filter_map(|id| Some((id, self.remove(id)?)))
+        let _removal = lock(&self.removal);
+        let ids = self.slots().map(|slot| (slot, slot.id.load(Ordering::Acquire)));
+        ids.filter(|(_, id)| self.with(*id, &which) == Some(true))
+            .filter_map(|(slot, id)| Some((id, take(slot, id)?)))
             .collect()
     }
 
@@ -235,5 +242,21 @@ mod tests {
         });
         assert_eq!(table.remove_all(|id| **id % 3 == 0).len(), 0);
         assert_eq!(table.remove_all(|_| true).len(), 16_000 - 5333);
+    }
+
+    #[test]
+    fn states_when_removed_one_by_one_and_all_at_once_are_taken_out_once() {
+        for _ in 0..50 {
+            let table = Table::default();
+            for id in 1..=500 {
+                table.insert(id, std::sync::Arc::new(id));
+            }
+            let (one_by_one, at_once) = std::thread::scope(|scope| {
+                let one_by_one = scope.spawn(|| (1..=500).filter(|id| table.remove(*id).is_some()).count());
+                let at_once = table.remove_all(|id| **id % 2 == 0).len();
+                (one_by_one.join().expect("no panic"), at_once)
+            });
+            assert_eq!(one_by_one + at_once, 500);
+        }
     }
 }
