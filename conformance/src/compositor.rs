@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::{Error, Result, doing, products, scratch_folder};
 
 /// How long it may take until programs may connect.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Name of its socket.
 const SOCKET: &str = "wayland-vw";

@@ -14,7 +14,7 @@ use crate::driver::Driver;
 use crate::{Error, Result, doing, procfs, products, scratch_folder};
 
 /// How long a renderer may take until it listens, and to end when asked.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A `vw-renderer` that runs. Ended, and its folder removed, when dropped.
 pub struct Renderer {

@@ -132,12 +132,12 @@ fn daemon_when_programs_are_killed_at_random_keeps_nothing() {
         .expect_success("the last program");
 }
 
-/// Fails unless all sessions have ended within a second.
+/// Fails unless all sessions end soon: a second, and what a machine with too much to do adds.
 #[track_caller]
 fn assert_nothing_left(renderer: &Renderer) {
     let asked = Instant::now();
     let mut sessions: BTreeSet<u32> = renderer.sessions().into_iter().collect();
-    while !sessions.is_empty() && asked.elapsed() < Duration::from_secs(1) {
+    while !sessions.is_empty() && asked.elapsed() < Duration::from_secs(20) {
         thread::sleep(Duration::from_millis(10));
         sessions = renderer.sessions().into_iter().collect();
     }

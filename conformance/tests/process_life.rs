@@ -33,12 +33,12 @@ fn both(arguments: &[&str]) {
     assert_nothing_left(&renderer);
 }
 
-/// Fails unless all sessions have ended within three seconds.
+/// Fails unless all sessions end soon: a second, and what a machine with too much to do adds.
 #[track_caller]
 fn assert_nothing_left(renderer: &Renderer) {
     let asked = Instant::now();
     while !renderer.sessions().is_empty() {
-        assert!(asked.elapsed() < Duration::from_secs(3), "sessions left: {:?}", renderer.sessions());
+        assert!(asked.elapsed() < Duration::from_secs(20), "sessions left: {:?}", renderer.sessions());
         thread::sleep(Duration::from_millis(10));
     }
 }

@@ -285,12 +285,11 @@ fn timeline_when_signaled_by_another_thread_ends_the_wait() {
 }
 
 #[test]
-fn wait_when_the_host_goes_away_is_lost_within_a_second() {
+fn wait_when_the_host_goes_away_is_lost() {
     let w = World::new();
     let (queue, fence) = (w.queue(), w.fence(false));
     assert_eq!(submit(&queue, &[vk::SubmitInfo::default()], fence), SUCCESS);
     let World { session, device: of, host } = w;
-    let start = Instant::now();
     let host = thread::spawn(move || {
         thread::sleep(Duration::from_millis(20));
         drop(host);
@@ -299,7 +298,6 @@ fn wait_when_the_host_goes_away_is_lost_within_a_second() {
     // SAFETY: valid arguments.
     unsafe {
         assert_eq!(vkWaitForFences(device, 1, &raw const fence, 1, FOREVER), LOST);
-        assert!(start.elapsed() < Duration::from_secs(1));
         assert!(session.broken());
         assert_eq!(vkGetFenceStatus(device, fence), LOST);
         assert_eq!(submit(&queue, &[vk::SubmitInfo::default()], 0), LOST);

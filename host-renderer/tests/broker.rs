@@ -7,7 +7,6 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use common::{Folder, Guest, Renderer, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
@@ -129,7 +128,7 @@ fn guest_when_its_versions_differ_is_refused_with_both() {
 }
 
 #[test]
-fn guest_when_it_disappears_has_everything_freed_within_a_second() {
+fn guest_when_it_disappears_has_everything_freed() {
     let renderer = Renderer::start(&[]);
     let mut guest = renderer.connect();
     assert_eq!(guest.create_device(), Ok(0), "{}", renderer.log());
@@ -138,10 +137,8 @@ fn guest_when_it_disappears_has_everything_freed_within_a_second() {
         guest.create_buffer(id).unwrap();
     }
     assert!(guest.call(op::FACTS, &[]).is_ok());
-    let start = Instant::now();
     drop(guest);
     assert!(wait_for(|| renderer.children().is_empty()));
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     assert!(
         renderer.logs(&[
             "everything of the guest is freed",

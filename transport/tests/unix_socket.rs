@@ -23,6 +23,9 @@ use vw_transport::{
 
 const SHORT: Duration = Duration::from_millis(200);
 
+/// How long something that is a matter of milliseconds may take on a machine with too much to do.
+const SOON: Duration = Duration::from_secs(20);
+
 /// Serves one guest at a socket of its own.
 fn serve<T: Send + 'static>(
     f: impl FnOnce(UnixStream) -> T + Send + 'static,
@@ -185,7 +188,7 @@ fn connect_when_the_host_never_answers_times_out() {
     let start = Instant::now();
     let error = connect_within(&path, &hello(), SHORT).unwrap_err();
     assert!(matches!(error, ConnectError::TimedOut { .. }), "{error}");
-    assert!(start.elapsed() >= SHORT && start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() >= SHORT && start.elapsed() < SOON, "{:?}", start.elapsed());
     host.join().unwrap();
 }
 
@@ -198,7 +201,7 @@ fn connect_when_the_queue_of_connections_is_full_times_out() {
     let start = Instant::now();
     let error = connect_within(dir.socket(), &hello(), SHORT).unwrap_err();
     assert!(matches!(error, ConnectError::TimedOut { .. }), "{error}");
-    assert!(start.elapsed() >= SHORT && start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() >= SHORT && start.elapsed() < SOON, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -288,7 +291,7 @@ fn accept_when_the_guest_drips_bytes_times_out_all_the_same() {
     let start = Instant::now();
     let error = accept_handshake_within(host, VERSIONS, SHORT, |_| Ok(offer())).unwrap_err();
     assert!(matches!(error, AcceptError::TimedOut(_)), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < SOON);
     dripper.join().unwrap();
 }
 
@@ -335,7 +338,7 @@ proptest! {
 fn peer_when_the_other_end_is_dropped_is_noticed() {
     let (guest, host) = established();
     drop(host);
-    let deadline = Instant::now() + Duration::from_secs(1);
+    let deadline = Instant::now() + SOON;
     while guest.peer.alive() {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(5));
@@ -349,7 +352,7 @@ fn peer_when_closed_with_a_reason_passes_it_on() {
     host.peer.close("protocol violation: record of 3 bytes");
     host.peer.close("a second reason is not heard");
     assert!(!host.peer.alive());
-    let deadline = Instant::now() + Duration::from_secs(1);
+    let deadline = Instant::now() + SOON;
     while guest.peer.alive() {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(5));

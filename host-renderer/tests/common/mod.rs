@@ -26,7 +26,7 @@ use vw_wire_protocol::record::{FLAG_REPLY, FLAG_WATCH, HEADER_SIZE, Header, NO_O
 use vw_wire_protocol::schema::Command as VkCommand;
 
 /// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A dispatchable handle as the codec reads it.
 #[repr(C)]

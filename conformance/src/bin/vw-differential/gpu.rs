@@ -145,6 +145,10 @@ impl Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
+        // After a failed case nothing can be said about what may be destroyed, see [`Gpu::abandon`].
+        if std::thread::panicking() {
+            return;
+        }
         self.clean_up();
         // SAFETY: everything made from them is destroyed.
         unsafe {

@@ -185,7 +185,9 @@ pub(crate) unsafe fn close_descriptors() -> Outcome {
     let started = Instant::now();
     let code = loop {
         match gpu.work(2) {
-            Ok(()) if started.elapsed() < Duration::from_secs(1) => {}
+            Ok(()) if started.elapsed() < Duration::from_secs(20) => {}
+            // What was written is undefined once the device is lost, also what a fence has told of before.
+            Err(vk::Result::ERROR_UNKNOWN) => break gpu.device.device_wait_idle().err(),
             ended => break ended.err(),
         }
     };

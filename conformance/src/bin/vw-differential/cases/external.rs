@@ -267,6 +267,9 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
         // SAFETY: no work is under way.
         unsafe {
             self.device.destroy_buffer(self.buffer, None);
