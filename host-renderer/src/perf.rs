@@ -11,6 +11,8 @@ pub struct Perf {
     pub straight: bool,
     /// Waits begin with a short spin (`no_spin`).
     pub spin: bool,
+    /// The drivers' small blocks of memory are kept for reuse (`no_malloc`).
+    pub malloc: bool,
 }
 
 impl Perf {
@@ -28,7 +30,7 @@ impl Perf {
 
     fn parse(words: &str) -> Self {
         let off = |name: &str| words.split(',').map(str::trim).any(|word| word == name || word == "none");
-        Self { straight: !off("no_straight"), spin: !off("no_spin") }
+        Self { straight: !off("no_straight"), spin: !off("no_spin"), malloc: !off("no_malloc") }
     }
 }
 
@@ -42,6 +44,8 @@ mod tests {
         assert!(Perf::parse("no_memo,no_straights").straight);
         assert!(!Perf::parse("no_memo, no_straight").straight);
         assert!(Perf::parse("no_straight").spin && !Perf::parse("no_spin").spin);
-        assert!(!Perf::parse("none").straight && !Perf::parse("none").spin);
+        assert!(Perf::parse("no_spin").malloc && !Perf::parse("no_malloc").malloc);
+        let none = Perf::parse("none");
+        assert!(!none.straight && !none.spin && !none.malloc);
     }
 }

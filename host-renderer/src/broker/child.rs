@@ -12,11 +12,19 @@ use rustix::process::{Pid, Signal};
 
 use super::handoff;
 use crate::control::SessionInfo;
+use crate::perf::Perf;
 use crate::session::end::End;
 use crate::session::status::{Lines, Status};
 
 /// This program, whatever happened to its file since.
 const SELF: &str = "/proc/self/exe";
+
+/// Settings of glibc's allocator (its manual, "Tunables"), which a process has from its start on only.
+const TUNABLES: &str = "GLIBC_TUNABLES";
+
+/// Freed blocks of each size that a thread keeps at hand, instead of 7: software drivers and those that record into lists
+/// of their own allocate each command of a command buffer, and free them all together.
+const KEPT_BLOCKS: &str = "glibc.malloc.tcache_count=32768";
 
 /// One session process.
 #[derive(Debug)]
@@ -44,7 +52,11 @@ impl SessionProcess {
     /// What the system says.
     pub(super) fn start(config: &str, tried: Option<&str>) -> io::Result<Self> {
         let (handoff, theirs) = UnixStream::pair()?;
-        let mut child = Command::new(SELF)
+        let mut command = Command::new(SELF);
+        if Perf::from_environment().malloc {
+            command.env(TUNABLES, tunables(std::env::var(TUNABLES).ok()));
+        }
+        let mut child = command
             .arg0("vw-renderer")
             .args(["session", "--broker", &std::process::id().to_string()])
             .args(["--config-text", config])
@@ -205,5 +217,28 @@ impl SessionProcess {
             lifetime = format_args!("{:.3} s", self.started.elapsed().as_secs_f64()),
             "session ended"
         );
+    }
+}
+
+/// What a session process gets as [`TUNABLES`], where this process has `own`; what is chosen there counts.
+fn tunables(own: Option<String>) -> String {
+    match own {
+        Some(own) if own.contains("tcache_count") => own,
+        Some(own) if !own.is_empty() => format!("{own}:{KEPT_BLOCKS}"),
+        _ => KEPT_BLOCKS.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tunables_when_chosen_by_the_user_are_kept() {
+        let own = |text: &str| tunables(Some(text.to_owned()));
+        assert_eq!(tunables(None), KEPT_BLOCKS);
+        assert_eq!(own(""), KEPT_BLOCKS);
+        assert_eq!(own("glibc.malloc.check=3"), format!("glibc.malloc.check=3:{KEPT_BLOCKS}"));
+        assert_eq!(own("glibc.malloc.tcache_count=0"), "glibc.malloc.tcache_count=0");
     }
 }
