@@ -94,6 +94,10 @@ pub struct Session {
     pub(crate) held: Option<Held>,
     /// How long it is worth to look for that.
     pub(crate) completion_spin: Spin,
+    /// The last record was a part of a command buffer that the guest still records.
+    recording: bool,
+    /// How long it is worth to look for the next part: a matter of microseconds, whatever other waits are.
+    recording_spin: Spin,
     /// Which optimisations are on.
     pub(crate) perf: Perf,
     pub(crate) policies: Policies,
@@ -177,6 +181,8 @@ impl Session {
             buffers: CommandBuffers::default(),
             held: None,
             completion_spin: perf.new_spin(),
+            recording_spin: perf.new_spin(),
+            recording: false,
             perf,
             policies: Policies::new(),
             scratch: Scratch::default(),
@@ -195,6 +201,9 @@ impl Session {
         let mut arena = Arena::new(self.record_limit);
         loop {
             self.look_for_completion(&mut consumer);
+            if self.recording {
+                consumer.look(&self.recording_spin, || false);
+            }
             let guest: &dyn Liveness = match pulse {
                 Some(pulse) => {
                     pulse.beat();
@@ -284,6 +293,7 @@ impl Session {
         length: usize,
     ) -> Result<(), End> {
         arena.reset();
+        self.recording = false;
         match header.opcode {
             op::STREAM => {
                 let id = reader.take_u64().map_err(violation)?;

@@ -63,6 +63,7 @@ impl Session {
                 at += unsafe { self.straight(&buffer, id, start.add(at), length - at)? };
             }
             if at == length {
+                self.recording = self.buffers.state(id) == State::Recording;
                 return Ok(());
             }
             // SAFETY: as the caller promises; the reader checks the length.
