@@ -5,6 +5,10 @@ use std::ffi::{CStr, CString};
 
 use ash::{ext, khr, vk};
 
+use crate::generated_types;
+
+const GENERATED_COMMANDS: &CStr = c"VK_EXT_device_generated_commands";
+
 /// Extensions enabled where offered. All others are exercised by the case that enables whatever there is.
 const WANTED: &[&CStr] = &[
     ext::attachment_feedback_loop_dynamic_state::NAME,
@@ -18,6 +22,7 @@ const WANTED: &[&CStr] = &[
     ext::descriptor_buffer::NAME,
     ext::extended_dynamic_state2::NAME,
     ext::extended_dynamic_state3::NAME,
+    GENERATED_COMMANDS,
     ext::external_memory_host::NAME,
     ext::graphics_pipeline_library::NAME,
     ext::host_image_copy::NAME,
@@ -80,6 +85,7 @@ macro_rules! features {
             pub(crate) v11: vk::PhysicalDeviceVulkan11Features<'static>,
             pub(crate) v12: vk::PhysicalDeviceVulkan12Features<'static>,
             pub(crate) v13: vk::PhysicalDeviceVulkan13Features<'static>,
+            pub(crate) generated: generated_types::Features,
             $(pub(crate) $field: vk::$type<'static>,)*
         }
 
@@ -90,6 +96,9 @@ macro_rules! features {
                     .push_next(&mut self.v11)
                     .push_next(&mut self.v12)
                     .push_next(&mut self.v13);
+                if enabled.contains(GENERATED_COMMANDS) {
+                    first = first.push_next(&mut self.generated);
+                }
                 $(if enabled.contains($name) {
                     first = first.push_next(&mut self.$field);
                 })*

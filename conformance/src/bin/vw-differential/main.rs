@@ -11,6 +11,7 @@
 mod cases;
 mod commands;
 mod extensions;
+mod generated_types;
 mod gpu;
 mod graphics;
 mod report;

@@ -23,6 +23,7 @@ shaders! {
     MESH = "mesh.vert";
     MESHLET = "meshlet.mesh";
     MESHLET_TASK = "meshlet.task";
+    OUTSIDE = "outside.comp";
     PASS_COLOUR = "mesh.frag";
     PATCH_CONTROL = "patch.tesc";
     PATCH_EVALUATION = "patch.tese";
@@ -31,6 +32,7 @@ shaders! {
     ROBUST = "robust.comp";
     SAMPLE = "sample.comp";
     SAMPLES = "samples.frag";
+    SCATTER = "scatter.comp";
     SPECIALISED = "specialised.comp";
     SPLIT = "split.geom";
     SUBGROUP = "subgroup.comp";

@@ -304,42 +304,6 @@ pub(super) unsafe fn push_descriptors(gpu: &Gpu, report: &Report) {
     gpu.device.destroy_descriptor_update_template(template, None);
 }
 
-pub(super) unsafe fn inline_blocks(gpu: &Gpu, report: &Report) {
-    let kinds = [(Type::INLINE_UNIFORM_BLOCK, 32), (Type::STORAGE_BUFFER, 1)];
-    let bindings: Vec<_> = (0..)
-        .zip(kinds)
-        .map(|(binding, (kind, count))| {
-            vk::DescriptorSetLayoutBinding::default()
-                .binding(binding)
-                .descriptor_type(kind)
-                .descriptor_count(count)
-                .stage_flags(vk::ShaderStageFlags::COMPUTE)
-        })
-        .collect();
-    let layout = gpu.set_layout_of(&vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings));
-    let sizes = kinds.map(|(ty, descriptor_count)| vk::DescriptorPoolSize { ty, descriptor_count });
-    let mut inline =
-        vk::DescriptorPoolInlineUniformBlockCreateInfo::default().max_inline_uniform_block_bindings(1);
-    let info = vk::DescriptorPoolCreateInfo::default().max_sets(1).pool_sizes(&sizes).push_next(&mut inline);
-    let pool = gpu.device.create_descriptor_pool(&info, None).unwrap();
-    gpu.later(move |device| device.destroy_descriptor_pool(pool, None));
-    let layouts = [layout];
-    let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(pool).set_layouts(&layouts);
-    let set = gpu.device.allocate_descriptor_sets(&info).unwrap()[0];
-    let data: Vec<u8> = (1..=32).collect();
-    let mut block = vk::WriteDescriptorSetInlineUniformBlock::default().data(&data);
-    let mut write = vk::WriteDescriptorSet::default()
-        .dst_set(set)
-        .descriptor_type(Type::INLINE_UNIFORM_BLOCK)
-        .push_next(&mut block);
-    write.descriptor_count = 32;
-    let result = gpu.buffer(32, ANY_USE);
-    gpu.device.update_descriptor_sets(&[write], &[]);
-    gpu.write_buffer(set, 1, Type::STORAGE_BUFFER, result.whole());
-    gpu.dispatch(shaders::INLINE_BLOCK, &[(layout, set)], &[], [1, 1, 1]);
-    report.words("block", &result.words(8));
-}
-
 /// An array of buffers, part of it bound, changed after the set was bound; its length is chosen at allocation.
 unsafe fn indexed(gpu: &Gpu, report: &Report, variable: bool) {
     if !gpu.indexing.update_after_bind || variable && !gpu.indexing.variable_count {
@@ -424,19 +388,6 @@ pub(super) unsafe fn immutable_samplers(gpu: &Gpu, report: &Report) {
     gpu.write_buffer(set, 1, Type::STORAGE_BUFFER, result.whole());
     gpu.dispatch(shaders::SAMPLE, &[(layout, set)], bytemuck::cast_slice(&[1.0f32, 0.0]), [2, 2, 1]);
     report.bytes("sampled", &result.read());
-}
-
-pub(super) unsafe fn null_descriptors(gpu: &Gpu, report: &Report) {
-    if !gpu.has(ash::ext::robustness2::NAME) {
-        report.line("null descriptors", "not offered");
-        return;
-    }
-    let result = gpu.buffer(64, ANY_USE);
-    let (layout, set) = gpu.storage_set(&[result, result]);
-    let nothing = vk::DescriptorBufferInfo { buffer: vk::Buffer::null(), offset: 0, range: vk::WHOLE_SIZE };
-    gpu.write_buffer(set, 0, Type::STORAGE_BUFFER, nothing);
-    gpu.dispatch(shaders::ROBUST, &[(layout, set)], bytemuck::cast_slice(&[3u32]), [1, 1, 1]);
-    report.words("result", &result.words(2));
 }
 
 pub(super) unsafe fn support(gpu: &Gpu, report: &Report) {

@@ -8,6 +8,7 @@ use ash::vk::Handle;
 use crate::extensions::{self, Features};
 use crate::gpu::{Gpu, create_instance};
 use crate::report::{Report, hash};
+use crate::resources::ANY_USE;
 
 pub(super) unsafe fn instances(gpu: &Gpu, report: &Report) {
     for round in 0..3 {
@@ -176,14 +177,42 @@ pub(super) unsafe fn queues(gpu: &Gpu, report: &Report) {
     device.destroy_device(None);
 }
 
+/// Every slot keeps a value of its own for every object, which begins as zero and goes with the slot.
 pub(super) unsafe fn private_data(gpu: &Gpu, report: &Report) {
-    let slot = gpu.device.create_private_data_slot(&vk::PrivateDataSlotCreateInfo::default(), None).unwrap();
-    let fence = gpu.device.create_fence(&vk::FenceCreateInfo::default(), None).unwrap();
-    report.line("before", gpu.device.get_private_data(fence, slot));
-    gpu.device.set_private_data(fence, slot, 0x1234_5678_9abc).unwrap();
-    report.line("after", gpu.device.get_private_data(fence, slot));
-    gpu.device.destroy_fence(fence, None);
-    gpu.device.destroy_private_data_slot(slot, None);
+    let device = &gpu.device;
+    let slot = || device.create_private_data_slot(&vk::PrivateDataSlotCreateInfo::default(), None).unwrap();
+    let fence = || device.create_fence(&vk::FenceCreateInfo::default(), None).unwrap();
+    let slots = [slot(), slot(), slot()];
+    let (fences, buffer) = ([fence(), fence()], gpu.buffer(64, ANY_USE).handle);
+    let show = |label: &str| {
+        for (i, slot) in slots.iter().enumerate() {
+            let of_fences = fences.map(|fence| device.get_private_data(fence, *slot));
+            let others = [
+                device.get_private_data(buffer, *slot),
+                device.get_private_data(gpu.queue, *slot),
+                device.get_private_data(device.handle(), *slot),
+            ];
+            report.line(&format!("{label}, slot {i}"), format!("{of_fences:x?} {others:x?}"));
+        }
+    };
+    show("before");
+    device.set_private_data(fences[0], slots[0], 0x1234_5678_9abc).unwrap();
+    device.set_private_data(fences[0], slots[2], u64::MAX).unwrap();
+    device.set_private_data(fences[1], slots[1], 1).unwrap();
+    device.set_private_data(buffer, slots[1], 2).unwrap();
+    device.set_private_data(gpu.queue, slots[2], 3).unwrap();
+    device.set_private_data(device.handle(), slots[0], 4).unwrap();
+    show("after");
+    device.set_private_data(fences[0], slots[0], 5).unwrap();
+    device.set_private_data(fences[0], slots[2], 0).unwrap();
+    show("again");
+    device.destroy_private_data_slot(slots[1], None);
+    let new = slot();
+    report.line("a new slot", device.get_private_data(fences[1], new));
+    fences.into_iter().for_each(|fence| device.destroy_fence(fence, None));
+    for slot in [slots[0], slots[2], new] {
+        device.destroy_private_data_slot(slot, None);
+    }
 }
 
 /// The messages that [`heard`] was given.

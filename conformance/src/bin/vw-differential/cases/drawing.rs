@@ -61,14 +61,46 @@ pub(super) unsafe fn indices(gpu: &Gpu, report: &Report) {
             gpu.device.cmd_draw_indexed(cb, 3, 1, 0, 0, 0);
         });
     }
-    let mut strip = State::mesh();
-    strip.assembly =
-        strip.assembly.topology(vk::PrimitiveTopology::TRIANGLE_STRIP).primitive_restart_enable(true);
-    let restart = gpu.buffer_of(&[0u16, 1, 2, 3, 0xffff, 4, 5, 6, 7, 8]);
-    shown(gpu, report, "restart", &strip, |cb| {
-        gpu.device.cmd_bind_index_buffer(cb, restart.handle, 0, vk::IndexType::UINT16);
-        gpu.device.cmd_draw_indexed(cb, 10, 1, 0, 0, 0);
-    });
+}
+
+/// Strips and fans that begin anew at the greatest index of each type, lists too where that is offered.
+pub(super) unsafe fn restart(gpu: &Gpu, report: &Report) {
+    use vk::{IndexType, PrimitiveTopology as Topology};
+    let bytes = gpu.buffer_of(&[0u8, 1, 2, 3, 0xff, 4, 5, 6, 0xff, 7, 8, 2]);
+    let halves = gpu.buffer_of(&[0u16, 1, 2, 3, 0xffff, 4, 5, 6, 0xffff, 7, 8, 2]);
+    let words = gpu.buffer_of(&[0u32, 1, 2, 3, !0, 4, 5, 6, !0, 7, 8, 2]);
+    // What restarts with narrower indices is an index like any other with wider ones: outside of the vertices.
+    let mixed = gpu.buffer_of(&[0u32, 1, 2, 3, 0xffff, 4, 5, 6, 0xff, 7, 8, 2]);
+    let mut kinds = vec![
+        (IndexType::UINT16, halves, "halves"),
+        (IndexType::UINT32, words, "words"),
+        (IndexType::UINT32, mixed, "wide"),
+    ];
+    if gpu.has(ash::ext::index_type_uint8::NAME) {
+        kinds.push((IndexType::UINT8_EXT, bytes, "bytes"));
+    }
+    let mut topologies = vec![Topology::LINE_STRIP, Topology::TRIANGLE_STRIP, Topology::TRIANGLE_FAN];
+    if gpu.more.list_restart.primitive_topology_list_restart != 0 {
+        topologies.extend([Topology::POINT_LIST, Topology::LINE_LIST, Topology::TRIANGLE_LIST]);
+    } else {
+        report.line("restart of lists", "not offered");
+    }
+    for topology in topologies {
+        for (kind, indices, label) in &kinds {
+            let mut state = State::mesh();
+            state.assembly = state.assembly.topology(topology);
+            state.dynamic = vec![vk::DynamicState::PRIMITIVE_RESTART_ENABLE];
+            for enabled in [true, false] {
+                // Without restart the greatest index would name a vertex that is not there.
+                let count = if enabled { 12 } else { 4 };
+                shown(gpu, report, &format!("{topology:?} {label} {enabled}"), &state, |cb| {
+                    gpu.device.cmd_set_primitive_restart_enable(cb, enabled);
+                    gpu.device.cmd_bind_index_buffer(cb, indices.handle, 0, *kind);
+                    gpu.device.cmd_draw_indexed(cb, count, 1, 0, 0, 0);
+                });
+            }
+        }
+    }
 }
 
 pub(super) unsafe fn instances(gpu: &Gpu, report: &Report) {

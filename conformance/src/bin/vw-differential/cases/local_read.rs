@@ -87,6 +87,72 @@ pub(super) unsafe fn attachments(gpu: &Gpu, report: &Report) {
     }
 }
 
+/// Attachments in the layout that is made for it; the draw after the barrier reads and overwrites the very same one.
+pub(super) unsafe fn own_layout(gpu: &Gpu, report: &Report) {
+    if gpu.more.local_read.dynamic_rendering_local_read == 0 {
+        report.line("local read", "not offered");
+        return;
+    }
+    let image = readable(gpu);
+    let set_layout = input_layout(gpu);
+    let layout = gpu.pipeline_layout(&[set_layout]);
+    let set = gpu.set(set_layout, &[vk::DescriptorType::INPUT_ATTACHMENT]);
+    let own = vk::ImageLayout::RENDERING_LOCAL_READ_KHR;
+    let infos =
+        [vk::DescriptorImageInfo { sampler: vk::Sampler::null(), image_view: image.view, image_layout: own }];
+    let write = vk::WriteDescriptorSet::default()
+        .dst_set(set)
+        .descriptor_type(vk::DescriptorType::INPUT_ATTACHMENT)
+        .image_info(&infos);
+    gpu.device.update_descriptor_sets(&[write], &[]);
+    let pipelines = [shaders::PUSH_COLOUR, shaders::SUBPASS].map(|fragment| {
+        let mut state = State::new(shaders::COVER, fragment);
+        state.locations = Some((vec![0], vec![0]));
+        state.build(gpu, layout)
+    });
+    let transition = |cb: vk::CommandBuffer, from: vk::ImageLayout, to: vk::ImageLayout| {
+        let all = vk::AccessFlags::MEMORY_READ | vk::AccessFlags::MEMORY_WRITE;
+        let barrier = [vk::ImageMemoryBarrier::default()
+            .src_access_mask(all)
+            .dst_access_mask(all)
+            .old_layout(from)
+            .new_layout(to)
+            .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .image(image.handle)
+            .subresource_range(image.all())];
+        let stages = vk::PipelineStageFlags::ALL_COMMANDS;
+        let none = vk::DependencyFlags::empty();
+        gpu.device.cmd_pipeline_barrier(cb, stages, stages, none, &[], &[], &barrier);
+    };
+    gpu.run(|cb| {
+        transition(cb, vk::ImageLayout::UNDEFINED, own);
+        let colours = [cleared(&image, BACKGROUND).image_layout(own)];
+        let info =
+            vk::RenderingInfo::default().render_area(area(SIDE)).layer_count(1).color_attachments(&colours);
+        gpu.device.cmd_begin_rendering(cb, &info);
+        // The second pipeline reads what the first wrote, and in the next round what it wrote itself.
+        for pipeline in [pipelines[0], pipelines[1], pipelines[1]] {
+            gpu.bind_graphics(cb, pipeline);
+            let point = vk::PipelineBindPoint::GRAPHICS;
+            gpu.device.cmd_bind_descriptor_sets(cb, point, layout, 0, &[set], &[]);
+            let push = cover([0.9, 0.4, 0.1, 1.0], 0.0);
+            gpu.device.cmd_push_constants(cb, layout, vk::ShaderStageFlags::ALL, 0, &push);
+            gpu.device.cmd_draw(cb, 3, 1, 0, 0);
+            let barrier = [vk::MemoryBarrier::default()
+                .src_access_mask(vk::AccessFlags::COLOR_ATTACHMENT_WRITE)
+                .dst_access_mask(vk::AccessFlags::INPUT_ATTACHMENT_READ)];
+            let stages =
+                [vk::PipelineStageFlags::COLOR_ATTACHMENT_OUTPUT, vk::PipelineStageFlags::FRAGMENT_SHADER];
+            let region = vk::DependencyFlags::BY_REGION;
+            gpu.device.cmd_pipeline_barrier(cb, stages[0], stages[1], region, &barrier, &[], &[]);
+        }
+        gpu.device.cmd_end_rendering(cb);
+        transition(cb, own, vk::ImageLayout::GENERAL);
+    });
+    gpu.show(report, "read and overwritten", &image);
+}
+
 /// A second pass of version 2 with an input attachment, in two subpasses.
 pub(super) unsafe fn subpasses(gpu: &Gpu, report: &Report) {
     let images = [readable(gpu), readable(gpu)];

@@ -1,8 +1,10 @@
 //! The cases, by the kind of object that they are about.
 
 mod buffers;
+mod captures;
 mod colour_models;
 mod compute;
+mod conditional;
 mod descriptor_buffers;
 mod descriptors;
 mod device;
@@ -10,9 +12,11 @@ mod drawing;
 mod dynamic_states;
 mod external;
 mod formats;
+mod generated_commands;
 mod host_copies;
 mod images;
 mod indirect;
+mod inline_blocks;
 mod local_read;
 mod maintenance;
 mod mapped;
@@ -32,6 +36,7 @@ mod sparse;
 mod states;
 mod synchronisation;
 mod threads;
+mod timelines;
 mod transfer;
 mod whole_device;
 
@@ -61,29 +66,36 @@ cases! {
     buffers: usages views addresses;
     images: clears levels layers volumes linear one_dimension depth_stencil views mutable compressed requirements;
     samplers: filters borders comparison anisotropy;
-    descriptors: every_type templates copies pools push_descriptors inline_blocks update_after_bind
-        variable_count immutable_samplers null_descriptors support;
+    descriptors: every_type templates copies pools push_descriptors update_after_bind variable_count
+        immutable_samplers support;
+    inline_blocks: written copied update_after_bind;
     host_copies: pitches large opaque;
     compute: fill specialisation subgroups chain base_group;
     pipelines: cache feedback_and_flags derivatives libraries many_at_once;
-    drawing: triangles indices instances topologies tessellation geometry textures push_constants clip;
+    drawing: triangles indices restart instances topologies tessellation geometry textures push_constants clip;
     states: dynamic more_dynamic vertex_input blending depth stencil samples logic_and_masks viewports lines;
     passes: one_subpass input_attachment second_version depth_resolve imageless multiview dynamic_rendering
         suspended two_targets;
     recording: secondary inheritance reuse reset pools simultaneous large;
     transfer: buffers images blits resolve clears updates second_version;
     indirect: draws indexed counts indexed_counts dispatches;
-    queries: occlusion timestamps statistics results reset streams;
-    synchronisation: fences events semaphores timeline wait_before_signal second_version batches many_submissions;
-    robustness: outside_of_buffers outside_of_vertices;
-    offered: transform_feedback conditional_rendering multi_draw divisors provoking;
+    queries: occlusion timestamps statistics more_statistics results reset streams;
+    captures: pauses queries;
+    synchronisation: fences events many_events semaphores timeline wait_before_signal second_version batches
+        many_submissions;
+    timelines: chain crossed one_for_all;
+    robustness: outside_of_buffers outside_of_vertices outside_of_descriptors null_descriptors null_vertices
+        parts_of_buffers smallest_images;
+    conditional: draws dispatches clears secondary;
+    generated_commands: draws dispatches pipelines;
+    offered: transform_feedback multi_draw divisors provoking;
     shader_objects: graphics compute;
     mesh_shaders: draws queries;
     ray_tracing: queries copies pipelines;
     maintenance: facts requirements mapping fifth sixth;
     descriptor_buffers: offsets embedded_samplers mutable;
     colour_models: planes;
-    local_read: attachments subpasses;
+    local_read: attachments own_layout subpasses;
     dynamic_states: rasterisation blending tessellation depth_bounds unused;
     presentation: surface frames images;
     whole_device: group clocks priorities several without_loader;

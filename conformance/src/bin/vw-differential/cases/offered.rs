@@ -36,37 +36,6 @@ pub(super) unsafe fn transform_feedback(gpu: &Gpu, report: &Report) {
     report.words("counter", &counter.words(4));
 }
 
-pub(super) unsafe fn conditional_rendering(gpu: &Gpu, report: &Report) {
-    if !gpu.has(ext::conditional_rendering::NAME) {
-        report.line("conditional rendering", "not offered");
-        return;
-    }
-    let functions = ext::conditional_rendering::Device::new(&gpu.instance, &gpu.device);
-    let conditions = gpu.buffer(64, ANY_USE | vk::BufferUsageFlags::CONDITIONAL_RENDERING_EXT);
-    conditions.write(0, &[0u32, 1]);
-    let pipeline = State::mesh().build(gpu, gpu.pipeline_layout(&[]));
-    let mesh = Mesh::triangles(gpu);
-    for (offset, flags) in [
-        (0, vk::ConditionalRenderingFlagsEXT::empty()),
-        (4, vk::ConditionalRenderingFlagsEXT::empty()),
-        (0, vk::ConditionalRenderingFlagsEXT::INVERTED),
-    ] {
-        let target = gpu.target();
-        gpu.render(&target, None, |cb| {
-            gpu.bind_graphics(cb, pipeline);
-            mesh.bind(gpu, cb);
-            let begin = vk::ConditionalRenderingBeginInfoEXT::default()
-                .buffer(conditions.handle)
-                .offset(offset)
-                .flags(flags);
-            (functions.fp().cmd_begin_conditional_rendering_ext)(cb, &begin);
-            gpu.device.cmd_draw(cb, 9, 1, 0, 0);
-            (functions.fp().cmd_end_conditional_rendering_ext)(cb);
-        });
-        gpu.show(report, &format!("{offset} {flags:?}"), &target);
-    }
-}
-
 pub(super) unsafe fn multi_draw(gpu: &Gpu, report: &Report) {
     if !gpu.has(ext::multi_draw::NAME) {
         report.line("multi draw", "not offered");
@@ -110,6 +79,34 @@ pub(super) unsafe fn multi_draw(gpu: &Gpu, report: &Report) {
         (functions.fp().cmd_draw_multi_indexed_ext)(cb, 2, draws.as_ptr(), 2, 1, stride, std::ptr::null());
     });
     gpu.show(report, "indexed", &target);
+    // One vertex offset for all draws instead of their own, several instances, and no draw at all.
+    let target = gpu.target();
+    gpu.render(&target, None, |cb| {
+        gpu.bind_graphics(cb, pipeline);
+        mesh.bind(gpu, cb);
+        gpu.device.cmd_bind_index_buffer(cb, indices.handle, 0, vk::IndexType::UINT16);
+        let draws = [[0u32, 3, 1000, 77], [1, 3, 2000, 77], [3, 3, 3000, 77]];
+        let draw = functions.fp().cmd_draw_multi_indexed_ext;
+        draw(cb, 3, draws.as_ptr().cast(), 3, 1, 16, &3);
+        draw(cb, 0, std::ptr::null(), 1, 0, 16, std::ptr::null());
+        (functions.fp().cmd_draw_multi_ext)(cb, 0, std::ptr::null(), 1, 0, 8);
+    });
+    gpu.show(report, "one offset for all", &target);
+    let mut properties = vk::PhysicalDeviceMultiDrawPropertiesEXT::default();
+    let mut all = vk::PhysicalDeviceProperties2::default().push_next(&mut properties);
+    gpu.instance.get_physical_device_properties2(gpu.physical, &mut all);
+    let many = properties.max_multi_draw_count.min(5000);
+    report.line("most", properties.max_multi_draw_count);
+    let target = gpu.target();
+    gpu.render(&target, None, |cb| {
+        gpu.bind_graphics(cb, pipeline);
+        mesh.bind(gpu, cb);
+        let draws: Vec<_> =
+            (0..many).map(|i| vk::MultiDrawInfoEXT { first_vertex: i % 7, vertex_count: i % 4 }).collect();
+        let stride = size_of::<vk::MultiDrawInfoEXT>() as u32;
+        (functions.fp().cmd_draw_multi_ext)(cb, many, draws.as_ptr(), 1, 2, stride);
+    });
+    gpu.show(report, "many", &target);
 }
 
 pub(super) unsafe fn divisors(gpu: &Gpu, report: &Report) {

@@ -4,9 +4,9 @@ use ash::{ext, vk};
 
 use crate::commands::barrier_all;
 use crate::gpu::Gpu;
-use crate::graphics::{Mesh, State};
+use crate::graphics::{BACKGROUND, COLOUR, Mesh, State, area, cleared};
 use crate::report::Report;
-use crate::resources::ANY_USE;
+use crate::resources::{ANY_USE, SIDE};
 use crate::shaders;
 
 unsafe fn pool(gpu: &Gpu, info: &vk::QueryPoolCreateInfo<'_>) -> vk::QueryPool {
@@ -88,6 +88,97 @@ pub(super) unsafe fn statistics(gpu: &Gpu, report: &Report) {
     let wait = vk::QueryResultFlags::TYPE_64 | vk::QueryResultFlags::WAIT;
     report.debug("results", gpu.device.get_query_pool_results(pool, 0, &mut values, wait));
     report.debug("values", values);
+}
+
+/// Statistics of dispatches and of what a secondary command buffer draws, some of them at once.
+pub(super) unsafe fn more_statistics(gpu: &Gpu, report: &Report) {
+    if gpu.features.pipeline_statistics_query == 0 {
+        report.line("statistics", "not offered");
+        return;
+    }
+    let wanted = vk::QueryPipelineStatisticFlags::INPUT_ASSEMBLY_VERTICES
+        | vk::QueryPipelineStatisticFlags::VERTEX_SHADER_INVOCATIONS
+        | vk::QueryPipelineStatisticFlags::CLIPPING_INVOCATIONS;
+    let of_compute = vk::QueryPipelineStatisticFlags::COMPUTE_SHADER_INVOCATIONS;
+    let [pool, computed] = [wanted, of_compute].map(|statistics| {
+        let info = vk::QueryPoolCreateInfo::default()
+            .query_type(vk::QueryType::PIPELINE_STATISTICS)
+            .query_count(2)
+            .pipeline_statistics(statistics);
+        pool(gpu, &info)
+    });
+    let none = vk::QueryControlFlags::empty();
+    gpu.run(|cb| {
+        gpu.device.cmd_reset_query_pool(cb, pool, 0, 2);
+        gpu.device.cmd_reset_query_pool(cb, computed, 0, 2);
+    });
+    let words = gpu.buffer(64 * 4, ANY_USE);
+    let (layout, set) = gpu.storage_set(&[words]);
+    let (pipeline, pipeline_layout) = gpu.compute(shaders::FILL, &[layout]);
+    let graphics = State::mesh().build(gpu, gpu.pipeline_layout(&[]));
+    let (mesh, target) = (Mesh::triangles(gpu), gpu.target());
+    let inherits = gpu.features.inherited_queries != 0;
+    let secondary = gpu.command_buffers(vk::CommandBufferLevel::SECONDARY, 1)[0];
+    let formats = [COLOUR];
+    let mut rendering = vk::CommandBufferInheritanceRenderingInfo::default()
+        .color_attachment_formats(&formats)
+        .rasterization_samples(vk::SampleCountFlags::TYPE_1);
+    let statistics = if inherits { wanted } else { vk::QueryPipelineStatisticFlags::empty() };
+    let inheritance =
+        vk::CommandBufferInheritanceInfo::default().pipeline_statistics(statistics).push_next(&mut rendering);
+    let begin = vk::CommandBufferBeginInfo::default()
+        .flags(vk::CommandBufferUsageFlags::RENDER_PASS_CONTINUE)
+        .inheritance_info(&inheritance);
+    gpu.device.begin_command_buffer(secondary, &begin).unwrap();
+    gpu.bind_graphics(secondary, graphics);
+    mesh.bind(gpu, secondary);
+    if !inherits {
+        gpu.device.cmd_begin_query(secondary, pool, 0, none);
+    }
+    gpu.device.cmd_draw(secondary, 6, 2, 0, 0);
+    if !inherits {
+        gpu.device.cmd_end_query(secondary, pool, 0);
+    }
+    gpu.device.end_command_buffer(secondary).unwrap();
+    gpu.run(|cb| {
+        gpu.to_general(cb, &target);
+        let colours = [cleared(&target, BACKGROUND)];
+        let info = vk::RenderingInfo::default()
+            .flags(vk::RenderingFlags::CONTENTS_SECONDARY_COMMAND_BUFFERS)
+            .render_area(area(SIDE))
+            .layer_count(1)
+            .color_attachments(&colours);
+        if inherits {
+            gpu.device.cmd_begin_query(cb, pool, 0, none);
+        }
+        gpu.device.cmd_begin_rendering(cb, &info);
+        gpu.device.cmd_execute_commands(cb, &[secondary]);
+        gpu.device.cmd_end_rendering(cb);
+        if inherits {
+            gpu.device.cmd_end_query(cb, pool, 0);
+        }
+        // Behind the drawing: without one in the command buffer lavapipe of Mesa 22 crashes natively.
+        gpu.bind_compute(cb, pipeline, pipeline_layout, &[set], bytemuck::cast_slice(&[1u32, 1, 64]));
+        for (query, [x, y]) in [[3, 2], [0, 1]].into_iter().enumerate() {
+            gpu.device.cmd_begin_query(cb, computed, query as u32, none);
+            gpu.device.cmd_dispatch(cb, x, y, 1);
+            gpu.device.cmd_end_query(cb, computed, query as u32);
+        }
+    });
+    let flags =
+        vk::QueryResultFlags::TYPE_64 | vk::QueryResultFlags::WAIT | vk::QueryResultFlags::WITH_AVAILABILITY;
+    let mut values = [[0u64; 4]];
+    report.debug("results", gpu.device.get_query_pool_results(pool, 0, &mut values, flags));
+    report.debug("drawn", values);
+    let mut values = [[0u64; 2]; 2];
+    report.debug("results", gpu.device.get_query_pool_results(computed, 0, &mut values, flags));
+    report.debug("computed", values);
+    let copied = gpu.buffer(64, ANY_USE);
+    gpu.run(|cb| {
+        gpu.device.cmd_copy_query_pool_results(cb, computed, 0, 2, copied.handle, 16, 16, flags);
+        barrier_all(&gpu.device, cb);
+    });
+    report.words("copied", &copied.words(16));
 }
 
 /// Results in each form, to the host and to a buffer, available and not.

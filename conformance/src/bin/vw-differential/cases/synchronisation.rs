@@ -114,6 +114,82 @@ pub(super) unsafe fn events(gpu: &Gpu, report: &Report) {
     report.bytes("filled", &buffer.read());
 }
 
+/// Several events with a dependency each, set and waited for in different submissions and command buffers.
+pub(super) unsafe fn many_events(gpu: &Gpu, report: &Report) {
+    let device = &gpu.device;
+    let event = |flags| {
+        let event = device.create_event(&vk::EventCreateInfo::default().flags(flags), None).unwrap();
+        gpu.later(move |device| device.destroy_event(event, None));
+        event
+    };
+    let events = [(); 3].map(|()| event(vk::EventCreateFlags::empty()));
+    let of_device = event(vk::EventCreateFlags::DEVICE_ONLY);
+    let buffers = [gpu.buffer(256, ANY_USE), gpu.buffer(256, ANY_USE), gpu.buffer(256, ANY_USE)];
+    let barriers = buffers.map(|buffer| {
+        [vk::BufferMemoryBarrier2::default()
+            .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
+            .src_access_mask(vk::AccessFlags2::TRANSFER_WRITE)
+            .dst_stage_mask(vk::PipelineStageFlags2::COPY)
+            .dst_access_mask(vk::AccessFlags2::TRANSFER_READ)
+            .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .buffer(buffer.handle)
+            .size(vk::WHOLE_SIZE)]
+    });
+    let [first, second, third] = &barriers;
+    let dependencies =
+        [first, second, third].map(|of_one| vk::DependencyInfo::default().buffer_memory_barriers(of_one));
+    let states = |label: &str| {
+        report.debug(label, events.map(|event| device.get_event_status(event)));
+    };
+    states("new");
+    for (i, buffer) in (0u32..).zip(&buffers) {
+        gpu.run(|cb| {
+            device.cmd_fill_buffer(cb, buffer.handle, 0, 256, 11 * (i + 1));
+            device.cmd_set_event2(cb, events[i as usize], &dependencies[i as usize]);
+        });
+        states(&format!("{i} set"));
+    }
+    let result = gpu.buffer(768, ANY_USE);
+    let secondary = gpu.command_buffers(vk::CommandBufferLevel::SECONDARY, 1)[0];
+    let inheritance = vk::CommandBufferInheritanceInfo::default();
+    let begin = vk::CommandBufferBeginInfo::default().inheritance_info(&inheritance);
+    device.begin_command_buffer(secondary, &begin).unwrap();
+    device.cmd_wait_events2(secondary, &events, &dependencies);
+    for (i, buffer) in (0u64..).zip(&buffers) {
+        let region = [vk::BufferCopy { src_offset: 0, dst_offset: i * 256, size: 256 }];
+        device.cmd_copy_buffer(secondary, buffer.handle, result.handle, &region);
+    }
+    device.end_command_buffer(secondary).unwrap();
+    gpu.run(|cb| {
+        device.cmd_execute_commands(cb, &[secondary]);
+        barrier_all(device, cb);
+        device.cmd_reset_event2(cb, events[1], vk::PipelineStageFlags2::ALL_COMMANDS);
+    });
+    report.bytes("copied", &result.read());
+    states("one reset by the device");
+    // The host's resets and sets go before and after those of the device.
+    device.reset_event(events[0]).unwrap();
+    device.set_event(events[1]).unwrap();
+    states("by the host");
+    gpu.run(|cb| {
+        let stages = vk::PipelineStageFlags::ALL_COMMANDS;
+        let barrier = [vk::MemoryBarrier::default()
+            .src_access_mask(vk::AccessFlags::TRANSFER_WRITE)
+            .dst_access_mask(vk::AccessFlags::TRANSFER_WRITE)];
+        device.cmd_fill_buffer(cb, result.handle, 0, 128, 3);
+        device.cmd_set_event(cb, of_device, stages);
+        device.cmd_wait_events(cb, &[of_device], stages, stages, &barrier, &[], &[]);
+        device.cmd_reset_event(cb, of_device, stages);
+        device.cmd_fill_buffer(cb, result.handle, 64, 128, 4);
+        barrier_all(device, cb);
+        device.cmd_set_event(cb, events[0], stages);
+        device.cmd_reset_event(cb, events[2], stages);
+    });
+    states("at the end");
+    report.bytes("filled", &result.read());
+}
+
 /// A chain of submissions, each waiting for the one before.
 pub(super) unsafe fn semaphores(gpu: &Gpu, report: &Report) {
     let semaphores: Vec<_> = (0..8).map(|_| binary(gpu)).collect();
