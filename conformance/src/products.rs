@@ -28,6 +28,14 @@ pub fn renderer() -> Result<PathBuf> {
     built("vw-renderer")
 }
 
+/// The program that asks the renderer.
+///
+/// # Errors
+/// As [`renderer`].
+pub fn control() -> Result<PathBuf> {
+    built("vwctl")
+}
+
 /// The guest driver.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! A renderer of one's own, on a private socket.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -98,7 +98,7 @@ impl Renderer {
         let mut text = String::new();
         if let Ok(mut control) = UnixStream::connect(self.folder.join("vw.sock.ctl")) {
             // What cannot be read is no session.
-            let _ = control.read_to_string(&mut text);
+            let _ = control.write_all(b"status\n").and_then(|()| control.read_to_string(&mut text));
         }
         text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect()
     }

@@ -1,17 +1,63 @@
-//! What `vwctl` asks the broker: one connection to the control socket, one line per session in return.
+//! What `vwctl` asks the broker: a connection to the control socket for each request, which is a line of text.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Read};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use crate::frames::picture::Picture;
+use crate::frames::statistics::Summary;
 
 /// Most that is read of an answer, in bytes.
 const MAX_ANSWER: u64 = 4 << 20;
 
 /// How long the broker may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest request, in bytes.
+pub const MAX_REQUEST: usize = 64;
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// All sessions: a line for each.
+    Status,
+    /// What was measured of the frames of the session with this number.
+    Statistics(u64),
+    /// The frames of the session with this number.
+    Pictures(u64),
+}
+
+impl Request {
+    /// Reads a line; none for one that is no request.
+    pub fn parse(line: &str) -> Option<Self> {
+        match line.split_once(' ') {
+            None => (line == "status").then_some(Self::Status),
+            Some(("frames", number)) => number.parse().ok().map(Self::Statistics),
+            Some(("pictures", number)) => number.parse().ok().map(Self::Pictures),
+            Some(_) => None,
+        }
+    }
+
+    /// The line, with its end.
+    fn to_line(self) -> String {
+        match self {
+            Self::Status => "status\n".to_owned(),
+            Self::Statistics(number) => format!("frames {number}\n"),
+            Self::Pictures(number) => format!("pictures {number}\n"),
+        }
+    }
+
+    /// Asks the broker that listens at `socket`.
+    fn send(self, socket: &Path) -> io::Result<UnixStream> {
+        let mut stream = UnixStream::connect(path(socket))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(self.to_line().as_bytes())?;
+        Ok(stream)
+    }
+}
 
 /// One session as the broker knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -66,22 +112,76 @@ pub fn path(socket: &Path) -> PathBuf {
     name.into()
 }
 
+/// The text that is the answer to a request.
+fn ask(socket: &Path, request: Request) -> io::Result<String> {
+    let mut text = String::new();
+    request.send(socket)?.take(MAX_ANSWER).read_to_string(&mut text)?;
+    match text.strip_prefix("error: ") {
+        Some(why) => Err(io::Error::other(why.trim_end().to_owned())),
+        None => Ok(text),
+    }
+}
+
+fn no_answer(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the answer is not {what}"))
+}
+
 /// Asks the broker that listens at `socket` for its sessions.
 ///
 /// # Errors
 /// What the system says; `InvalidData` for an answer that is none.
 pub fn sessions(socket: &Path) -> io::Result<Vec<SessionInfo>> {
-    let stream = UnixStream::connect(path(socket))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut text = String::new();
-    stream.take(MAX_ANSWER).read_to_string(&mut text)?;
-    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "the answer is not a list of sessions");
-    text.lines().map(|line| SessionInfo::parse(line).ok_or_else(wrong)).collect()
+    let text = ask(socket, Request::Status)?;
+    text.lines().map(|line| SessionInfo::parse(line).ok_or_else(|| no_answer("a list of sessions"))).collect()
+}
+
+/// What was measured of the frames of a session of the broker that listens at `socket`.
+///
+/// # Errors
+/// As [`sessions`]; `Other` with the broker's words where there is no such session.
+pub fn statistics(socket: &Path, session: u64) -> io::Result<Summary> {
+    let text = ask(socket, Request::Statistics(session))?;
+    Summary::parse(&text).ok_or_else(|| no_answer("a summary of frames"))
+}
+
+/// The frames of a session, one after the other. Those that come while nobody asks are missed; the guest waits for nobody.
+#[derive(Debug)]
+pub struct Pictures(UnixStream);
+
+impl Pictures {
+    /// Of a session of the broker that listens at `socket`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn of(socket: &Path, session: u64) -> io::Result<Self> {
+        Request::Pictures(session).send(socket).map(Self)
+    }
+
+    /// The next frame; the first time the last one, if there is one.
+    ///
+    /// # Errors
+    /// As [`Picture::read`]; `WouldBlock` where none comes within `patience`, after which nothing can be asked any more.
+    pub fn next(&mut self, patience: Duration) -> io::Result<Picture> {
+        self.0.set_read_timeout(Some(patience))?;
+        // One who is gone has said why, or nothing.
+        let _ = self.0.write_all(&[0]);
+        Picture::read(&mut self.0)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn request_when_written_and_parsed_is_the_same() {
+        for request in [Request::Status, Request::Statistics(1), Request::Pictures(u64::MAX)] {
+            let line = request.to_line();
+            assert!(line.len() <= MAX_REQUEST);
+            assert_eq!(Request::parse(line.trim_end()), Some(request));
+        }
+        assert_eq!(Request::parse("status 1"), None);
+    }
 
     #[test]
     fn session_when_written_and_parsed_is_the_same() {

@@ -3,6 +3,7 @@
 //!
 //! * [`broker`] accepts, starts session processes and watches them. It never opens a driver.
 //! * [`control`] is what `vwctl` asks the broker.
+//! * [`frames`] is what guests present, for those on the host who look.
 //! * [`session`] is what runs in such a process: the loop over the command ring, decoding and validation.
 //! * [`object`] has what single kinds of objects need beyond a call, in files that mirror the guest's.
 //! * [`gpu`] is the host's Vulkan: choice of a device, facts for the guest, import of shared pages.
@@ -16,6 +17,7 @@
 pub mod broker;
 pub mod config;
 pub mod control;
+pub mod frames;
 pub mod gpu;
 pub mod null;
 pub mod object;

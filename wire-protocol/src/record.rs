@@ -71,6 +71,12 @@ pub mod op {
     pub const SUBMIT_SHARED: u16 = 0xF032;
     /// `u64` queue, `u64` number: the fence with this payload is signalled once all that was submitted is finished.
     pub const SIGNAL_FENCE: u16 = 0xF033;
+    /// `u64` queue, `u64` swapchain, `u64` memory, `u64` offset in it, `u32` width and `u32` height in texels, `u32` bytes from row
+    /// to row, `u32` `VkFormat`: the next submission to the queue writes a frame there, which is presented when it is complete.
+    pub const FRAME: u16 = 0xF040;
+    /// `u32` count (at most [`super::MAX_SHOWN`]), then as many `u64`: how long frames took from their being presented until they
+    /// were seen, in nanoseconds.
+    pub const SHOWN: u16 = 0xF041;
     /// `u64` device id, `u64` object id, `u32` `VkObjectType`, `u32` length, then the object's name. What the host does
     /// not know is nothing to name.
     pub const NAME_OBJECT: u16 = 0xF010;
@@ -123,6 +129,12 @@ pub const NO_FILE: u64 = u64::MAX;
 
 /// [`op::UPDATE_DESCRIPTOR_SETS`]: most bytes of writes: 16 KiB.
 pub const MAX_UPDATES: usize = 16 << 10;
+
+/// [`op::SHOWN`]: most frames of a record.
+pub const MAX_SHOWN: usize = 64;
+
+/// [`op::FRAME`]: most of one submission.
+pub const MAX_FRAMES: usize = 64;
 
 /// Largest record, joined from fragments, that the host takes: 256 MiB.
 pub const MAX_RECORD: usize = 256 << 20;

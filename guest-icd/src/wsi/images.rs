@@ -10,10 +10,12 @@ use std::sync::Mutex;
 
 use ash::vk;
 use ash::vk::Handle as _;
+use vw_wire_protocol::record::op;
 
 use crate::buffer;
 use crate::command_buffer::{self, CommandBuffer};
 use crate::command_pool;
+use crate::failure::Failure;
 use crate::generated::entry;
 use crate::image;
 use crate::memory;
@@ -33,8 +35,11 @@ pub(crate) struct Images {
     /// Where each image is in the memory.
     offsets: Vec<u64>,
     extent: vk::Extent2D,
+    format: vk::Format,
     buffers: Vec<u64>,
     buffer_memory: u64,
+    /// Bytes from the pages of one image to those of the next.
+    stride: u64,
     /// By queue family.
     copies: Mutex<BTreeMap<u32, Copies>>,
 }
@@ -130,6 +135,7 @@ impl Images {
         info: &vk::SwapchainCreateInfoKHR<'_>,
     ) -> Result<Shown, vk::Result> {
         self.extent = info.image_extent;
+        self.format = info.image_format;
         // SAFETY: the caller's promise; each object is used after it was made.
         unsafe {
             self.make_images(session, device, info)?;
@@ -205,6 +211,7 @@ impl Images {
                 stride = needs.size.next_multiple_of(needs.alignment.max(page)).max(stride);
                 allowed &= needs.memory_type_bits;
             }
+            self.stride = stride;
             let wanted = vk::MemoryPropertyFlags::HOST_VISIBLE | vk::MemoryPropertyFlags::HOST_COHERENT;
             let cached = wanted | vk::MemoryPropertyFlags::HOST_CACHED;
             let memory = memory.allocation_size(stride * u64::from(count));
@@ -233,6 +240,30 @@ impl Images {
     /// Memory of an image and its offset there.
     pub(crate) fn memory(&self, image: u32) -> Option<(u64, u64)> {
         Some((self.memory, *self.offsets.get(image as usize)?))
+    }
+
+    /// Has the host know that the next submission to a queue writes the pages of an image of a swapchain, for those who look at
+    /// frames there.
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub(crate) fn announce(
+        &self,
+        session: &Session,
+        queue: u64,
+        swapchain: u64,
+        image: u32,
+    ) -> Result<(), Failure> {
+        let vk::Extent2D { width, height } = self.extent;
+        let sent = session.send(op::FRAME, &|w| {
+            for number in [queue, swapchain, self.buffer_memory, self.stride * u64::from(image)] {
+                w.put_u64(number);
+            }
+            for number in [width, height, width * TEXEL as u32, self.format.as_raw().cast_unsigned()] {
+                w.put_u32(number);
+            }
+        });
+        sent.map(|_| ())
     }
 
     /// The command buffer that copies an image to its pages, on queues of a family.

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use ash::vk;
 use rustix::event::EventfdFlags;
+use vw_wire_protocol::record::{MAX_SHOWN, op};
 
 use crate::completion::{Point, Waited};
+use crate::failure::Failure;
 use crate::session::{Session, lock};
 
 use super::screen::{Frame, News, Screen, Showing};
@@ -35,6 +37,8 @@ pub(crate) struct Job {
     pub(crate) mode: vk::PresentModeKHR,
     /// What has changed; nothing stands for everything.
     pub(crate) damage: Vec<vk::Rect2D>,
+    /// When the program has presented it.
+    pub(crate) presented: Instant,
 }
 
 /// The state of a swapchain.
@@ -54,8 +58,10 @@ struct State {
     jobs: VecDeque<Job>,
     /// How many frames were given to the screen.
     serial: u64,
-    /// Those among them that are not seen yet, with their `VkPresentIdKHR`.
-    pending: VecDeque<(u64, u64)>,
+    /// Those among them that are not seen yet.
+    pending: VecDeque<Pending>,
+    /// How long those took that were seen and of which the host was not told, in nanoseconds.
+    shown: Vec<u64>,
     /// Highest `VkPresentIdKHR` that was seen.
     seen: u64,
     suboptimal: bool,
@@ -66,6 +72,14 @@ struct State {
     closing: bool,
     /// Somebody listens to the screen.
     listening: bool,
+}
+
+/// A frame that is not seen yet.
+struct Pending {
+    serial: u64,
+    /// `VkPresentIdKHR`.
+    id: u64,
+    presented: Instant,
 }
 
 impl State {
@@ -81,8 +95,12 @@ impl State {
     }
 
     fn seen(&mut self, serial: u64) {
-        while let Some((_, id)) = self.pending.front().filter(|(pending, _)| *pending <= serial) {
-            self.seen = self.seen.max(*id);
+        while let Some(frame) = self.pending.front().filter(|frame| frame.serial <= serial) {
+            self.seen = self.seen.max(frame.id);
+            if self.shown.len() < MAX_SHOWN {
+                let took = frame.presented.elapsed().as_nanos();
+                self.shown.push(u64::try_from(took).unwrap_or(u64::MAX));
+            }
             self.pending.pop_front();
         }
     }
@@ -108,6 +126,7 @@ impl Pacer {
                 jobs: VecDeque::new(),
                 serial: 0,
                 pending: VecDeque::new(),
+                shown: Vec::new(),
                 seen: 0,
                 suboptimal: false,
                 fault: None,
@@ -168,6 +187,22 @@ impl Pacer {
             state.fault
         });
         done.unwrap_or(vk::Result::TIMEOUT)
+    }
+
+    /// Tells the host how long it took until frames were seen.
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub(crate) fn tell_shown(&self, session: &Session) -> Result<(), Failure> {
+        let shown = std::mem::take(&mut lock(&self.state).shown);
+        if shown.is_empty() {
+            return Ok(());
+        }
+        let sent = session.send(op::SHOWN, &|w| {
+            w.put_u32(shown.len() as u32);
+            shown.iter().for_each(|took| w.put_u64(*took));
+        });
+        sent.map(|_| ())
     }
 
     /// No image is acquired from now on.
@@ -290,7 +325,7 @@ impl Pacer {
             let mut state = lock(&self.state);
             state.serial += 1;
             let serial = state.serial;
-            state.pending.push_back((serial, job.id));
+            state.pending.push_back(Pending { serial, id: job.id, presented: job.presented });
             (serial, state.fault)
         };
         let frame = Frame { serial, image: job.image, mode: job.mode, damage: &job.damage };

@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ash::vk;
 use ash::vk::Handle as _;
@@ -26,9 +27,10 @@ pub(crate) unsafe extern "system" fn vkQueuePresentKHR(
 
 /// What `VkPresentInfoKHR` and its chain say of one swapchain.
 struct Part {
+    id: u64,
     swapchain: Arc<Swapchain>,
     image: u32,
-    id: u64,
+    present_id: u64,
     mode: vk::PresentModeKHR,
     damage: Vec<vk::Rect2D>,
     fence: u64,
@@ -40,7 +42,8 @@ impl Part {
     unsafe fn of(session: &Session, info: &vk::PresentInfoKHR<'_>, i: usize) -> Option<Self> {
         // SAFETY: the caller's promise: the arrays have an element for each swapchain, or are null where they may be.
         unsafe {
-            let swapchain = session.objects.swapchains.get((*info.p_swapchains.add(i)).as_raw())?;
+            let id = (*info.p_swapchains.add(i)).as_raw();
+            let swapchain = session.objects.swapchains.get(id)?;
             let ids = chain::find::<vk::PresentIdKHR<'_>>(info.p_next).as_ref();
             let ids = ids.filter(|ids| !ids.p_present_ids.is_null());
             let modes = chain::find::<vk::SwapchainPresentModeInfoEXT<'_>>(info.p_next).as_ref();
@@ -48,8 +51,9 @@ impl Part {
             let regions = chain::find::<vk::PresentRegionsKHR<'_>>(info.p_next).as_ref();
             let regions = regions.filter(|regions| !regions.p_regions.is_null());
             Some(Self {
+                id,
                 image: *info.p_image_indices.add(i),
-                id: ids.map_or(0, |ids| *ids.p_present_ids.add(i)),
+                present_id: ids.map_or(0, |ids| *ids.p_present_ids.add(i)),
                 mode: modes.map_or(swapchain.mode, |modes| *modes.p_present_modes.add(i)),
                 damage: regions.map(|regions| damage(&*regions.p_regions.add(i))).unwrap_or_default(),
                 fence: fences.map_or(0, |fences| (*fences.p_fences.add(i)).as_raw()),
@@ -78,6 +82,7 @@ unsafe fn damage(region: &vk::PresentRegionKHR<'_>) -> Vec<vk::Rect2D> {
 
 /// As `vkQueuePresentKHR`.
 unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_>) -> vk::Result {
+    let presented = Instant::now();
     // SAFETY: the caller's promise.
     unsafe {
         let waits = (0..info.wait_semaphore_count as usize).map(|i| *info.p_wait_semaphores.add(i));
@@ -94,6 +99,13 @@ unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_
                 Err(result) => return result,
             }
         }
+        for Part { id, swapchain, image, .. } in &parts {
+            let told = swapchain.pacer.tell_shown(session);
+            let told = told.and_then(|()| swapchain.images.announce(session, queue.id(), *id, *image));
+            if let Err(failure) = told {
+                return failure.result();
+            }
+        }
         let submission = vk::SubmitInfo::default()
             .wait_semaphores(&waits)
             .wait_dst_stage_mask(&stages)
@@ -107,8 +119,9 @@ unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_
             if let Some(fence) = session.objects.fences.get(part.fence) {
                 queue.signal_fence(session, &fence, point);
             }
-            let Part { image, id, mode, damage, .. } = part;
-            let result = part.swapchain.pacer.present(Job { image, point, id, mode, damage });
+            let Part { image, present_id, mode, damage, .. } = part;
+            let result =
+                part.swapchain.pacer.present(Job { image, point, id: present_id, mode, damage, presented });
             if let Some(out) = info.p_results.as_mut() {
                 *std::ptr::from_mut(out).add(i) = result;
             }

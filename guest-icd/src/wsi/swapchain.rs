@@ -115,6 +115,8 @@ pub(crate) unsafe extern "system" fn vkDestroySwapchainKHR(
                 && let Some(state) = session.objects.swapchains.remove(swapchain)
             {
                 state.pacer.close();
+                // Of the last frames; a host that is gone need not know.
+                let _ = state.pacer.tell_shown(session);
                 state.images.destroy(device);
                 session.free_id(HandleType::SwapchainKHR, swapchain);
             }

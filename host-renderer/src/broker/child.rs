@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal};
 
 use super::handoff;
 use crate::control::SessionInfo;
+use crate::frames::watch::Wish;
 use crate::perf::Perf;
 use crate::session::end::End;
 use crate::session::status::{Lines, Status};
@@ -32,8 +33,8 @@ pub(super) struct SessionProcess {
     /// 0 as long as it has no guest.
     number: u64,
     child: Child,
-    /// Where it gets its guest from.
-    handoff: Option<UnixStream>,
+    /// Where it gets its guest from, and then those who want to look at its frames.
+    handoff: UnixStream,
     pipe: Option<ChildStdout>,
     lines: Lines,
     guest: Option<(u32, String)>,
@@ -73,7 +74,7 @@ impl SessionProcess {
         Ok(Self {
             number: 0,
             child,
-            handoff: Some(handoff),
+            handoff,
             pipe,
             lines: Lines::default(),
             guest: None,
@@ -98,12 +99,24 @@ impl SessionProcess {
     /// # Errors
     /// What the system says; the process may have ended.
     pub(super) fn hand_over(&mut self, number: u64, guest: &UnixStream) -> io::Result<()> {
-        let Some(handoff) = self.handoff.take() else { return Err(io::ErrorKind::AlreadyExists.into()) };
-        handoff::send(handoff.as_fd(), number, guest.as_fd())?;
+        handoff::send(self.handoff.as_fd(), number, guest.as_fd())?;
         self.number = number;
         self.started = Instant::now();
         tracing::debug!(session = number, pid = self.child.id(), "session process has its guest");
         Ok(())
+    }
+
+    /// The broker's number for its session.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Sends it one who wants something of its session.
+    ///
+    /// # Errors
+    /// What the system says; the process may have ended, or not have taken the last ones.
+    pub(super) fn introduce(&self, wish: Wish, who: &UnixStream) -> io::Result<()> {
+        handoff::send(self.handoff.as_fd(), wish as u64, who.as_fd())
     }
 
     /// What it tells; readable when there is something.

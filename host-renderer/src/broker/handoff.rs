@@ -1,5 +1,5 @@
-//! How a guest's connection gets from the broker to a session process: one message with the session's number, and the
-//! guest's socket along with it.
+//! How connections get from the broker to a session process: messages of a number with a socket along with it. The first is
+//! the session's number and its guest; later ones are what somebody [wants](crate::frames::watch::Wish) of the session.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -12,25 +12,25 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
-/// Hands `guest` over as session `number`.
+/// Hands `guest` over with a `number`.
 ///
 /// # Errors
 /// What the system says; the process at the other end may be gone.
-pub(super) fn send(process: BorrowedFd<'_>, number: u64, guest: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn send(process: BorrowedFd<'_>, number: u64, guest: BorrowedFd<'_>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let fds = [guest];
     if !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
         return Err(Errno::NOBUFS.into());
     }
-    // A few bytes into an empty socket: they fit at once or never will.
+    // A few bytes: a process that takes them finds them soon, so that the socket is never full.
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     let bytes = number.to_le_bytes();
     let sent = retry_on_intr(|| sendmsg(process, &[IoSlice::new(&bytes)], &mut ancillary, flags))?;
     if sent == bytes.len() { Ok(()) } else { Err(Errno::NOBUFS.into()) }
 }
 
-/// Waits for a guest: the session's number and the guest's socket; none when the broker has closed its end.
+/// Waits for a number and a socket; none when the broker has closed its end.
 ///
 /// # Errors
 /// What the system says, or that the message is not the broker's.

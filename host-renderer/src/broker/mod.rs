@@ -4,13 +4,12 @@
 //! program, because drivers do not survive a fork, and dies with the broker.
 
 mod child;
+mod control;
 pub(crate) mod handoff;
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,8 +21,10 @@ use vw_transport::unix::refuse;
 use vw_transport::{BindError, Listener};
 
 use self::child::SessionProcess;
+use self::control::Control;
 use crate::config::{Config, ConfigError, Listen};
-use crate::control;
+use crate::control::Request;
+use crate::frames::watch::Wish;
 use crate::session::greet::VERSIONS;
 
 /// How long session processes may take to end when the broker does.
@@ -59,16 +60,6 @@ fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> BrokerError {
     move |source| BrokerError::System { what, source }
 }
 
-/// The control socket, for the user of the broker alone.
-fn listen_for_control(socket: &Path) -> Result<Listener, BrokerError> {
-    let path = control::path(socket);
-    let listener = Listener::bind(&path)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
-        .map_err(system("protect the control socket"))?;
-    listener.set_nonblocking(true).map_err(system("use the control socket"))?;
-    Ok(listener)
-}
-
 /// Signals that the broker acts on.
 #[derive(Debug)]
 struct Signals {
@@ -102,7 +93,7 @@ impl Signals {
 pub struct Broker {
     listener: Listener,
     /// Where `vwctl` asks.
-    control: Listener,
+    control: Control,
     signals: Signals,
     config: Config,
     /// The configuration as session processes read it.
@@ -128,7 +119,7 @@ impl Broker {
         let signals = Signals::register().map_err(system("handle signals"))?;
         let listener = Listener::bind(path)?;
         listener.set_nonblocking(true).map_err(system("use the listening socket"))?;
-        let control = listen_for_control(path)?;
+        let control = Control::new(path)?;
         let handed_on = config.to_toml()?;
         Ok(Self {
             listener,
@@ -167,7 +158,8 @@ impl Broker {
     /// Sleeps until there is something to do.
     fn wait(&self) -> Result<(), Errno> {
         let paused = self.paused_until.is_some();
-        let next = self.paused_until.into_iter().chain(self.replenish_at).min();
+        let next =
+            self.paused_until.into_iter().chain(self.replenish_at).chain(self.control.deadline()).min();
         let mut fds = vec![PollFd::new(&self.signals.wake, PollFlags::IN)];
         fds.extend(
             self.sessions
@@ -175,7 +167,7 @@ impl Broker {
                 .filter_map(SessionProcess::pipe)
                 .map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)),
         );
-        fds.push(PollFd::from_borrowed_fd(self.control.as_fd(), PollFlags::IN));
+        fds.extend(self.control.polled());
         if !paused {
             fds.push(PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN));
         }
@@ -252,16 +244,27 @@ impl Broker {
         }
     }
 
-    /// Tells everybody who asks what the sessions are, and waits for nobody: who does not read gets what fits.
-    fn answer_control(&self) {
-        while let Ok(mut stream) = self.control.accept() {
-            let mut text = String::new();
-            for session in &self.sessions {
-                session.info().write(&mut text);
-            }
-            if stream.set_nonblocking(true).is_ok() {
-                let _ = stream.write_all(text.as_bytes());
-            }
+    /// Tells everybody who asks what the sessions are, and sends those who want to look at one to its process.
+    fn answer_control(&mut self) {
+        for (request, stream) in self.control.look() {
+            let (wish, number) = match request {
+                Request::Status => {
+                    let mut text = String::new();
+                    self.sessions.iter().for_each(|session| session.info().write(&mut text));
+                    // Who does not read gets what fits.
+                    let _ = control::answer(&stream, &text);
+                    continue;
+                }
+                Request::Statistics(number) => (Wish::Statistics, number),
+                Request::Pictures(number) => (Wish::Pictures, number),
+            };
+            let session = self.sessions.iter().find(|session| session.number() == number);
+            let why = match session.map(|session| session.introduce(wish, &stream)) {
+                Some(Ok(())) => continue,
+                Some(Err(error)) => format!("session {number} does not answer: {error}"),
+                None => format!("there is no session {number}"),
+            };
+            control::refuse(&stream, &why);
         }
     }
 

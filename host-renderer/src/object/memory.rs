@@ -48,7 +48,7 @@ pub enum Pages {
     /// Offset and length in the window.
     Window(u64, u64),
     /// A file that the guest has sent, and how much of it from its start.
-    File(SharedFile, u64),
+    File(Arc<SharedFile>, u64),
     /// As many bytes in a file of the driver's, which the guest maps.
     Driver(u64),
 }
@@ -73,6 +73,11 @@ impl Memories {
             Pages::Hidden | Pages::File(..) => {}
         }
         self.by_id.insert(id, allocation);
+    }
+
+    /// The allocation with this id.
+    pub fn get(&self, id: u64) -> Option<&Allocation> {
+        self.by_id.get(&id)
     }
 
     /// Forgets an allocation.
@@ -105,6 +110,7 @@ impl Session {
             .reserve(ty, new)
             .map_err(|error| violation(format!("memory {old:#x} cannot be renamed to {new:#x}: {error}")))?;
         self.tables.commit(ty, new, object);
+        self.frames.forget(old);
         if let Some(allocation) = self.memories.by_id.remove(&old) {
             self.memories.by_id.insert(new, allocation);
         }
@@ -283,7 +289,7 @@ impl Session {
         let page = self.region.layout().page_size() as u64;
         let length = info.allocation_size.max(1).checked_next_multiple_of(page);
         match length {
-            Some(length) if length <= file.len() as u64 => Ok(Some(Pages::File(file, length))),
+            Some(length) if length <= file.len() as u64 => Ok(Some(Pages::File(Arc::new(file), length))),
             _ => Err(violation(format!("{} bytes in a file of {}", info.allocation_size, file.len()))),
         }
     }
@@ -324,6 +330,7 @@ impl Session {
     /// What follows a freed allocation: its pages go back to the system.
     pub(crate) fn memory_freed(&mut self, id: u64) {
         let Some(allocation) = self.memories.remove(id) else { return };
+        self.frames.forget(id);
         self.stats.remove_memory(allocation.bytes);
         if let Pages::Window(offset, length) = allocation.pages
             && let Err(error) = self.region.punch(offset as usize, length as usize)

@@ -7,6 +7,7 @@ pub mod debug_utils;
 pub mod descriptor_set;
 pub mod device;
 pub mod external;
+pub mod frame;
 pub mod host_image_copy;
 pub mod image;
 pub mod memory;

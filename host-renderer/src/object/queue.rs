@@ -14,11 +14,12 @@ use ash::vk::Handle as _;
 use vw_transport::{Consumer, Liveness, Region};
 use vw_wire_protocol::codec::{Reader, Request};
 use vw_wire_protocol::generated::handles::HandleType;
-use vw_wire_protocol::record::lost;
+use vw_wire_protocol::record::{MAX_FRAMES, lost};
 use vw_wire_protocol::schema::Command;
 
 use super::payload::{Change, Gate, Signals, Waits};
 use super::semaphore::Shares;
+use crate::frames::Announced;
 use crate::session::Session;
 use crate::session::end::{End, violation};
 use crate::session::resolve::Seen;
@@ -141,6 +142,8 @@ pub struct Queue {
     submitted: u64,
     completion: Option<Completion>,
     gate: Option<Gate>,
+    /// What the next submission writes.
+    announced: Vec<Announced>,
 }
 
 #[derive(Debug)]
@@ -156,14 +159,16 @@ struct Pending {
     /// Of the host's own; none where it is complete with the one before.
     fence: Option<vk::Fence>,
     signals: Signals,
+    frames: Vec<Announced>,
 }
 
 impl Pending {
     /// Publishes that it is complete. Its fence must be signalled, and nobody else may use it.
     fn publish(self, shared: &Shared, slot: usize) {
-        let Self { number, fence, signals } = self;
-        // Who is told of the end may count on the semaphores.
+        let Self { number, fence, signals, frames } = self;
+        // Who is told of the end may count on the semaphores, and present other frames.
         drop(signals);
+        frames.into_iter().for_each(Announced::complete);
         shared.region.control().complete(slot, number);
         let Some(fence) = fence else { return };
         // SAFETY: the fence is signalled and in nobody else's use.
@@ -198,7 +203,7 @@ impl Held {
 impl Queue {
     /// A queue without submissions.
     pub fn new(id: u64, slot: usize) -> Self {
-        Self { id, slot, submitted: 0, completion: None, gate: None }
+        Self { id, slot, submitted: 0, completion: None, gate: None, announced: Vec::new() }
     }
 
     /// Counts a submission; also one that will be refused.
@@ -217,6 +222,12 @@ impl Queue {
             None => Gate::new(shared, self.slot)?,
         };
         Ok(self.gate.insert(gate).pass())
+    }
+
+    /// The next submission writes a frame. Whether there are not too many.
+    pub fn announce(&mut self, frame: Announced) -> bool {
+        self.announced.push(frame);
+        self.announced.len() <= MAX_FRAMES
     }
 
     /// The last submission goes on after `waits`.
@@ -282,6 +293,7 @@ impl Session {
             return Err(violation("a submission without a queue"));
         };
         let (number, slot) = (queue.count(), queue.slot);
+        let frames = std::mem::take(&mut queue.announced);
         if let Some(reason) = unfit {
             shared.lose(lost::REFUSED, &format!("{} refused: {reason}", command.name));
             return Ok(());
@@ -328,7 +340,7 @@ impl Session {
             queue: seen.queue,
             slot,
             shared,
-            pending: Pending { number, fence, signals: shares.signals },
+            pending: Pending { number, fence, signals: shares.signals, frames },
         });
         Ok(())
     }
@@ -358,6 +370,14 @@ impl Session {
         }
     }
 
+    /// The queue with this id, and what its device's queues share.
+    pub(crate) fn queue_mut(&mut self, id: u64) -> Option<(&mut Queue, Arc<Shared>)> {
+        self.devices.iter_mut().flatten().find_map(|device| {
+            let shared = Arc::clone(&device.shared);
+            Some((device.queue_mut(id)?, shared))
+        })
+    }
+
     /// The record `SIGNAL_FENCE`.
     ///
     /// # Errors
@@ -366,13 +386,9 @@ impl Session {
         let id = reader.take_u64().map_err(violation)?;
         let payload = self.payloads.get(reader.take_u64().map_err(violation)?)?;
         reader.finish().map_err(violation)?;
-        let found = self.devices.iter_mut().flatten().find_map(|device| {
-            let shared = Arc::clone(&device.shared);
-            Some((device.queue_mut(id)?, shared))
-        });
-        let (queue, shared) = found.ok_or_else(|| violation("a fence without a queue"))?;
+        let (queue, shared) = self.queue_mut(id).ok_or_else(|| violation("a fence without a queue"))?;
         let signals = Signals(vec![(payload, Change::Binary)]);
-        let pending = Pending { number: queue.submitted, fence: None, signals };
+        let pending = Pending { number: queue.submitted, fence: None, signals, frames: Vec::new() };
         // Behind the last submission, which no record finds held.
         if let Err(error) = queue.watch(&shared, pending) {
             shared.lose(lost::REFUSED, &no_thread(&error));

@@ -41,6 +41,7 @@ use self::stats::Stats;
 use self::tables::{Object, Tables};
 use self::warden::Pulse;
 use crate::config::Limits;
+use crate::frames::Frames;
 use crate::gpu::Gpu;
 use crate::gpu::driver_memory::Files;
 use crate::gpu::facts;
@@ -88,6 +89,8 @@ pub struct Session {
     pub(crate) shares_sync: bool,
     /// What is behind those.
     pub(crate) payloads: Payloads,
+    /// What the guest presents.
+    pub(crate) frames: Arc<Frames>,
     /// Files that the driver keeps its memory in.
     pub(crate) files: Files,
     /// The last submission, until its completion is known or is a queue's thread's to find out.
@@ -165,6 +168,7 @@ impl Session {
             handles: Handles { descriptors },
             shares_sync: descriptors && gpu.has_timeline_semaphores(),
             payloads: Payloads::default(),
+            frames: Arc::default(),
             files: Files::default(),
             replies: Replies::new(Arc::clone(&region)),
             robust_buffer_access: limits.robust_buffer_access,
@@ -318,6 +322,8 @@ impl Session {
             op::DETACH_PAYLOAD => self.detach_payload(reader),
             op::SUBMIT_SHARED => self.submit_shared(arena, header.flags, reader),
             op::SIGNAL_FENCE => self.signal_fence(reader),
+            op::FRAME => self.announce_frame(reader),
+            op::SHOWN => self.frames_shown(reader),
             op::NAME_OBJECT => self.name_object(reader),
             op::TAG_OBJECT => self.tag_object(reader),
             op::UPDATE_DESCRIPTOR_SETS => self.update_descriptor_sets(reader),

@@ -21,6 +21,7 @@ use super::status::{Reporter, Status};
 use super::warden::Warden;
 use crate::broker::handoff::receive;
 use crate::config::Config;
+use crate::frames::watch;
 
 /// Above this size an allocation gets its own mapping, and the heap keeps up to this much: lavapipe allocates and frees
 /// its frame data all the time, and with glibc's defaults faults every page of it in again.
@@ -46,10 +47,9 @@ pub fn run(config: &Config, broker: u32, tried: Option<&str>) -> ExitCode {
                     return ExitCode::from(&End::Internal(String::new()));
                 }
             };
-            drop(handoff);
             let _span = tracing::info_span!("session", number).entered();
             let reporter = Arc::new(reporter);
-            let end = guarded(|| serve(config, ready, guest, &reporter)).unwrap_or_else(|end| end);
+            let end = guarded(|| serve(config, ready, guest, handoff, &reporter)).unwrap_or_else(|end| end);
             reporter.send(&Status::End(end.to_string()));
             log_end(&end);
             end
@@ -113,7 +113,13 @@ fn prepare_libc() {
     }
 }
 
-fn serve(config: &Config, ready: Result<Ready, String>, socket: OwnedFd, reporter: &Arc<Reporter>) -> End {
+fn serve(
+    config: &Config,
+    ready: Result<Ready, String>,
+    socket: OwnedFd,
+    broker: OwnedFd,
+    reporter: &Arc<Reporter>,
+) -> End {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
@@ -145,6 +151,9 @@ fn serve(config: &Config, ready: Result<Ready, String>, socket: OwnedFd, reporte
         Err(error) => return End::Internal(format!("the guest cannot be watched: {error}")),
     };
     let session = Session::new(&connection, gpu, import, &config.limits, Arc::clone(&stats));
+    if let Err(error) = watch::start(broker, Arc::clone(&session.frames)) {
+        tracing::warn!("nobody can look at this session's frames: {error}");
+    }
     let mut session = ManuallyDrop::new(session);
     let mut end =
         guarded(|| session.serve(&connection, &stop, Some(warden.pulse()))).unwrap_or_else(|end| end);

@@ -6,6 +6,7 @@
 #![allow(clippy::missing_safety_doc, clippy::unwrap_used)]
 
 mod gpu;
+mod headless;
 mod wayland;
 mod window;
 mod work;
@@ -30,6 +31,7 @@ enum Kind {
     Xcb,
     Xlib,
     Wayland,
+    Headless,
 }
 
 #[derive(Subcommand)]
@@ -54,6 +56,8 @@ enum Mode {
     Orphaned,
     /// Makes no window: writes what the X server's screen shows, as PNG.
     Screenshot { output: PathBuf },
+    /// Presents a few frames, writes the last one's bytes to a file, and waits for the end of the input.
+    Still { output: PathBuf },
     /// As many frames as can be in some seconds.
     Rate {
         #[arg(long, default_value_t = 3)]
@@ -77,6 +81,7 @@ fn main() {
             Mode::Destroyed => work::destroyed(&mut stage),
             Mode::Orphaned => work::orphaned(&mut stage),
             Mode::Screenshot { .. } => unreachable!("it has no window"),
+            Mode::Still { output } => work::still(&mut stage, &output),
             Mode::Rate { seconds } => work::rate(&mut stage, seconds),
         }
         stage.close();

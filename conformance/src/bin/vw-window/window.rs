@@ -2,9 +2,10 @@
 
 use std::ffi::c_char;
 
-use ash::{khr, vk};
+use ash::{ext, khr, vk};
 
 use crate::Kind;
+use crate::headless::HeadlessWindow;
 use crate::wayland::WaylandWindow;
 use crate::xwindow::XWindow;
 
@@ -37,6 +38,7 @@ pub(crate) fn open(kind: Kind, width: u16, height: u16) -> Box<dyn Window> {
     match kind {
         Kind::Xcb | Kind::Xlib => Box::new(XWindow::open(kind, width, height)),
         Kind::Wayland => Box::new(WaylandWindow::open(width, height)),
+        Kind::Headless => Box::new(HeadlessWindow::open(width, height)),
     }
 }
 
@@ -46,5 +48,6 @@ pub(crate) fn extension(kind: Kind) -> *const c_char {
         Kind::Xcb => khr::xcb_surface::NAME.as_ptr(),
         Kind::Xlib => khr::xlib_surface::NAME.as_ptr(),
         Kind::Wayland => khr::wayland_surface::NAME.as_ptr(),
+        Kind::Headless => ext::headless_surface::NAME.as_ptr(),
     }
 }

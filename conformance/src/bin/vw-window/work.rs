@@ -1,5 +1,7 @@
 //! What is done to the window.
 
+use std::io::Read as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ash::vk;
@@ -265,6 +267,15 @@ pub(crate) unsafe fn orphaned(stage: &mut Stage) {
     let error = until_lost(stage, &chain);
     assert!(is_loss(error), "{error:?}");
     println!("orphaned: the surface is lost");
+    stage.drop_chain(&chain);
+}
+
+pub(crate) unsafe fn still(stage: &mut Stage, output: &Path) {
+    let chain = stage.chain(vk::PresentModeKHR::FIFO, vk::SwapchainKHR::null()).unwrap();
+    let frames: Vec<_> = (0..5).map(|number| stage.frame(&chain, number).unwrap().1).collect();
+    std::fs::write(output, &frames[4]).unwrap();
+    println!("still");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     stage.drop_chain(&chain);
 }
 

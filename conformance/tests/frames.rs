@@ -1,0 +1,73 @@
+//! What is presented in a guest, seen from the host: the very texels, whatever the window system.
+
+// A test fails by panicking.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use vw_conformance::compositor::Compositor;
+use vw_conformance::display::Display;
+use vw_conformance::driver::Driver;
+use vw_conformance::picture::Picture;
+use vw_conformance::renderer::Renderer;
+use vw_conformance::{child, or_skip, products};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// `vwctl` with a renderer; what it prints.
+fn vwctl(renderer: &Renderer, arguments: &[&str]) -> String {
+    let mut command = Command::new(products::control().unwrap());
+    command.arg("--socket").arg(format!("unix:{}", renderer.socket().display())).args(arguments);
+    child::run(&mut command, LIMIT).unwrap().expect_success("vwctl").to_owned()
+}
+
+/// Presents a picture by a surface of this kind, and compares what is seen on the host.
+fn compare(surface: &str, display: impl FnOnce(&mut Command)) {
+    let renderer = Renderer::start(&Driver::newer_lavapipe().unwrap()).unwrap();
+    let drawn = renderer.folder().join("drawn");
+    let mut command = renderer.guest().command("timeout");
+    display(&mut command);
+    command.arg("120").arg(products::program("vw-window").unwrap());
+    command.args(["--surface", surface, "still"]).arg(&drawn);
+    let mut program = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "still");
+
+    let folder = renderer.folder().join("frames");
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    // The last frame may be on its way yet; then the first that is seen is the one before.
+    let drawn = std::fs::read(drawn).unwrap();
+    let last = folder.join("00000005-173x121.bgra");
+    while !last.exists() {
+        vwctl(&renderer, &["record", "1", &path(&folder), "--frames", "1", "--raw"]);
+    }
+    assert!(std::fs::read(last).unwrap() == drawn, "{surface}: not what was drawn");
+    let shot = renderer.folder().join("shot.png");
+    assert!(vwctl(&renderer, &["screenshot", "1", &path(&shot)]).contains("frame 5: 173 x 121"));
+    let rgb: Vec<u8> = drawn.chunks_exact(4).flat_map(|texel| [texel[2], texel[1], texel[0]]).collect();
+    assert!(Picture::read(&shot).unwrap().rgb == rgb, "{surface}: not what was drawn");
+    let frames = vwctl(&renderer, &["frames", "1"]);
+    assert!(frames.starts_with("5 frames"), "{frames}");
+
+    drop(program.stdin.take());
+    assert_eq!(lines.next().unwrap().unwrap(), "done");
+    assert!(program.wait().unwrap().success());
+}
+
+#[test]
+fn frame_when_presented_to_no_window_is_seen_on_the_host() {
+    compare("headless", |_| {});
+}
+
+#[test]
+fn frame_when_presented_to_a_window_is_seen_on_the_host() {
+    let Some(display) = or_skip(Display::start()) else { return };
+    for surface in ["xcb", "xlib"] {
+        compare(surface, |command| _ = command.env("DISPLAY", &display.name));
+    }
+    let Some(compositor) = or_skip(Compositor::start()) else { return };
+    compare("wayland", |command| compositor.apply(command));
+}

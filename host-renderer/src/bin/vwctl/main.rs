@@ -1,0 +1,146 @@
+//! `vwctl`: what a running `vw-renderer` does.
+
+mod record;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use vw_host_renderer::config::Listen;
+use vw_host_renderer::control::{self, SessionInfo};
+use vw_host_renderer::frames::statistics::{Quantiles, Summary};
+
+/// Asks a running vw-renderer.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    /// Where the renderer listens
+    #[arg(long, value_name = "unix:PATH", default_value = "unix:/run/vw/vw.sock")]
+    socket: Listen,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists the sessions.
+    Status,
+    /// Says how many frames a session has presented, how fast, and how long they took.
+    Frames {
+        /// The session's number
+        session: u64,
+    },
+    /// Writes the last frame of a session to a file, as PNG
+    Screenshot {
+        /// The session's number
+        session: u64,
+        /// The file
+        file: PathBuf,
+    },
+    /// Writes the frames of a session to files until it ends. The guest does not wait: frames that come too fast are left out.
+    Record {
+        /// The session's number
+        session: u64,
+        /// The folder, which is made if there is none
+        folder: PathBuf,
+        /// How many
+        #[arg(long)]
+        frames: Option<u64>,
+        /// As bytes, in the order of the file's extension, instead of PNG
+        #[arg(long)]
+        raw: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let Cli { socket: Listen::Unix(socket), command } = Cli::parse();
+    match run(&socket, command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vwctl: no answer from the renderer at {}: {error}", socket.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(socket: &Path, command: Command) -> io::Result<()> {
+    match command {
+        Command::Status => print!("{}", table(&control::sessions(socket)?)),
+        Command::Frames { session } => print!("{}", frames(&control::statistics(socket, session)?)),
+        Command::Screenshot { session, file } => record::screenshot(socket, session, &file)?,
+        Command::Record { session, folder, frames, raw } => {
+            record::record(socket, session, &folder, frames, raw)?;
+        }
+    }
+    Ok(())
+}
+
+fn frames(summary: &Summary) -> String {
+    let mut text = format!(
+        "{} frames, {:.1} per second\n\n{:<26} {:>9} {:>9} {:>9} {:>9} {:>9}\n",
+        summary.frames,
+        summary.rate(),
+        "MILLISECONDS",
+        "COUNT",
+        "P50",
+        "P90",
+        "P99",
+        "MAX"
+    );
+    let mut line = |name, quantiles: &Quantiles| {
+        let ms = |time: u64| format!("{:.3}", time as f64 / 1e6);
+        let Quantiles { count, p50, p90, p99, max } = *quantiles;
+        text +=
+            &format!("{name:<26} {count:>9} {:>9} {:>9} {:>9} {:>9}\n", ms(p50), ms(p90), ms(p99), ms(max));
+    };
+    line("from submission to done", &summary.done);
+    line("from presenting to shown", &summary.shown);
+    line("from frame to frame", &summary.interval);
+    text
+}
+
+fn table(sessions: &[SessionInfo]) -> String {
+    let mut text = format!(
+        "{:>7} {:>8} {:>9} {:>9} {:>8} {:>12} {:>12} PROGRAM\n",
+        "SESSION", "PID", "GUEST PID", "AGE", "OBJECTS", "MEMORY", "RECORDS"
+    );
+    for s in sessions {
+        text += &format!(
+            "{:>7} {:>8} {:>9} {:>7.1} s {:>8} {:>8.1} MiB {:>12} {}\n",
+            s.number,
+            s.pid,
+            s.guest_pid,
+            s.age_ms as f64 / 1e3,
+            s.objects,
+            s.memory as f64 / f64::from(1 << 20),
+            s.records,
+            s.program
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_when_measured_are_told_in_milliseconds() {
+        let done = Quantiles { count: 3, p50: 1_500_000, p90: 2_000_000, p99: 3_000_000, max: 4_000_000 };
+        let text = frames(&Summary { frames: 3, span: 1_000_000_000, done, ..Default::default() });
+        assert!(
+            text.starts_with("3 frames, 2.0 per second") && text.contains("    1.500     2.000"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn table_when_sessions_are_listed_has_a_line_for_each() {
+        let session =
+            SessionInfo { number: 7, memory: 3 << 20, program: "vkcube".to_owned(), ..Default::default() };
+        let text = table(&[session.clone(), session]);
+        assert_eq!(text.lines().count(), 3);
+        assert!(text.contains("3.0 MiB") && text.contains("vkcube"), "{text}");
+    }
+}
