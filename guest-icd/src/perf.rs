@@ -72,6 +72,8 @@ impl Perf {
                 "no_gather" => perf.gather = false,
                 "no_unwatched" => perf.unwatched = false,
                 "no_recycle" => perf.recycle = false,
+                // The renderer's own.
+                "no_malloc" | "no_pipeline_pool" => {}
                 "none" => perf = Self::NONE,
                 _ => log::warning!("VW_PERF: nothing is called `{word}`"),
             }

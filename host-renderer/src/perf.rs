@@ -13,6 +13,8 @@ pub struct Perf {
     pub spin: bool,
     /// The drivers' small blocks of memory are kept for reuse (`no_malloc`).
     pub malloc: bool,
+    /// Pipelines that nobody waits for are compiled by other threads (`no_pipeline_pool`).
+    pub pipeline_pool: bool,
 }
 
 impl Perf {
@@ -30,7 +32,12 @@ impl Perf {
 
     fn parse(words: &str) -> Self {
         let off = |name: &str| words.split(',').map(str::trim).any(|word| word == name || word == "none");
-        Self { straight: !off("no_straight"), spin: !off("no_spin"), malloc: !off("no_malloc") }
+        Self {
+            straight: !off("no_straight"),
+            spin: !off("no_spin"),
+            malloc: !off("no_malloc"),
+            pipeline_pool: !off("no_pipeline_pool"),
+        }
     }
 }
 
@@ -45,7 +52,8 @@ mod tests {
         assert!(!Perf::parse("no_memo, no_straight").straight);
         assert!(Perf::parse("no_straight").spin && !Perf::parse("no_spin").spin);
         assert!(Perf::parse("no_spin").malloc && !Perf::parse("no_malloc").malloc);
+        assert!(Perf::parse("no_spin").pipeline_pool && !Perf::parse("no_pipeline_pool").pipeline_pool);
         let none = Perf::parse("none");
-        assert!(!none.straight && !none.spin && !none.malloc);
+        assert!(!none.straight && !none.spin && !none.malloc && !none.pipeline_pool);
     }
 }

@@ -6,7 +6,7 @@ use ash::vk;
 
 use super::{Bench, Measure};
 use crate::row::Row;
-use crate::vulkan::{Constant, GraphicsPipeline, shader};
+use crate::vulkan::{Constant, GraphicsPipeline, Vulkan, shader};
 
 pub(super) const ALL: &[Measure] = &[
     Measure {
@@ -21,18 +21,32 @@ pub(super) const ALL: &[Measure] = &[
         ],
         run: compute,
     },
+    Measure {
+        name: "many-pipelines",
+        rows: &[
+            Row::lower("16 graphics pipelines, until all of them are bound and the work is done", "ms")
+                .native(1.0),
+            Row::lower("empty submit + fence wait after 16 graphics pipelines were created, p50", "µs"),
+        ],
+        run: many,
+    },
 ];
 
-fn graphics(bench: &Bench) -> Vec<f64> {
-    let vulkan = &bench.vulkan;
-    let mut from = GraphicsPipeline {
+/// A graphics pipeline that no cache has, once its constant is raised.
+fn graphics_pipeline(vulkan: &Vulkan) -> GraphicsPipeline {
+    GraphicsPipeline {
         vertex: vulkan.module(shader!("cover.vert")),
         fragment: Some(vulkan.module(shader!("push.frag"))),
         layout: vulkan.layout(&[]),
         mesh: false,
         blend: false,
         constant: Constant(new_number()),
-    };
+    }
+}
+
+fn graphics(bench: &Bench) -> Vec<f64> {
+    let vulkan = &bench.vulkan;
+    let mut from = graphics_pipeline(vulkan);
     let times = bench.effort.timed(200, || {
         from.constant.0 += 1;
         let started = Instant::now();
@@ -74,6 +88,48 @@ fn compute(bench: &Bench) -> Vec<f64> {
     assert_eq!(first, 480 + offset, "the dispatch gave something else");
     vulkan.destroy_buffer(&buffer);
     vec![times.median() / 1e3]
+}
+
+/// Pipelines that do not depend on each other, and work that does not depend on them.
+fn many(bench: &Bench) -> Vec<f64> {
+    const MANY: usize = 16;
+    let vulkan = &bench.vulkan;
+    let mut from = graphics_pipeline(vulkan);
+    let mut create = || -> [vk::Pipeline; MANY] {
+        std::array::from_fn(|_| {
+            from.constant.0 += 1;
+            vulkan.graphics_pipeline(&from)
+        })
+    };
+    // SAFETY: what used the pipelines is done; recording with live objects.
+    let destroy = |pipeline: vk::Pipeline| unsafe { vulkan.device.destroy_pipeline(pipeline, None) };
+    let (cb, graphics) = (vulkan.command_buffer, vk::PipelineBindPoint::GRAPHICS);
+    let usable = bench.effort.timed(50, || {
+        let started = Instant::now();
+        let pipelines = create();
+        vulkan.record(cb, |device| {
+            for pipeline in pipelines {
+                // SAFETY: as above.
+                unsafe { device.cmd_bind_pipeline(cb, graphics, pipeline) };
+            }
+        });
+        vulkan.run(cb);
+        let elapsed = started.elapsed();
+        pipelines.into_iter().for_each(destroy);
+        vulkan.ask();
+        elapsed
+    });
+    vulkan.record(cb, |_| ());
+    let beside = bench.effort.timed(50, || {
+        let pipelines = create();
+        let started = Instant::now();
+        vulkan.run(cb);
+        let elapsed = started.elapsed();
+        pipelines.into_iter().for_each(destroy);
+        vulkan.ask();
+        elapsed
+    });
+    vec![usable.median() / 1e3, beside.median()]
 }
 
 /// Where a process starts to count: drivers keep what they compiled on disk.

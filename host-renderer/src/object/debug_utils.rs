@@ -92,7 +92,7 @@ impl Session {
     /// The beginning of such a record, and the length of what follows, which is there. No object where the host has no
     /// such extension, does not know the object (fences live in the guest), or where it is not of the device: instance
     /// and physical device are the host's own.
-    fn named_object(&self, reader: &mut Reader<'_>) -> Result<(Option<Named<'_>>, usize), End> {
+    fn named_object(&mut self, reader: &mut Reader<'_>) -> Result<(Option<Named<'_>>, usize), End> {
         let (device, id) = (reader.take_u64().map_err(violation)?, reader.take_u64().map_err(violation)?);
         let ty = reader.take_u32().map_err(violation)? as i32;
         let length = reader.take_u32().map_err(violation)? as usize;
@@ -105,10 +105,19 @@ impl Session {
         let through = self
             .tables
             .live(HandleType::Device, device)
+            .copied()
             .map_err(|error| violation(format!("an object named through Device {device:#x}: {error}")))?;
-        let object = (0..HandleType::COUNT as u8)
+        let ty_of_object = (0..HandleType::COUNT as u8)
             .filter_map(HandleType::from_u8)
-            .find(|known| known.object_type() == ty)
+            .find(|known| known.object_type() == ty);
+        if let Some(ty) = ty_of_object {
+            // It is being created, or what is being created reads it.
+            if ty == HandleType::Pipeline {
+                self.compiling.settle_pipeline(&mut self.tables, id);
+            }
+            self.compiling.settle_users(&mut self.tables, &[(ty, id)]);
+        }
+        let object = ty_of_object
             .and_then(|ty| self.tables.live(ty, id).ok())
             .filter(|object| object.device == through.device);
         let device = self.device(through.device)?.debug_utils.as_ref();

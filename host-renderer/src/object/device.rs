@@ -280,6 +280,7 @@ impl Session {
         let Some(mut device) = self.devices.get_mut(usize::from(number) - 1).and_then(Option::take) else {
             return;
         };
+        self.compiling.drop_device(&mut self.tables, number);
         let shared = Arc::clone(&device.shared);
         shared.open_gates();
         // SAFETY: the device is live; this thread is the only one that submits.

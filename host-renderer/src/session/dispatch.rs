@@ -16,7 +16,7 @@ use super::{Decoded, Session};
 use crate::gpu::procs::{Entry, Procs};
 use crate::null;
 use crate::object::command_buffer::State;
-use crate::object::pipeline::drop_ignored_attachments;
+use crate::object::pipeline::{drop_ignored_attachments, synchronise};
 use crate::object::pool::child_type;
 use crate::object::semaphore::Shares;
 
@@ -30,7 +30,7 @@ impl Session {
     /// When the guest broke the protocol.
     pub(super) fn command(
         &mut self,
-        arena: &Arena,
+        arena: &mut Arena,
         opcode: u16,
         flags: u16,
         reader: Reader<'_>,
@@ -47,9 +47,7 @@ impl Session {
         }
         let kind = policy.kind;
         let Decoded { mut request, seen } = match kind {
-            Kind::Plain | Kind::Buffer | Kind::Image | Kind::GraphicsPipelines => {
-                self.decode(arena, command, reader)?
-            }
+            Kind::Plain | Kind::Buffer | Kind::Image => self.decode(arena, command, reader)?,
             _ => self.decode_listing(arena, command, reader)?,
         };
         let missing =
@@ -72,10 +70,26 @@ impl Session {
                 return Ok(());
             }
             Kind::Buffer | Kind::Image => self.declare_external(arena, command, kind, &request, seen)?,
-            // SAFETY: decoded by their table: as many structures as the count says.
-            Kind::GraphicsPipelines => unsafe {
-                drop_ignored_attachments(request.args[3] as *mut _, request.args[2] as u32);
-            },
+            Kind::Pipelines => {
+                if command.opcode == commands::VK_CREATE_GRAPHICS_PIPELINES.opcode {
+                    // SAFETY: decoded by their table: as many structures as the count says.
+                    unsafe { drop_ignored_attachments(request.args[3] as *mut _, request.args[2] as u32) };
+                }
+                if call && !waits && self.perf.pipeline_pool {
+                    // SAFETY: what it borrows of the arena goes with it, before the arena is used again; it was decoded
+                    // for this command.
+                    unsafe {
+                        let request = std::mem::transmute::<Request<'_>, Request<'static>>(request);
+                        return self.compile(arena, command, request, seen);
+                    }
+                }
+            }
+            // SAFETY: a required pointer, so it is the structure that the table says.
+            Kind::PipelineCache => unsafe { synchronise(request.args[INFO] as *mut _) },
+            Kind::PipelineUse => self.compiling.settle_users(&mut self.tables, &self.touched),
+            Kind::Destroy(ty) if call && self.named(ty).is_some_and(|id| self.compiling.is_used(ty, id)) => {
+                return self.destroy_later(command, &request, ty, seen);
+            }
             Kind::FreeChildren(ty) => {
                 self.forget_children(ty, seen)?;
                 call |= spare_poisoned(command, &request);
@@ -116,7 +130,7 @@ impl Session {
         command: &'static Command,
         reader: Reader<'_>,
     ) -> Result<Decoded<'m>, End> {
-        let resolver = Resolver::new(&self.tables);
+        let resolver = Resolver::new(&mut self.tables, &mut self.compiling);
         let decoded = decode(arena, command, reader, resolver)?;
         self.reserve(command, &decoded.request)?;
         Ok(decoded)
@@ -129,7 +143,7 @@ impl Session {
         command: &'static Command,
         reader: Reader<'_>,
     ) -> Result<Decoded<'m>, End> {
-        let resolver = Resolver::listing(&self.tables, &mut self.touched);
+        let resolver = Resolver::listing(&mut self.tables, &mut self.compiling, &mut self.touched);
         let decoded = decode(arena, command, reader, resolver)?;
         self.reserve(command, &decoded.request)?;
         Ok(decoded)
@@ -263,7 +277,7 @@ impl Session {
     }
 
     /// Forgets the object of this type that the last record destroyed; a null one destroys nothing.
-    fn forget(&mut self, ty: HandleType) {
+    pub(crate) fn forget(&mut self, ty: HandleType) {
         if let Some(id) = self.named(ty) {
             self.tables.remove(ty, id);
             self.forgotten(ty, id);

@@ -17,6 +17,7 @@ pub mod straight;
 pub mod stream;
 pub mod tables;
 pub mod warden;
+pub mod workers;
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -48,6 +49,7 @@ use crate::gpu::facts;
 use crate::gpu::import::Import;
 use crate::gpu::procs::Procs;
 use crate::object::command_buffer::CommandBuffers;
+use crate::object::compiling::Compiling;
 use crate::object::descriptor_set::Updates;
 use crate::object::device::Device;
 use crate::object::external::Handles;
@@ -76,6 +78,8 @@ pub struct Session {
     /// What each image was created with.
     pub(crate) images: HashMap<u64, Image>,
     pub(crate) pools: Pools,
+    /// Pipelines that are not in the tables yet.
+    pub(crate) compiling: Compiling,
     pub(crate) buffers: CommandBuffers,
     pub(crate) robust_buffer_access: bool,
     /// Number of the device's memory types.
@@ -114,7 +118,7 @@ pub struct Session {
     /// Parts of a record that is not complete yet.
     parts: Vec<u8>,
     /// Most bytes that one record may take when decoded.
-    record_limit: usize,
+    pub(crate) record_limit: usize,
     records: u64,
 }
 
@@ -182,6 +186,7 @@ impl Session {
             memories: Memories::default(),
             images: HashMap::new(),
             pools: Pools::default(),
+            compiling: Compiling::default(),
             buffers: CommandBuffers::default(),
             held: None,
             completion_spin: perf.new_spin(),
@@ -251,6 +256,7 @@ impl Session {
             }
         }
         consumer.release();
+        self.compiling.collect(&mut self.tables);
         Ok(())
     }
 

@@ -28,8 +28,12 @@ pub enum Kind {
     Buffer,
     /// `vkCreateImage`, `vkGetDeviceImageMemoryRequirements` and the sparse one.
     Image,
-    /// `vkCreateGraphicsPipelines`.
-    GraphicsPipelines,
+    /// `vkCreate*Pipelines*`: compiled while the session goes on.
+    Pipelines,
+    /// `vkCreatePipelineCache`.
+    PipelineCache,
+    /// `vkGetPipelineCacheData` and its like: what is being compiled with the objects that it names comes first.
+    PipelineUse,
     /// `vkQueueSubmit`, `vkQueueSubmit2`, `vkQueueBindSparse`.
     Submit,
     /// `vkBeginCommandBuffer`.
@@ -162,7 +166,14 @@ fn kind(command: &Command, first: Option<HandleType>) -> Kind {
         "vkCopyMemoryToImage" | "vkCopyImageToMemory" => Kind::HostCopy,
         "vkConvertCooperativeVectorMatrixNV" => Kind::ConvertMatrix,
         "vkCopyImageToImage" => Kind::HostImageCopy,
-        "vkCreateGraphicsPipelines" => Kind::GraphicsPipelines,
+        "vkCreateGraphicsPipelines"
+        | "vkCreateComputePipelines"
+        | "vkCreateRayTracingPipelinesKHR"
+        | "vkCreateRayTracingPipelinesNV" => Kind::Pipelines,
+        "vkCreatePipelineCache" => Kind::PipelineCache,
+        "vkGetPipelineCacheData" | "vkMergePipelineCaches" | "vkReleaseCapturedPipelineDataKHR" => {
+            Kind::PipelineUse
+        }
         "vkQueueSubmit" | "vkQueueSubmit2" | "vkQueueBindSparse" => Kind::Submit,
         "vkBeginCommandBuffer" => Kind::Begin,
         "vkEndCommandBuffer" => Kind::End,

@@ -170,6 +170,9 @@ fn serve(
     if !matches!(end, End::Internal(_)) {
         session.destroy_devices();
         drop(ManuallyDrop::into_inner(session));
+    } else {
+        // No thread may be in the driver when the process unloads it.
+        session.compiling.stop();
     }
     tracing::info!(
         objects = held.objects_text(),

@@ -3,12 +3,15 @@
 use vw_wire_protocol::codec::{HandleError, Resolve};
 use vw_wire_protocol::generated::handles::HandleType;
 
-use super::tables::Tables;
+use super::tables::{Object, Tables};
+use crate::object::compiling::Compiling;
 
 /// Resolves the ids of one record and notes what the executor needs to know about them.
 #[derive(Debug)]
 pub struct Resolver<'a> {
-    tables: &'a Tables,
+    tables: &'a mut Tables,
+    /// What is created meanwhile.
+    compiling: &'a mut Compiling,
     seen: Seen,
     /// When given, every object met, in order: for commands that destroy.
     touched: Option<&'a mut Vec<(HandleType, u64)>>,
@@ -29,26 +32,40 @@ pub struct Seen {
 
 impl<'a> Resolver<'a> {
     /// A resolver of ids in `tables`.
-    pub fn new(tables: &'a Tables) -> Self {
-        Self { tables, seen: Seen::default(), touched: None }
+    pub fn new(tables: &'a mut Tables, compiling: &'a mut Compiling) -> Self {
+        Self { tables, compiling, seen: Seen::default(), touched: None }
     }
 
     /// A resolver that lists every object it meets in `touched`, those whose creation failed included.
-    pub fn listing(tables: &'a Tables, touched: &'a mut Vec<(HandleType, u64)>) -> Self {
+    pub fn listing(
+        tables: &'a mut Tables,
+        compiling: &'a mut Compiling,
+        touched: &'a mut Vec<(HandleType, u64)>,
+    ) -> Self {
         touched.clear();
-        Self { tables, seen: Seen::default(), touched: Some(touched) }
+        Self { touched: Some(touched), ..Self::new(tables, compiling) }
     }
 
     /// What was met so far.
     pub fn seen(&self) -> Seen {
         self.seen
     }
+
+    /// An object that is being created is waited for.
+    #[cold]
+    fn settle(&mut self, ty: HandleType, id: u64) -> Option<Object> {
+        let pending = ty == HandleType::Pipeline && self.compiling.settle_pipeline(self.tables, id);
+        self.tables.object(ty, id).filter(|_| pending).copied()
+    }
 }
 
 impl Resolve for Resolver<'_> {
     #[inline]
     fn resolve(&mut self, ty: HandleType, id: u64) -> Result<u64, HandleError> {
-        let object = self.tables.object(ty, id).ok_or(HandleError::Unknown)?;
+        let object = match self.tables.object(ty, id) {
+            Some(object) => *object,
+            None => self.settle(ty, id).ok_or(HandleError::Unknown)?,
+        };
         // An object of one device in a command of another would be the driver's undefined behaviour.
         if object.device != self.seen.device && object.device != 0 {
             if self.seen.device != 0 {

@@ -138,7 +138,7 @@ impl Session {
             Call::Destroy(ty) => {
                 let object = word(1);
                 let Ok(handle) = self.tables.handle(number, ty, object) else { return Ok(false) };
-                if length != 2 * size_of::<u64>() {
+                if length != 2 * size_of::<u64>() || self.compiling.is_used(ty, object) {
                     return Ok(false);
                 }
                 // SAFETY: as above; both objects are live.
@@ -159,6 +159,8 @@ impl Host for Tables {
             Some(object) if object.device != device && object.device != 0 => Err(HandleError::Unknown),
             Some(object) if object.poisoned => Err(HandleError::Poisoned),
             Some(object) => Ok(object.raw),
+            // Whatever is being created the tables wait for.
+            None if self.is_reserved(ty, id) => Err(HandleError::Poisoned),
             None => Err(HandleError::Unknown),
         }
     }

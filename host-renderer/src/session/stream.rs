@@ -152,9 +152,9 @@ impl Session {
         arena.reset();
         let executes = self.policies.of(command).kind == Kind::Execute;
         let mut resolver = if executes {
-            Resolver::listing(&self.tables, &mut self.touched)
+            Resolver::listing(&mut self.tables, &mut self.compiling, &mut self.touched)
         } else {
-            Resolver::new(&self.tables)
+            Resolver::new(&mut self.tables, &mut self.compiling)
         };
         // SAFETY: the command is of the tables.
         let decoded = unsafe { decode_request(command, &mut reader, arena, &mut resolver) };

@@ -148,6 +148,13 @@ impl Tables {
         (slot.state == State::Live && slot.generation == generation).then_some(&slot.object)
     }
 
+    /// Whether `id` is of an object that is still to be created.
+    pub fn is_reserved(&self, ty: HandleType, id: u64) -> bool {
+        let (page, slot, generation) = split(id);
+        let page = self.tables[ty as usize].pages.get(page).and_then(Option::as_ref);
+        page.is_some_and(|page| page[slot].state == State::Reserved && page[slot].generation == generation)
+    }
+
     /// The host's handle of a live object.
     ///
     /// # Errors
