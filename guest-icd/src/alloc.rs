@@ -43,6 +43,11 @@ impl HostAllocator {
         Self { callbacks: given }
     }
 
+    /// Whether an object's memory is the application's.
+    pub(crate) fn is_given(&self) -> bool {
+        self.callbacks.is_some()
+    }
+
     /// Own callbacks, or those of the parent where none were given.
     pub(crate) fn or(self, parent: Self) -> Self {
         if self.callbacks.is_some() { self } else { parent }

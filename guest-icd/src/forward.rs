@@ -283,11 +283,11 @@ pub(crate) unsafe fn destroy(object: *mut c_void, cmd: &Command, args: &[u64], i
     // SAFETY: the caller's promise.
     unsafe {
         guard(object, (), || {
-            if let Some(session) = dispatch::session(object) {
-                if !straight::destroy(session, object, cmd, id) {
-                    // Where there is no host any more, the object's memory is still the application's.
-                    let _ = session.send(cmd.opcode, &|w| encode_request(cmd, args, w));
-                }
+            if let Some(session) = dispatch::session(object)
+                && !straight::destroy(session, object, cmd, (ty, id))
+            {
+                // Where there is no host any more, the object's memory is still the application's.
+                let _ = session.send(cmd.opcode, &|w| encode_request(cmd, args, w));
                 session.free_id(ty, id);
             }
         });

@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use vw_wire_protocol::generated::handles::HandleType;
+
 use crate::alloc::Backing;
 
 /// The free and used ids of one handle type.
@@ -49,11 +51,45 @@ impl Ids {
 
     /// Gives an id back. An index whose generations are used up is retired.
     pub(crate) fn free(&mut self, id: u64) {
-        if let Some(next) = id.checked_add(1 << 32)
-            && id != 0
-        {
-            self.free.push(next);
+        self.free.extend(successor(id));
+    }
+}
+
+/// What an id that is given back is handed out as; none when its generations are used up.
+pub(crate) fn successor(id: u64) -> Option<u64> {
+    id.checked_add(1 << 32).filter(|_| id != 0)
+}
+
+/// Ids that were given back a moment ago, for who creates one and destroys one in turn: kept where records are written, so
+/// that one lock does for both.
+#[derive(Debug)]
+pub(crate) struct Spare([Vec<u64>; HandleType::COUNT]);
+
+impl Spare {
+    /// Most of a type.
+    const MOST: usize = 8;
+
+    /// The one that was kept last, to be used now.
+    pub(crate) fn take(&mut self, ty: HandleType) -> Option<u64> {
+        self.0[ty as usize].pop()
+    }
+
+    /// Keeps an id that is given back; false: it goes where they all are.
+    pub(crate) fn keep(&mut self, ty: HandleType, id: u64) -> bool {
+        let kept = &mut self.0[ty as usize];
+        match successor(id) {
+            Some(next) if kept.len() < Self::MOST => {
+                kept.push(next);
+                true
+            }
+            _ => false,
         }
+    }
+}
+
+impl Default for Spare {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Vec::new()))
     }
 }
 
@@ -97,6 +133,18 @@ mod tests {
         ids.allocate();
         ids.free(1 | u64::from(u32::MAX) << 32);
         assert_eq!(ids.allocate(), Some(2));
+    }
+
+    #[test]
+    fn spare_id_when_taken_has_a_higher_generation_and_few_are_kept() {
+        let (mut spare, ty) = (Spare::default(), HandleType::Sampler);
+        assert!(spare.keep(ty, 7) && spare.keep(ty, 8));
+        assert_eq!(
+            (spare.take(ty), spare.take(ty), spare.take(ty)),
+            (Some(8 | 1 << 32), Some(7 | 1 << 32), None)
+        );
+        assert_eq!((1..100).filter(|id| spare.keep(ty, *id)).count(), Spare::MOST);
+        assert!(!Spare::default().keep(ty, 1 | u64::from(u32::MAX) << 32));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
-use std::hash::BuildHasher as _;
-use std::sync::Mutex;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Mutex, OnceLock};
 
 use ash::vk;
 use vw_wire_protocol::generated::commands;
@@ -20,14 +20,17 @@ use crate::table::Table;
 /// Most kinds that are told apart; when there are more, the table starts anew.
 const MAX_KINDS: usize = 8192;
 
-/// Most combinations of device and usage of buffers.
-const MAX_USES: usize = 1024;
+/// Bytes that the request of most creations takes.
+const CREATION: usize = 256;
+
+/// Most combinations of device and usage of buffers; more are asked for like images.
+const MAX_USES: usize = 256;
 
 /// Which buffers and images are alike.
 #[derive(Debug, Default)]
 pub(crate) struct Resources {
     kinds: Mutex<Kinds>,
-    uses: Mutex<Uses>,
+    uses: Uses,
     buffers: Table<Kind>,
     images: Table<Kind>,
 }
@@ -54,34 +57,71 @@ impl Kind {
 
 #[derive(Debug, Default)]
 struct Kinds {
-    /// By everything that the creation says.
-    numbers: HashMap<Box<[u8]>, u64>,
+    /// By the hash of everything that the creation says, with all of that.
+    numbers: HashMap<u64, (Box<[u8]>, u64), BuildHasherDefault<IsHash>>,
     /// Number of the last kind; never used twice.
     last: u64,
     /// Hashes of what was created once: most sizes never come again, and remembering them all costs more than it brings.
-    once: HashSet<u64>,
+    once: HashSet<u64, BuildHasherDefault<IsHash>>,
+}
+
+/// Of numbers that are hashes.
+#[derive(Debug, Default)]
+struct IsHash(u64);
+
+impl Hasher for IsHash {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash(bytes);
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A quick hash; who makes its own program slow by what it creates has nobody else to harm.
+fn hash(bytes: &[u8]) -> u64 {
+    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut tail = [0; 8];
+    tail[..rest.len()].copy_from_slice(rest);
+    let words = words.iter().chain([&tail]).map(|word| u64::from_le_bytes(*word));
+    let mixed = words.fold(bytes.len() as u64, |sum, word| (sum.rotate_left(23) ^ word).wrapping_mul(ODD));
+    (mixed ^ mixed >> 32).wrapping_mul(ODD)
 }
 
 /// What ordinary buffers of one device are made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Use {
     device: u64,
     /// `VkBufferUsageFlags`
     usage: u32,
 }
 
-#[derive(Debug, Default)]
-struct Uses {
-    indices: HashMap<Use, u32>,
-    /// By index, with what is known.
-    all: Vec<(Use, Rule)>,
+/// In the order in which they came: there are few, and no lock is needed to look for one.
+#[derive(Debug)]
+struct Uses(Box<[(OnceLock<Use>, OnceLock<Rule>)]>);
+
+impl Default for Uses {
+    fn default() -> Self {
+        Self((0..MAX_USES).map(|_| <_>::default()).collect())
+    }
+}
+
+impl Uses {
+    /// The index of a use; none when there are too many.
+    fn index(&self, new: Use) -> Option<u32> {
+        self.0.iter().position(|(known, _)| *known.get_or_init(|| new) == new).map(|index| index as u32)
+    }
 }
 
 /// How the requirements of a buffer follow from its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
-    /// Nobody has asked.
-    Unknown,
     /// The size is rounded up to whole granules, of a power of two of bytes; nothing else depends on it.
     RoundedUp { granule: u64, alignment: u64, types: u32 },
     /// The host is to be asked for each size.
@@ -127,40 +167,24 @@ impl Resources {
 
     /// The kind of what is created for the second time, or more often.
     fn kind(&self, creation: Vec<u8>) -> Option<Kind> {
+        let hash = hash(&creation);
         let mut kinds = lock(&self.kinds);
         let Kinds { numbers, last, once } = &mut *kinds;
-        if let Some(number) = numbers.get(creation.as_slice()) {
-            return Some(Kind::Any(*number));
+        if let Some((known, number)) = numbers.get(&hash) {
+            return (**known == *creation).then_some(Kind::Any(*number));
         }
         if once.len() >= MAX_KINDS {
             once.clear();
         }
-        if once.insert(numbers.hasher().hash_one(&creation)) {
+        if once.insert(hash) {
             return None;
         }
         if numbers.len() >= MAX_KINDS {
             numbers.clear();
         }
         *last += 1;
-        numbers.insert(creation.into(), *last);
+        numbers.insert(hash, (creation.into(), *last));
         Some(Kind::Any(*last))
-    }
-
-    /// The kind of an ordinary buffer; none when there are too many uses.
-    fn buffer_kind(&self, new: Use, size: u64) -> Option<Kind> {
-        let mut uses = lock(&self.uses);
-        let Uses { indices, all } = &mut *uses;
-        let index = match indices.get(&new) {
-            Some(index) => *index,
-            None if all.len() >= MAX_USES => return None,
-            None => {
-                let index = all.len() as u32;
-                all.push((new, Rule::Unknown));
-                indices.insert(new, index);
-                index
-            }
-        };
-        Some(Kind::Buffer { index, size })
     }
 }
 
@@ -174,24 +198,19 @@ impl Session {
         if !self.perf.memo {
             return None;
         }
-        let uses = &self.objects.resources.uses;
-        let (wanted, mut rule) = *lock(uses).all.get(index as usize)?;
-        if rule == Rule::Unknown {
-            let trial = |size| {
-                // SAFETY: the caller's promise.
-                let found = unsafe { self.try_buffer(device, wanted, size) }?;
-                Some((size, found))
-            };
-            rule = TRIALS
-                .map(trial)
-                .into_iter()
-                .collect::<Option<Vec<_>>>()
-                .map_or(Rule::None, |trials| Rule::shown_by(&trials));
-            if let Some(known) = lock(uses).all.get_mut(index as usize) {
-                known.1 = rule;
-            }
+        let (wanted, rule) = self.objects.resources.uses.0.get(index as usize)?;
+        if let Some(rule) = rule.get() {
+            return rule.requirements(size);
         }
-        rule.requirements(size)
+        let wanted = *wanted.get()?;
+        let trial = |size| {
+            // SAFETY: the caller's promise.
+            let found = unsafe { self.try_buffer(device, wanted, size) }?;
+            Some((size, found))
+        };
+        let trials = TRIALS.map(trial).into_iter().collect::<Option<Vec<_>>>();
+        let shown = trials.map_or(Rule::None, |trials| Rule::shown_by(&trials));
+        rule.get_or_init(|| shown).requirements(size)
     }
 
     /// What the host says of a buffer that is made for this question.
@@ -286,14 +305,13 @@ impl ResourceType {
                 let ordinary = info.p_next.is_null() && info.flags.is_empty();
                 if ordinary && info.sharing_mode == vk::SharingMode::EXCLUSIVE {
                     let new = Use { device: dispatch::id(device), usage: info.usage.as_raw() };
-                    let kind = resources.buffer_kind(new, info.size);
-                    if kind.is_some() {
-                        return kind;
+                    if let Some(index) = resources.uses.index(new) {
+                        return Some(Kind::Buffer { index, size: info.size });
                     }
                 }
             }
-            let creation =
-                forward::request_bytes(self.create, &[device as u64, info as u64, 0, 0], Vec::new());
+            let room = Vec::with_capacity(CREATION);
+            let creation = forward::request_bytes(self.create, &[device as u64, info as u64, 0, 0], room);
             resources.kind(creation.ok()?)
         }
     }

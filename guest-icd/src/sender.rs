@@ -6,6 +6,7 @@ use vw_wire_protocol::record::{ALIGNMENT, FLAG_LAST, HEADER_SIZE, Header, MAX_RE
 
 use crate::failure::Failure;
 use crate::frame;
+use crate::ids::Spare;
 use crate::straight::Straight;
 
 /// Committed bytes after which the host is told without anybody asking.
@@ -30,6 +31,8 @@ pub(crate) struct Sender {
     publish_at: u64,
     /// The record that is being gathered; its space is reserved and not committed.
     gathered: Option<Gathered>,
+    /// Ids for records that create what others have destroyed.
+    pub(crate) spare: Spare,
 }
 
 /// Descriptor updates that no other record follows yet.
@@ -47,7 +50,12 @@ unsafe impl Send for Gathered {}
 impl Sender {
     /// Over the ring's producer; `batch`: records are published together.
     pub(crate) fn new(producer: Producer, batch: bool) -> Self {
-        Self { producer, publish_at: if batch { PUBLISH_AT } else { 0 }, gathered: None }
+        Self {
+            producer,
+            publish_at: if batch { PUBLISH_AT } else { 0 },
+            gathered: None,
+            spare: Spare::default(),
+        }
     }
 
     /// Appends a record, and returns the ring position behind it.

@@ -47,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) call: Mutex<u32>,
     lifeline: Lifeline,
     ids: [Mutex<Ids>; HandleType::COUNT],
+    /// There was an object with memory of the application's behind it.
+    backed: AtomicBool,
     /// Queue slots in use, one bit each.
     slots: Mutex<u64>,
     chunks: Mutex<Chunks>,
@@ -99,6 +101,7 @@ impl Session {
             call: Mutex::new(0),
             lifeline: Lifeline::new(),
             ids: std::array::from_fn(|_| Mutex::default()),
+            backed: AtomicBool::new(false),
             slots: Mutex::new(0),
             recordings: Recordings::default(),
             memo: Mutex::default(),
@@ -208,6 +211,53 @@ impl Session {
         self.with_sender(|sender| sender.push_straight(opcode, payload, put))
     }
 
+    /// Appends the record that creates an object of this type, whose memory `allocator` provides: `put` is given the new id,
+    /// which is returned. None when there is no memory.
+    pub(crate) fn send_new(
+        &self,
+        ty: HandleType,
+        allocator: HostAllocator,
+        (opcode, payload): (u16, usize),
+        put: impl FnOnce(&mut Straight, u64),
+    ) -> Result<Option<u64>, Failure> {
+        // No lock is held while the application's functions run.
+        let backed = if allocator.is_given() { self.allocate_id(ty, allocator) } else { None };
+        if allocator.is_given() && backed.is_none() {
+            return Ok(None);
+        }
+        let mut new = backed;
+        let sent = self.with_sender(|sender| {
+            new = new.or_else(|| sender.spare.take(ty)).or_else(|| lock(&self.ids[ty as usize]).allocate());
+            if let Some(id) = new {
+                sender.push_straight(opcode, payload, |to| put(to, id))?;
+            }
+            Ok(new)
+        });
+        if sent.is_err()
+            && let Some(id) = new
+        {
+            self.free_id(ty, id);
+        }
+        sent
+    }
+
+    /// Appends the record that destroys an object, and gives its id and the memory behind it back.
+    pub(crate) fn send_last(
+        &self,
+        (ty, id): (HandleType, u64),
+        (opcode, payload): (u16, usize),
+        put: impl FnOnce(&mut Straight),
+    ) {
+        let kept = self.with_sender(|sender| {
+            sender.push_straight(opcode, payload, put)?;
+            Ok(!self.backed.load(Ordering::Relaxed) && sender.spare.keep(ty, id))
+        });
+        // Where there is no host any more, the object's memory is still the application's.
+        if !kept.unwrap_or(false) {
+            self.free_id(ty, id);
+        }
+    }
+
     /// Appends one record that asks for a reply, and lets the host see it at once.
     pub(crate) fn send_now(&self, opcode: u16, payload: Payload<'_>) -> Result<u64, Failure> {
         self.with_sender(|sender| {
@@ -232,7 +282,10 @@ impl Session {
         // No lock is held while the application's functions run.
         match Backing::new(allocator, ty) {
             Ok(None) => {}
-            Ok(Some(backing)) => lock(ids).back(id, backing),
+            Ok(Some(backing)) => {
+                self.backed.store(true, Ordering::Relaxed);
+                lock(ids).back(id, backing);
+            }
             Err(OutOfHostMemory) => {
                 lock(ids).free(id);
                 return None;

@@ -87,28 +87,20 @@ pub(crate) unsafe fn create(
     unsafe {
         // Both presence bytes and both ids.
         let payload = measure(info)?.checked_add(18).filter(|payload| *payload <= MOST)?;
-        let Some(id) = session.allocate_id(ty, allocator) else {
-            object.write(0);
-            return Some(vk::Result::ERROR_OUT_OF_HOST_MEMORY);
-        };
-        let sent = session.send_straight(cmd.opcode, payload, |to| {
+        let sent = session.send_new(ty, allocator, (cmd.opcode, payload), |to, id| {
             to.put(dispatch::id(device as *const c_void));
             to.put(1u8);
             put(to, info);
             to.put(1u8);
             to.put(id);
         });
-        match sent {
-            Ok(()) => {
-                object.write(id);
-                Some(vk::Result::SUCCESS)
-            }
-            Err(failure) => {
-                object.write(0);
-                session.free_id(ty, id);
-                Some(forward::refusal(cmd, failure))
-            }
-        }
+        let (id, result) = match sent {
+            Ok(Some(id)) => (id, vk::Result::SUCCESS),
+            Ok(None) => (0, vk::Result::ERROR_OUT_OF_HOST_MEMORY),
+            Err(failure) => (0, forward::refusal(cmd, failure)),
+        };
+        object.write(id);
+        Some(result)
     }
 }
 
@@ -135,19 +127,23 @@ pub(crate) unsafe fn send(session: &Session, cmd: &Command, args: &[u64]) -> Opt
     }
 }
 
-/// Sends a command whose parameters are two objects, the second not dispatchable: nearly all that destroy. False when it
-/// has to go the common way.
+/// Sends a command whose parameters are two objects, the second not dispatchable: nearly all that destroy. The second's id,
+/// of type `ty`, is given back. False when it has to go the common way: nothing has happened then.
 ///
 /// # Safety
 /// As [`forward::destroy`].
-pub(crate) unsafe fn destroy(session: &Session, object: *const c_void, cmd: &Command, id: u64) -> bool {
+pub(crate) unsafe fn destroy(
+    session: &Session,
+    object: *const c_void,
+    cmd: &Command,
+    (ty, id): (HandleType, u64),
+) -> bool {
     let pair = matches!(cmd.params, [Op::Handle { off: 0, .. }, Op::Handle { off: 8, ty, .. }] if !ty.dispatchable());
     if !pair || !session.perf.straight {
         return false;
     }
-    // Where there is no host any more, the object's memory is still the application's.
     // SAFETY: a live dispatchable object.
-    let _ = session.send_straight(cmd.opcode, 16, |to| unsafe {
+    session.send_last((ty, id), (cmd.opcode, 16), |to| unsafe {
         to.put(dispatch::id(object));
         to.put(id);
     });
