@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ash::vk;
-use vw_wire_protocol::codec::{Writer, asks_for_results, encode_request};
+use vw_wire_protocol::codec::{Writer, asks_for_results, created_one_by_one, encode_request};
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::MAX_RECORD;
 use vw_wire_protocol::schema::{Class, Command, Count, Dir, Op, Pointer, Ret};
@@ -199,20 +199,25 @@ pub(crate) unsafe fn create_in(
         ids.push(id);
     }
     new.store(&ids);
+    let mut answered = false;
     let sent = if ids.len() < new.count {
         Ok(vk::Result::ERROR_OUT_OF_HOST_MEMORY)
     } else {
         // SAFETY: the caller's promise.
         unsafe {
             if waits {
-                session.call_command(cmd, args).map(|ret| vk::Result::from_raw(ret as i32))
+                let ret = session.call_command(cmd, args);
+                answered = ret.is_ok();
+                ret.map(|ret| vk::Result::from_raw(ret as i32))
             } else {
                 session.send(cmd.opcode, &|w| encode_request(cmd, args, w)).map(|_| vk::Result::SUCCESS)
             }
         }
     };
     let result = sent.unwrap_or_else(|failure| refusal(cmd, failure));
-    if result.as_raw() < 0 {
+    // Of several objects some may be there, which an answer says.
+    let some = answered && new.count > 1 && created_one_by_one(ty);
+    if result.as_raw() < 0 && !some {
         new.store(&[]);
     }
     for (i, id) in ids.into_iter().enumerate() {
@@ -231,6 +236,12 @@ pub(crate) struct NewHandles {
 
 /// Raw accesses: the codec reads and writes the same memory by the pointer among the arguments.
 impl NewHandles {
+    /// Stores null instead of one of them.
+    pub(crate) fn clear(&self, i: usize) {
+        // SAFETY: as for `load`.
+        unsafe { self.first.add(i).write(0) };
+    }
+
     /// Stores `ids`, and null behind them.
     fn store(&self, ids: &[u64]) {
         for i in 0..self.count {
@@ -239,7 +250,7 @@ impl NewHandles {
         }
     }
 
-    fn load(&self, i: usize) -> u64 {
+    pub(crate) fn load(&self, i: usize) -> u64 {
         // SAFETY: callers stay below `count`, which the application made room for.
         unsafe { self.first.add(i).read() }
     }

@@ -7,13 +7,18 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::schema::Command;
 
+use crate::alloc::HostAllocator;
 use crate::chain;
 use crate::device;
 use crate::dispatch;
-use crate::forward;
+use crate::forward::{self, NewHandles};
+use crate::session::Session;
 
 /// The program would rather have no pipeline than wait for a compiler: only the host knows which it will be.
 const MUST_NOT_COMPILE: u64 = vk::PipelineCreateFlags::FAIL_ON_PIPELINE_COMPILE_REQUIRED.as_raw() as u64;
+
+/// None of those behind a pipeline that fails is created.
+const EARLY_RETURN: u64 = vk::PipelineCreateFlags::EARLY_RETURN_ON_FAILURE.as_raw() as u64;
 
 /// What the create infos of all kinds of pipelines begin with.
 #[repr(C)]
@@ -60,11 +65,50 @@ impl Creation<'_> {
                 let callbacks = self.args[self.count + 2] as *const c_void;
                 let allocator = device::allocator(self.device, callbacks);
                 let ty = HandleType::Pipeline;
-                let result = forward::try_create(session, self.cmd, self.args, ty, allocator, waits);
+                let result = if self.len() > 1 && allocator.is_given() {
+                    self.each_with_memory(session, allocator, waits)
+                } else {
+                    forward::try_create(session, self.cmd, self.args, ty, allocator, waits)
+                };
                 // The host compiles while the program goes on.
                 session.flush();
                 result.as_raw()
             })
+        }
+    }
+}
+
+impl Creation<'_> {
+    /// Creates all of them, and then asks the program's callbacks for each. One that is refused is destroyed again: what
+    /// derives from it by its index was created with it, and stays.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    unsafe fn each_with_memory(&self, session: &Session, own: HostAllocator, waits: bool) -> vk::Result {
+        let ty = HandleType::Pipeline;
+        let new = NewHandles { first: self.args[self.count + 3] as *mut u64, count: self.len() };
+        // SAFETY: the caller's promise: room for as many handles as there are infos.
+        unsafe {
+            let mut result =
+                forward::try_create(session, self.cmd, self.args, ty, HostAllocator::default(), waits);
+            let mut returned = false;
+            for i in 0..new.count {
+                let id = new.load(i);
+                if id == 0 || !returned && session.back_id(ty, id, own) {
+                    continue;
+                }
+                result = vk::Result::ERROR_OUT_OF_HOST_MEMORY;
+                returned |= flags(self.info(i)) & EARLY_RETURN != 0;
+                new.clear(i);
+                forward::destroy(
+                    self.device,
+                    &commands::VK_DESTROY_PIPELINE,
+                    &[self.device as u64, id, 0],
+                    id,
+                    ty,
+                );
+            }
+            result
         }
     }
 }

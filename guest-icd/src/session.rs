@@ -279,19 +279,25 @@ impl Session {
     pub(crate) fn allocate_id(&self, ty: HandleType, allocator: HostAllocator) -> Option<u64> {
         let ids = &self.ids[ty as usize];
         let id = lock(ids).allocate()?;
+        if self.back_id(ty, id, allocator) {
+            return Some(id);
+        }
+        lock(ids).free(id);
+        None
+    }
+
+    /// Puts the application's memory behind an object, where it gave callbacks; false where they refuse.
+    pub(crate) fn back_id(&self, ty: HandleType, id: u64, allocator: HostAllocator) -> bool {
         // No lock is held while the application's functions run.
         match Backing::new(allocator, ty) {
-            Ok(None) => {}
+            Ok(None) => true,
             Ok(Some(backing)) => {
                 self.backed.store(true, Ordering::Relaxed);
-                lock(ids).back(id, backing);
+                lock(&self.ids[ty as usize]).back(id, backing);
+                true
             }
-            Err(OutOfHostMemory) => {
-                lock(ids).free(id);
-                return None;
-            }
+            Err(OutOfHostMemory) => false,
         }
-        Some(id)
     }
 
     /// Gives an id and the memory behind it back, once the record that destroys the object is in the ring.

@@ -8,7 +8,7 @@ use vw_wire_protocol::codec::{
     decode_reply, decode_request, decode_struct, decode_struct_out, encode_reply, encode_request,
     encode_struct, encode_struct_out,
 };
-use vw_wire_protocol::generated::commands::VK_DESTROY_BUFFER;
+use vw_wire_protocol::generated::commands::{self, VK_DESTROY_BUFFER};
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::rules::{Hook, Rule};
 use vw_wire_protocol::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Ret, Struct};
@@ -270,6 +270,26 @@ fn reply_when_the_call_failed_is_the_code_alone() {
         assert_eq!(decode_reply(&ENUMERATE, &args, &mut Reader::new(&reply)), Ok(lost));
     }
     assert_eq!(count, 3);
+}
+
+#[test]
+fn reply_when_some_of_several_pipelines_failed_says_which() {
+    let arena = Arena::default();
+    let cmd = &commands::VK_CREATE_COMPUTE_PIPELINES;
+    let mut ids = [21u64, 22];
+    let device = [5u64; 4];
+    let args =
+        [device.as_ptr().expose_provenance() as u64, 0, 2, 0, 0, ids.as_mut_ptr().expose_provenance() as u64];
+    // SAFETY: the arguments are of the command, whose infos may be missing on the wire.
+    unsafe {
+        let bytes = written(|w| encode_request(cmd, &args, w));
+        let req = decode_request(cmd, &mut Reader::new(&bytes), &arena, &mut Ids).expect("whole");
+        req.new.iter().next().expect("one array").raw.write(77);
+        let failed = i64::from(-2i32) as u64;
+        let reply = written(|w| encode_reply(cmd, &req, failed, w));
+        assert_eq!(decode_reply(cmd, &args, &mut Reader::new(&reply)), Ok(failed));
+    }
+    assert_eq!(ids, [21, 0]);
 }
 
 /// Creates as many objects as it is told to: parent, count, ids, text.

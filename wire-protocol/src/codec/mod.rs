@@ -56,6 +56,7 @@ pub use reply_decode::{decode_body_out, decode_reply, decode_struct_out};
 pub use request::{BadHandle, NewHandles, NewList, NoHandles, Request, Resolve};
 pub use writer::Writer;
 
+use crate::generated::handles::HandleType;
 use crate::schema::{Command, Elem, Op, Ret, Struct};
 
 /// Most parameters that a command has.
@@ -76,6 +77,12 @@ pub enum Mode {
 /// Whether a command that returned `ret` has failed, so that no results follow.
 pub fn failed(cmd: &Command, ret: u64) -> bool {
     cmd.ret == Ret::Result && (ret as i32) < 0
+}
+
+/// Whether a command that creates several objects of this type and fails has created some of them all the same: chapter
+/// "Multiple Pipeline Creation", and `vkCreateShadersEXT`. The others are null.
+pub fn created_one_by_one(ty: HandleType) -> bool {
+    matches!(ty, HandleType::Pipeline | HandleType::ShaderEXT)
 }
 
 /// Whether the shape of a structure takes any bytes.

@@ -28,11 +28,8 @@ pub unsafe fn encode_reply(cmd: &Command, req: &Request<'_>, ret: u64, w: &mut W
             unsafe { e.input(p, root) };
         }
     }
-    if !returns(cmd, ret) {
-        return;
-    }
     for pass in [true, false] {
-        for p in returned(cmd).filter(|p| sized_by_result(p) == pass) {
+        for p in returned(cmd, ret).filter(|p| sized_by_result(p) == pass) {
             if pass && failed(cmd, ret) {
                 // There was no room for it.
                 e.w.put_u8(0);
@@ -62,12 +59,20 @@ pub unsafe fn encode_body_out(desc: &'static Struct, mem: *const u8, w: &mut Wri
     unsafe { OutEncoder::alone(w).body(desc.ops, mem) }
 }
 
-/// The pointer parameters that a reply carries, in the order of the parameters.
-pub(super) fn returned(cmd: &Command) -> impl Iterator<Item = &'static Pointer> {
-    cmd.params.iter().filter_map(|op| match op {
-        Op::Pointer(p) if p.dir != Dir::In => Some(p),
+/// The pointer parameters that a reply with this return value carries, in the order of the parameters.
+pub(super) fn returned(cmd: &Command, ret: u64) -> impl Iterator<Item = &'static Pointer> {
+    let all = returns(cmd, ret);
+    cmd.params.iter().filter_map(move |op| match op {
+        Op::Pointer(p) if p.dir != Dir::In && (all || created_one_by_one(p)) => Some(p),
         _ => None,
     })
+}
+
+/// Whether these are objects of which a command that fails may have created some, and says which.
+fn created_one_by_one(p: &Pointer) -> bool {
+    matches!(p.elem, Elem::Handle { ty, .. } if super::created_one_by_one(ty))
+        && p.dir == Dir::New
+        && !matches!(p.count, Count::One)
 }
 
 /// The pointer parameters that are inputs with results somewhere in them.
@@ -86,9 +91,9 @@ pub(super) fn sized_by_result(p: &Pointer) -> bool {
         || matches!(&p.elem, Elem::Struct(desc) if desc.ops.iter().any(of_param))
 }
 
-/// Whether results follow the return value: of a command that has not failed, and of one that says how much room it
+/// Whether all results follow the return value: of a command that has not failed, and of one that says how much room it
 /// would have needed.
-pub(super) fn returns(cmd: &Command, ret: u64) -> bool {
+fn returns(cmd: &Command, ret: u64) -> bool {
     /// `VK_ERROR_NOT_ENOUGH_SPACE_KHR`
     const NOT_ENOUGH_SPACE: i32 = -1_000_483_000;
     !failed(cmd, ret) || ret as i32 == NOT_ENOUGH_SPACE

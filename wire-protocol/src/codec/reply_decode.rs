@@ -6,7 +6,7 @@ use super::count::{choose, count_of, varies};
 use super::error::DecodeError;
 use super::mem::{load_ptr, store_u64};
 use super::reader::Reader;
-use super::reply::{inputs_with_results, returned, returns, sized_by_result};
+use super::reply::{inputs_with_results, returned, sized_by_result};
 use crate::schema::{Command, Count, Dir, Elem, Op, Pointer, Struct};
 
 /// Decodes the reply of `cmd`, writes the results through the pointers among `args`, and returns what the command
@@ -30,11 +30,8 @@ pub unsafe fn decode_reply(cmd: &Command, args: &[u64], r: &mut Reader<'_>) -> R
             unsafe { d.input(p, root)? };
         }
     }
-    if !returns(cmd, ret) {
-        return Ok(ret);
-    }
     for pass in [true, false] {
-        for p in returned(cmd).filter(|p| sized_by_result(p) == pass) {
+        for p in returned(cmd, ret).filter(|p| sized_by_result(p) == pass) {
             // SAFETY: as above.
             unsafe { d.pointer(p, root)? };
         }

@@ -115,6 +115,7 @@ pub(crate) unsafe fn run() -> Outcome {
     let recorder = Recorder::default();
     simple_objects(&gpu, &recorder)?;
     pooled_objects(&gpu, &recorder)?;
+    several_pipelines(&gpu, &recorder)?;
     gpu.close(None);
     parents(&recorder)
 }
@@ -193,6 +194,64 @@ unsafe fn pooled_objects(gpu: &Gpu, recorder: &Recorder) -> Outcome {
     device.destroy_descriptor_pool(pool, Some(&callbacks));
     device.destroy_descriptor_set_layout(layout, None);
     check(recorder.live.borrow().is_empty(), || "a descriptor pool leaves something".into())
+}
+
+/// Of several pipelines in one call those fail alone whose memory is refused, and those behind them where that is asked for.
+unsafe fn several_pipelines(gpu: &Gpu, recorder: &Recorder) -> Outcome {
+    let device = &gpu.device;
+    let code: Vec<u32> = include_bytes!("../../../shaders/fill.comp.spv")
+        .chunks_exact(4)
+        .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+        .collect();
+    let info = vk::ShaderModuleCreateInfo::default().code(&code);
+    let module = device.create_shader_module(&info, None).map_err(text("a shader module"))?;
+    let binding = [vk::DescriptorSetLayoutBinding::default()
+        .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
+        .descriptor_count(1)
+        .stage_flags(vk::ShaderStageFlags::COMPUTE)];
+    let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&binding);
+    let set = device.create_descriptor_set_layout(&info, None).map_err(text("a set layout"))?;
+    let (sets, push) =
+        ([set], [vk::PushConstantRange { stage_flags: vk::ShaderStageFlags::COMPUTE, offset: 0, size: 12 }]);
+    let info = vk::PipelineLayoutCreateInfo::default().set_layouts(&sets).push_constant_ranges(&push);
+    let layout = device.create_pipeline_layout(&info, None).map_err(text("a pipeline layout"))?;
+    let stage = vk::PipelineShaderStageCreateInfo::default()
+        .stage(vk::ShaderStageFlags::COMPUTE)
+        .module(module)
+        .name(c"main");
+    let info = vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout);
+    let base = info.flags(vk::PipelineCreateFlags::ALLOW_DERIVATIVES).base_pipeline_index(-1);
+    let derived = info.flags(vk::PipelineCreateFlags::DERIVATIVE).base_pipeline_index(0);
+    let early = info.flags(vk::PipelineCreateFlags::EARLY_RETURN_ON_FAILURE);
+    let callbacks = recorder.callbacks();
+    for (what, infos, there) in [
+        ("the last of three", [base, derived, info], [true, true, false]),
+        ("the last two", [base, derived, early], [true, false, false]),
+        ("all behind the first", [base, early, derived], [true, false, false]),
+    ] {
+        // How many allocations one pipeline takes.
+        recorder.made.set(0);
+        let one = device
+            .create_compute_pipelines(vk::PipelineCache::null(), &infos[..1], Some(&callbacks))
+            .map_err(|(_, code)| format!("{what}: {code:?}"))?;
+        let each = recorder.made.get();
+        device.destroy_pipeline(one[0], Some(&callbacks));
+        let granted = there.iter().filter(|there| **there).count() as u32;
+        recorder.granted.set(Some(granted * each));
+        let created = device.create_compute_pipelines(vk::PipelineCache::null(), &infos, Some(&callbacks));
+        recorder.granted.set(None);
+        let Err((pipelines, vk::Result::ERROR_OUT_OF_HOST_MEMORY)) = created else {
+            return Err(format!("{what}: {created:?}"));
+        };
+        let found: Vec<_> = pipelines.iter().map(|pipeline| *pipeline != vk::Pipeline::null()).collect();
+        check(found == there, || format!("{what}: {found:?}"))?;
+        pipelines.iter().for_each(|pipeline| device.destroy_pipeline(*pipeline, Some(&callbacks)));
+        check(recorder.live.borrow().is_empty(), || format!("{what}: something is left"))?;
+    }
+    device.destroy_pipeline_layout(layout, None);
+    device.destroy_descriptor_set_layout(set, None);
+    device.destroy_shader_module(module, None);
+    check(gpu.work(3).is_ok(), || "the device is of no use after refused pipelines".into())
 }
 
 /// Instances and devices call back, and stand in for objects that are created without callbacks.
