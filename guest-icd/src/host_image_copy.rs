@@ -172,7 +172,8 @@ impl Transfer<'_> {
         unsafe { self.transfer(&mut parts) }
     }
 
-    /// A part with bytes of unknown meaning, whose number the host's driver knows.
+    /// A part with bytes of unknown meaning, whose number for one layer the host's driver knows: `VkSubresourceHostMemcpySize`
+    /// is about an image subresource, which is a level of a layer.
     fn opaque(&self, copy: &Copy<'_>, layers: u32) -> Part {
         let subresource = &copy.image_subresource;
         let question = vk::ImageSubresource2KHR::default().image_subresource(vk::ImageSubresource {
@@ -248,7 +249,8 @@ impl Transfer<'_> {
             copy.memory_image_height = 0;
             copy.p_host_pointer = std::ptr::without_provenance((staging.offset() + part.at) as usize);
             copies.push(copy);
-            if self.upload {
+            // Opaque bytes that the driver does not write, because it needs fewer than it says, stay as they are.
+            if self.upload || self.info.flags.contains(vk::HostImageCopyFlagsEXT::MEMCPY) {
                 // SAFETY: the caller's promise. The host reads the staging memory after the call is in the ring.
                 unsafe {
                     part.each_row(base, |memory, packed, n| packed.copy_from_nonoverlapping(memory, n));

@@ -171,3 +171,73 @@ pub(super) unsafe fn opaque(gpu: &Gpu, report: &Report) {
         report.bytes("layer", &gpu.read_image(&other, 4, 0, layer));
     }
 }
+
+/// Such bytes of several layers at once, level by level; those that the driver does not need are not written.
+pub(super) unsafe fn opaque_layers(gpu: &Gpu, report: &Report) {
+    /// What bytes are that nobody wrote.
+    const UNTOUCHED: u8 = 0x5a;
+    let Some(copy) = functions(gpu) else { return report.line("offered", false) };
+    let layers = plain(vk::Format::R8G8B8A8_UNORM, 40, USAGE).array_layers(3).mip_levels(2);
+    let volume = vk::ImageCreateInfo {
+        image_type: vk::ImageType::TYPE_3D,
+        extent: vk::Extent3D { width: 20, height: 12, depth: 5 },
+        ..plain(vk::Format::R8G8B8A8_UNORM, 20, USAGE)
+    };
+    let blocks = plain(vk::Format::BC1_RGB_UNORM_BLOCK, 20, USAGE).array_layers(2);
+    for (name, info) in [("layers", layers), ("volume", volume), ("blocks", blocks)] {
+        let (image, other) = (prepared(gpu, &copy, &info), prepared(gpu, &copy, &info));
+        for level in 0..image.levels {
+            let (place, extent) = (image.layers_of(level), image.extent_of(level));
+            let texels = words(40 * 40 * 5, 13 + level);
+            let up = vk::MemoryToImageCopyEXT::default()
+                .host_pointer(texels.as_ptr().cast())
+                .image_subresource(place)
+                .image_extent(extent);
+            let info = vk::CopyMemoryToImageInfoEXT::default()
+                .dst_image(image.handle)
+                .dst_image_layout(GENERAL)
+                .regions(std::slice::from_ref(&up));
+            copy.copy_memory_to_image(&info).unwrap();
+            let subresource = vk::ImageSubresource2KHR::default().image_subresource(vk::ImageSubresource {
+                aspect_mask: image.aspect,
+                mip_level: level,
+                array_layer: 0,
+            });
+            let mut size = vk::SubresourceHostMemcpySizeEXT::default();
+            let mut layout = vk::SubresourceLayout2KHR::default().push_next(&mut size);
+            copy.get_image_subresource_layout2(image.handle, &subresource, &mut layout);
+            let label = format!("{name}, level {level}");
+            report.line(&format!("{label}: size of one layer"), size.size);
+            let all = size.size as usize * image.layers as usize;
+            let mut bytes = vec![UNTOUCHED; all + 4096];
+            let down = vk::ImageToMemoryCopyEXT::default()
+                .host_pointer(bytes.as_mut_ptr().cast())
+                .image_subresource(place)
+                .image_extent(extent);
+            let info = vk::CopyImageToMemoryInfoEXT::default()
+                .flags(vk::HostImageCopyFlagsEXT::MEMCPY)
+                .src_image(image.handle)
+                .src_image_layout(GENERAL)
+                .regions(std::slice::from_ref(&down));
+            report.debug(&format!("{label}: out"), copy.copy_image_to_memory(&info));
+            let written = bytes.iter().rposition(|byte| *byte != UNTOUCHED).map_or(0, |last| last + 1);
+            report.line(&format!("{label}: written"), written);
+            report.bytes(&format!("{label}: bytes"), &bytes);
+            let up = vk::MemoryToImageCopyEXT::default()
+                .host_pointer(bytes.as_ptr().cast())
+                .image_subresource(place)
+                .image_extent(extent);
+            let info = vk::CopyMemoryToImageInfoEXT::default()
+                .flags(vk::HostImageCopyFlagsEXT::MEMCPY)
+                .dst_image(other.handle)
+                .dst_image_layout(GENERAL)
+                .regions(std::slice::from_ref(&up));
+            report.debug(&format!("{label}: in"), copy.copy_memory_to_image(&info));
+            if name != "blocks" {
+                for layer in 0..image.layers {
+                    report.bytes(&format!("{label}, {layer}"), &gpu.read_image(&other, 4, level, layer));
+                }
+            }
+        }
+    }
+}

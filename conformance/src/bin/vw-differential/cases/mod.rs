@@ -69,7 +69,7 @@ cases! {
     descriptors: every_type templates copies pools push_descriptors update_after_bind variable_count
         immutable_samplers support;
     inline_blocks: written copied update_after_bind;
-    host_copies: pitches large opaque;
+    host_copies: pitches large opaque opaque_layers;
     compute: fill specialisation subgroups chain base_group;
     pipelines: cache feedback_and_flags derivatives libraries many_at_once;
     drawing: triangles indices restart instances topologies tessellation geometry textures push_constants clip;
