@@ -56,6 +56,11 @@ pub struct Rows {
 }
 
 impl Image {
+    /// Whether the image has this one aspect.
+    pub fn has(&self, bit: u32) -> bool {
+        aspect(self.format, bit).is_some()
+    }
+
     /// The region as rows; `None` when it is not whole blocks in this image.
     pub fn rows(&self, region: &Region) -> Option<Rows> {
         let aspect = aspect(self.format, region.aspect)?;

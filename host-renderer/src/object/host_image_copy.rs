@@ -4,10 +4,8 @@
 //! is checked here against what the image was created with.
 
 use ash::vk;
-use vw_wire_protocol::codec::{NewHandles, Request};
+use vw_wire_protocol::codec::Request;
 use vw_wire_protocol::generated::commands;
-use vw_wire_protocol::generated::handles::HandleType;
-use vw_wire_protocol::schema::Command;
 use vw_wire_protocol::texels::{Image, Region};
 
 use crate::session::Session;
@@ -23,24 +21,6 @@ const _: () = assert!(
 );
 
 impl Session {
-    /// Remembers what an image was created with.
-    pub(crate) fn remember_image(&mut self, command: &Command, request: &Request<'_>) {
-        if command.opcode != commands::VK_CREATE_IMAGE.opcode {
-            return;
-        }
-        // SAFETY: the policy requires the structure, which was decoded by its table.
-        let info = unsafe { &*(request.args[INFO] as *const vk::ImageCreateInfo<'_>) };
-        let image = Image {
-            format: info.format.as_raw(),
-            extent: [info.extent.width, info.extent.height, info.extent.depth],
-            mip_levels: info.mip_levels,
-            array_layers: info.array_layers,
-        };
-        for (id, _) in request.new.iter().flat_map(NewHandles::created).filter(|(_, raw)| *raw != 0) {
-            self.images.insert(id, image);
-        }
-    }
-
     /// Puts the addresses of the texels in the places of their offsets, in a request of `vkCopyMemoryToImage` or
     /// `vkCopyImageToMemory`.
     ///
@@ -109,8 +89,7 @@ impl Session {
 
     /// The images that the last record names, in order.
     fn copied(&self) -> impl Iterator<Item = Image> + '_ {
-        let images = self.touched.iter().filter(|(ty, _)| *ty == HandleType::Image);
-        images.filter_map(|(_, id)| self.images.get(id).copied())
+        self.touched_images().map(|(_, made)| made.shape)
     }
 
     /// Bytes of a subresource as the driver keeps it (`VkSubresourceHostMemcpySize`).

@@ -3,11 +3,28 @@
 use std::collections::HashMap;
 
 use ash::vk;
-use vw_wire_protocol::codec::{Arena, DecodeError};
+use vw_wire_protocol::codec::{Arena, DecodeError, NewHandles, Request};
+use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::handles::HandleType;
+use vw_wire_protocol::schema::Command;
+use vw_wire_protocol::texels;
 
 use super::external::find;
 use crate::gpu::Gpu;
 use crate::gpu::import::{HANDLE_TYPE, Import};
+use crate::session::Session;
+
+/// Index of `pCreateInfo` among the arguments of `vkCreateImage`.
+const INFO: usize = 1;
+
+/// What an image was created with.
+#[derive(Debug, Clone, Copy)]
+pub struct Made {
+    /// Its format and size.
+    pub shape: texels::Image,
+    /// Its flags.
+    pub flags: vk::ImageCreateFlags,
+}
 
 /// Flags of images that are never bound to imported pages.
 const EXCLUDED: vk::ImageCreateFlags = vk::ImageCreateFlags::from_raw(
@@ -85,6 +102,35 @@ impl ExternalImages {
             image.p_next = external.as_ptr().cast_const().cast();
         }
         Ok(())
+    }
+}
+
+impl Session {
+    /// Remembers what an image was created with.
+    pub(crate) fn remember_image(&mut self, command: &Command, request: &Request<'_>) {
+        if command.opcode != commands::VK_CREATE_IMAGE.opcode {
+            return;
+        }
+        // SAFETY: the policy requires the structure, which was decoded by its table.
+        let info = unsafe { &*(request.args[INFO] as *const vk::ImageCreateInfo<'_>) };
+        let shape = texels::Image {
+            format: info.format.as_raw(),
+            extent: [info.extent.width, info.extent.height, info.extent.depth],
+            mip_levels: info.mip_levels,
+            array_layers: info.array_layers,
+        };
+        for (id, _) in request.new.iter().flat_map(NewHandles::created).filter(|(_, raw)| *raw != 0) {
+            self.images.insert(id, Made { shape, flags: info.flags });
+        }
+    }
+
+    /// The images that the last record names, in order, by the driver's handle.
+    pub(crate) fn touched_images(&self) -> impl Iterator<Item = (u64, &Made)> {
+        let ty = HandleType::Image;
+        self.touched
+            .iter()
+            .filter(move |(touched, _)| *touched == ty)
+            .filter_map(move |(_, id)| Some((self.tables.object(ty, *id)?.raw, self.images.get(id)?)))
     }
 }
 

@@ -36,8 +36,29 @@ pub struct Memories {
 pub struct Allocation {
     /// Size in bytes.
     pub bytes: u64,
+    /// Index of its memory type.
+    pub ty: u32,
     /// Where it is.
     pub pages: Pages,
+}
+
+/// What can be bound to an allocation.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    /// Bytes that the driver has.
+    pub bytes: u64,
+    /// Index of its memory type.
+    pub ty: u32,
+}
+
+impl Allocation {
+    fn span(&self) -> Span {
+        let bytes = match self.pages {
+            Pages::Hidden => self.bytes,
+            Pages::Window(_, length) | Pages::File(_, length) | Pages::Driver(length) => length,
+        };
+        Span { bytes, ty: self.ty }
+    }
 }
 
 /// Where the pages of an allocation are.
@@ -95,6 +116,14 @@ impl Memories {
 }
 
 impl Session {
+    /// The live memory that the last record names, by the driver's handle.
+    pub(crate) fn touched_memory(&self) -> impl Iterator<Item = (u64, Span)> + '_ {
+        let ty = HandleType::DeviceMemory;
+        self.touched.iter().filter(move |(touched, _)| *touched == ty).filter_map(move |(_, id)| {
+            Some((self.tables.object(ty, *id)?.raw, self.memories.by_id.get(id)?.span()))
+        })
+    }
+
     /// The record `RENAME_MEMORY`: the old id, then the new one.
     ///
     /// # Errors
@@ -141,12 +170,12 @@ impl Session {
             }
             _ => (vk::Result::ERROR_OUT_OF_DEVICE_MEMORY, None),
         };
-        let bytes = info.allocation_size;
+        let (bytes, ty) = (info.allocation_size, info.memory_type_index);
         let ids: Vec<u64> = request.new.iter().flat_map(|new| new.ids.iter().copied()).collect();
         self.settle(command, &request, result.as_raw() as i64 as u64, seen, true);
         let made = ids.first().filter(|id| self.tables.object(HandleType::DeviceMemory, **id).is_some());
         if let (vk::Result::SUCCESS, Some(id), Some(pages)) = (result, made, pages) {
-            self.memories.add(*id, Allocation { bytes, pages });
+            self.memories.add(*id, Allocation { bytes, ty, pages });
             self.stats.add_memory(bytes);
         }
         let (file, offset, new) = behind.unwrap_or((NO_FILE, 0, false));
@@ -367,7 +396,7 @@ mod tests {
     #[test]
     fn range_when_it_touches_a_live_one_is_free_and_when_it_overlaps_is_not() {
         let mut memories = Memories::default();
-        memories.add(1, Allocation { bytes: 100, pages: Pages::Window(0x2000, 0x2000) });
+        memories.add(1, Allocation { bytes: 100, ty: 0, pages: Pages::Window(0x2000, 0x2000) });
         for (offset, length, free) in [
             (0, 0x2000, true),
             (0, 0x3000, false),

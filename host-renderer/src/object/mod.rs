@@ -1,5 +1,6 @@
 //! The host's side of each kind of object, where it needs more than a call. Files mirror the guest's.
 
+pub mod bind;
 pub mod buffer;
 pub mod command_buffer;
 pub mod compiling;

@@ -13,6 +13,7 @@ use ash::vk;
 use ash::vk::Handle as _;
 use vw_transport::{Consumer, Liveness, Region};
 use vw_wire_protocol::codec::{Reader, Request};
+use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{MAX_FRAMES, lost};
 use vw_wire_protocol::schema::Command;
@@ -297,6 +298,10 @@ impl Session {
         if let Some(reason) = unfit {
             shared.lose(lost::REFUSED, &format!("{} refused: {reason}", command.name));
             return Ok(());
+        }
+        if command.opcode == commands::VK_QUEUE_BIND_SPARSE.opcode {
+            // SAFETY: decoded by its table, listing; nothing is poisoned.
+            unsafe { self.check_binding(command, request, seen)? };
         }
         let fence = match watched.then(|| shared.take_fence()).transpose() {
             Ok(fence) => fence,

@@ -94,6 +94,8 @@ impl Session {
                 self.forget_children(ty, seen)?;
                 call |= spare_poisoned(command, &request);
             }
+            // SAFETY: decoded by its table, listing.
+            Kind::Bind if call => unsafe { self.check_binding(command, &request, seen)? },
             Kind::HostCopy if call => self.place_texels(seen.device, &request)?,
             Kind::ConvertMatrix if call => self.place_matrices(seen.device, &request)?,
             Kind::HostImageCopy if call => self.check_image_copy(&request)?,

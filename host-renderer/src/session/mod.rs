@@ -32,7 +32,6 @@ use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{FLAG_LAST, FLAG_REPLY, HEADER_SIZE, Header, MAX_RECORD, op};
 use vw_wire_protocol::schema::{Class, Command, Op};
 use vw_wire_protocol::straight::Scratch;
-use vw_wire_protocol::texels::Image;
 
 use self::end::{End, violation};
 use self::policy::Policies;
@@ -53,6 +52,7 @@ use crate::object::compiling::Compiling;
 use crate::object::descriptor_set::Updates;
 use crate::object::device::Device;
 use crate::object::external::Handles;
+use crate::object::image::Made;
 use crate::object::memory::Memories;
 use crate::object::payload::Payloads;
 use crate::object::pool::Pools;
@@ -76,7 +76,7 @@ pub struct Session {
     pub(crate) devices: Vec<Option<Device>>,
     pub(crate) memories: Memories,
     /// What each image was created with.
-    pub(crate) images: HashMap<u64, Image>,
+    pub(crate) images: HashMap<u64, Made>,
     pub(crate) pools: Pools,
     /// Pipelines that are not in the tables yet.
     pub(crate) compiling: Compiling,

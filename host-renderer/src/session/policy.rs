@@ -34,6 +34,8 @@ pub enum Kind {
     PipelineCache,
     /// `vkGetPipelineCacheData` and its like: what is being compiled with the objects that it names comes first.
     PipelineUse,
+    /// `vkBindBufferMemory`, `vkBindImageMemory` and their second versions.
+    Bind,
     /// `vkQueueSubmit`, `vkQueueSubmit2`, `vkQueueBindSparse`.
     Submit,
     /// `vkBeginCommandBuffer`.
@@ -163,6 +165,9 @@ fn kind(command: &Command, first: Option<HandleType>) -> Kind {
         "vkCreateImage"
         | "vkGetDeviceImageMemoryRequirements"
         | "vkGetDeviceImageSparseMemoryRequirements" => Kind::Image,
+        "vkBindBufferMemory" | "vkBindBufferMemory2" | "vkBindImageMemory" | "vkBindImageMemory2" => {
+            Kind::Bind
+        }
         "vkCopyMemoryToImage" | "vkCopyImageToMemory" => Kind::HostCopy,
         "vkConvertCooperativeVectorMatrixNV" => Kind::ConvertMatrix,
         "vkCopyImageToImage" => Kind::HostImageCopy,
