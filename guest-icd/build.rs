@@ -5,6 +5,9 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    // Debian's name of the folder of this architecture's libraries, for `vw-run`.
+    let architecture = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    println!("cargo:rustc-env=VW_TRIPLET={architecture}-linux-gnu");
     // A stable name whatever the file is called, references bound at load time (a missing symbol shows at once,
     // not in the middle of a frame), and no interposition of our own functions by the program's.
     for arg in ["-Wl,-soname,libvulkan_vw.so", "-Wl,-z,now", "-Wl,-z,defs", "-Wl,-Bsymbolic"] {

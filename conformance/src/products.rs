@@ -36,6 +36,22 @@ pub fn control() -> Result<PathBuf> {
     built("vwctl")
 }
 
+/// The window that shows a session's frames.
+///
+/// # Errors
+/// As [`renderer`].
+pub fn viewer() -> Result<PathBuf> {
+    built("vw-viewer")
+}
+
+/// The program that has another one run on vw.
+///
+/// # Errors
+/// As [`renderer`].
+pub fn runner() -> Result<PathBuf> {
+    built("vw-run")
+}
+
 /// The guest driver.
 ///
 /// # Errors
@@ -131,7 +147,7 @@ fn build(folder: &Path) {
     DONE.get_or_init(|| {
         let mut command = Command::new(cargo);
         command.args(["build", "--quiet"]);
-        for package in ["vw-guest-icd", "vw-host-renderer", "vw-counting-driver"] {
+        for package in ["vw-guest-icd", "vw-host-renderer", "vw-viewer", "vw-counting-driver"] {
             command.args(["--package", package]);
         }
         if folder.ends_with("release") {

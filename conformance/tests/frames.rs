@@ -6,7 +6,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vw_conformance::compositor::Compositor;
 use vw_conformance::display::Display;
@@ -70,4 +70,40 @@ fn frame_when_presented_to_a_window_is_seen_on_the_host() {
     }
     let Some(compositor) = or_skip(Compositor::start()) else { return };
     compare("wayland", |command| compositor.apply(command));
+}
+
+#[test]
+fn viewer_when_it_looks_at_a_session_shows_its_frames() {
+    let Some(display) = or_skip(Display::start()) else { return };
+    let renderer = Renderer::start(&Driver::newer_lavapipe().unwrap()).unwrap();
+    let drawn = renderer.folder().join("drawn");
+    let mut command = renderer.guest().command("timeout");
+    command.arg("120").arg(products::program("vw-window").unwrap());
+    command.args(["--surface", "headless", "still"]).arg(&drawn);
+    let mut program = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "still");
+
+    let mut viewer = Command::new("timeout");
+    viewer.arg("120").arg(products::viewer().unwrap()).env("DISPLAY", &display.name);
+    viewer.env_remove("WAYLAND_DISPLAY").arg("--socket").arg(format!("unix:{}", renderer.socket().display()));
+    let mut viewer = viewer.spawn().unwrap();
+    let drawn = std::fs::read(drawn).unwrap();
+    let rgb = drawn.chunks_exact(4).flat_map(|texel| [texel[2], texel[1], texel[0]]).collect();
+    let drawn = Picture { width: 173, height: 121, rgb };
+    let shot = renderer.folder().join("screen.png");
+    let started = Instant::now();
+    loop {
+        let mut look = Command::new(products::program("vw-window").unwrap());
+        look.env("DISPLAY", &display.name).arg("screenshot").arg(&shot);
+        child::run(&mut look, LIMIT).unwrap().expect_success("a look at the screen");
+        if Picture::read(&shot).unwrap().find(&drawn).is_some() {
+            break;
+        }
+        assert!(started.elapsed() < LIMIT, "the frame is not on the screen: {}", shot.display());
+    }
+    // It ends with the session, and well.
+    drop(program.stdin.take());
+    assert!(program.wait().unwrap().success());
+    assert!(viewer.wait().unwrap().success());
 }

@@ -49,7 +49,7 @@ impl Drop for Server {
 pub(crate) fn run(workspace: &Workspace, device: Option<&str>, picture: &Path) -> Result<()> {
     packages::ensure(PACKAGES)?;
     let cube = |display: &str, frames: u32, mode: &str| {
-        let mut command = Command::new(workspace.release().join("vw-run"));
+        let mut command = Command::new(workspace.release().join("vw-try"));
         command.args(device.into_iter().flat_map(|device| ["--device", device]));
         command.args(["--", "vkcube", "--present_mode", mode, "--c", &frames.to_string()]);
         command.env("DISPLAY", display).stdin(Stdio::null()).stdout(Stdio::null());

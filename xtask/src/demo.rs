@@ -27,7 +27,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     packages::ensure(packages::RUN)?;
     build_products(workspace)?;
     let picture = options.output.clone().unwrap_or_else(|| workspace.target.join("demo.png"));
-    let mut command = std::process::Command::new(workspace.release().join("vw-run"));
+    let mut command = std::process::Command::new(workspace.release().join("vw-try"));
     if let Some(device) = &options.device {
         command.args(["--device", device]);
     }

@@ -1,5 +1,5 @@
 //! Runs a program on vw with nothing to set up: starts a renderer on a private socket, makes vw the program's only
-//! driver, ends the renderer after it. `vw-run vulkaninfo --summary`.
+//! driver, ends the renderer after it. `vw-try vulkaninfo --summary`.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("vw-run: {error}");
+            eprintln!("vw-try: {error}");
             ExitCode::FAILURE
         }
     }
