@@ -18,13 +18,26 @@ pub enum Mesa {
 /// # Errors
 /// When that Mesa is not installed.
 pub fn zink(driver: Driver, mesa: Mesa) -> Result<Driver> {
+    let driver = driver
+        .with("GALLIUM_DRIVER", "zink")
+        .with("LIBGL_KOPPER_DISABLE", "1")
+        .with("EGL_PLATFORM", "surfaceless");
+    above(driver, mesa)
+}
+
+/// The Vulkan driver with zink above it, which presents by the driver's surfaces.
+///
+/// # Errors
+/// As [`zink`].
+pub fn zink_in_windows(driver: Driver, mesa: Mesa) -> Result<Driver> {
+    above(driver.with("MESA_LOADER_DRIVER_OVERRIDE", "zink"), mesa)
+}
+
+fn above(driver: Driver, mesa: Mesa) -> Result<Driver> {
     products::installed("opengl")?;
     let driver = driver
         // Without it zink takes no device that is a CPU.
         .with("LIBGL_ALWAYS_SOFTWARE", "1")
-        .with("GALLIUM_DRIVER", "zink")
-        .with("LIBGL_KOPPER_DISABLE", "1")
-        .with("EGL_PLATFORM", "surfaceless")
         .with("MESA_SHADER_CACHE_DISABLE", "true");
     if mesa == Mesa::System {
         return Ok(driver);

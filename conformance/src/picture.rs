@@ -1,5 +1,6 @@
 //! Pictures as files.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -49,16 +50,42 @@ impl Picture {
         (0..=down).find_map(|top| (0..=across).find(|left| lies(*left, top)).map(|left| (left, top)))
     }
 
-    /// How many pixels differ, and by how much at most.
-    ///
-    /// # Errors
-    /// In words when they are not of one size.
-    pub fn compare(&self, other: &Self) -> std::result::Result<(usize, u8), String> {
-        if (self.width, self.height) != (other.width, other.height) {
-            return Err(format!("{}x{} and {}x{}", self.width, self.height, other.width, other.height));
+    /// So much of it from its top left corner.
+    #[must_use]
+    pub fn part(&self, width: u32, height: u32) -> Self {
+        let (width, height) = (width.min(self.width), height.min(self.height));
+        let row = |y: u32| {
+            let start = (y * self.width) as usize * 3;
+            &self.rgb[start..start + width as usize * 3]
+        };
+        Self { width, height, rgb: (0..height).flat_map(row).copied().collect() }
+    }
+
+    /// Its colours, and how many pixels have each.
+    pub fn colours(&self) -> BTreeMap<[u8; 3], u32> {
+        let mut colours = BTreeMap::new();
+        for pixel in self.rgb.as_chunks::<3>().0 {
+            *colours.entry(*pixel).or_default() += 1;
         }
-        let apart = |(a, b): (&[u8], &[u8])| a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
-        let distances = self.rgb.chunks_exact(3).zip(other.rgb.chunks_exact(3)).map(apart);
-        Ok(distances.fold((0, 0), |(count, most), by| (count + usize::from(by > 0), most.max(by))))
+        colours
+    }
+
+    /// How much alike the colours are of what is not the ground, the commonest colour, wherever they are: from 0 to 1. Colours
+    /// are taken coarsely.
+    pub fn likeness(&self, other: &Self) -> f64 {
+        let coarse = |picture: &Self| {
+            let mut coarse: BTreeMap<[u8; 3], u32> = BTreeMap::new();
+            for (colour, count) in picture.colours() {
+                *coarse.entry(colour.map(|channel| channel >> 6)).or_default() += count;
+            }
+            let ground = coarse.iter().max_by_key(|(_, count)| **count).map(|(colour, _)| *colour);
+            coarse.retain(|colour, _| Some(*colour) != ground);
+            coarse
+        };
+        let (ours, theirs) = (coarse(self), coarse(other));
+        let common: u32 =
+            ours.iter().filter_map(|(colour, count)| Some(*count.min(theirs.get(colour)?))).sum();
+        let all: u32 = ours.values().sum::<u32>().max(theirs.values().sum());
+        if all == 0 { 1.0 } else { f64::from(common) / f64::from(all) }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) const PROGRAMS: &[(&str, &[&str])] = &[
     ("weston", &["weston"]),
     ("mesa-utils", &["mesa-utils", "mesa-utils-bin"]),
     ("glmark2", &["glmark2-x11"]),
+    ("vkd3d-demos", &["vkd3d-demos"]),
+    ("libsdl2-tests", &["libsdl2-tests"]),
     ("apitrace", &["apitrace"]),
     ("gfxreconstruct", &["gfxreconstruct"]),
 ];

@@ -48,6 +48,8 @@ enum Mode {
         #[arg(long, default_value_t = 100)]
         count: u32,
     },
+    /// Both of these over and over; says each time how many resources the X server has, and waits for a line.
+    Leaks,
     /// Hides the window while it presents, and shows it again.
     Hidden,
     /// Destroys the window while it presents.
@@ -77,6 +79,10 @@ fn main() {
             Mode::Pictures => work::pictures(&mut stage),
             Mode::Resizes { rounds } => work::resizes(&mut stage, rounds),
             Mode::Swapchains { count } => work::swapchains(&mut stage, count),
+            Mode::Leaks => work::leaks(&mut stage, || match arguments.surface {
+                Kind::Xcb | Kind::Xlib => xwindow::resources(),
+                Kind::Wayland | Kind::Headless => 0,
+            }),
             Mode::Hidden => work::hidden(&mut stage),
             Mode::Destroyed => work::destroyed(&mut stage),
             Mode::Orphaned => work::orphaned(&mut stage),

@@ -1,6 +1,5 @@
 //! What is done to the window.
 
-use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -205,6 +204,15 @@ pub(crate) unsafe fn swapchains(stage: &mut Stage, count: u32) {
     chains.iter().for_each(|chain| stage.drop_chain(chain));
 }
 
+pub(crate) unsafe fn leaks(stage: &mut Stage, resources: impl Fn() -> u32) {
+    for _ in 0..5 {
+        resizes(stage, 250);
+        swapchains(stage, 25);
+        println!("resources: {}", resources());
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+    }
+}
+
 pub(crate) unsafe fn hidden(stage: &mut Stage) {
     let chain = stage.chain(vk::PresentModeKHR::FIFO, vk::SwapchainKHR::null()).unwrap();
     for number in 0..10 {
@@ -275,7 +283,7 @@ pub(crate) unsafe fn still(stage: &mut Stage, output: &Path) {
     let frames: Vec<_> = (0..5).map(|number| stage.frame(&chain, number).unwrap().1).collect();
     std::fs::write(output, &frames[4]).unwrap();
     println!("still");
-    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    std::io::stdin().read_line(&mut String::new()).unwrap();
     stage.drop_chain(&chain);
 }
 

@@ -8,6 +8,7 @@ use std::ptr;
 
 use ash::{khr, vk};
 use x11rb::connection::Connection as _;
+use x11rb::protocol::res::ConnectionExt as _;
 use x11rb::protocol::xproto::{
     ConfigureWindowAux, ConnectionExt as _, CreateWindowAux, ImageFormat, WindowClass,
 };
@@ -126,4 +127,16 @@ pub(crate) fn screenshot(path: &Path) {
     let mut encoder = png::Encoder::new(file, width.into(), height.into());
     encoder.set_color(png::ColorType::Rgb);
     encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+}
+
+/// How many resources the X server has for all of its clients but this one, whose number does not change either.
+pub(crate) fn resources() -> u32 {
+    let (connection, _) = XCBConnection::connect(None).expect("an X server");
+    let clients = connection.res_query_clients().unwrap().reply().expect("the extension X-Resource").clients;
+    let counts = clients.iter().map(|client| {
+        let types =
+            connection.res_query_client_resources(client.resource_base).unwrap().reply().unwrap().types;
+        types.iter().map(|ty| ty.count).sum::<u32>()
+    });
+    counts.sum()
 }
