@@ -16,7 +16,7 @@ pub(crate) struct Gpu {
     pub(crate) queue: vk::Queue,
     pub(crate) surfaces: khr::surface::Instance,
     pub(crate) chains: khr::swapchain::Device,
-    pool: vk::CommandPool,
+    pub(crate) pool: vk::CommandPool,
     memory_types: vk::PhysicalDeviceMemoryProperties,
 }
 

@@ -89,6 +89,7 @@ impl Stage {
         device.device_wait_idle().unwrap();
         self.gpu.chains.destroy_swapchain(chain.handle, None);
         self.gpu.destroy_picture(&chain.picture);
+        device.free_command_buffers(self.gpu.pool, &[chain.cb]);
         device.destroy_semaphore(chain.acquired, None);
         device.destroy_semaphore(chain.drawn, None);
         device.destroy_fence(chain.fence, None);
