@@ -165,7 +165,11 @@ impl Pictures {
         self.0.set_read_timeout(Some(patience))?;
         // One who is gone has said why, or nothing.
         let _ = self.0.write_all(&[0]);
-        Picture::read(&mut self.0)
+        // A process that ends leaves its connections as they are.
+        Picture::read(&mut self.0).map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionReset => io::ErrorKind::UnexpectedEof.into(),
+            _ => error,
+        })
     }
 }
 

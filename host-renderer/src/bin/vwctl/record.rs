@@ -85,8 +85,7 @@ fn next(pictures: &mut Pictures) -> io::Result<Picture> {
 
 /// Whether it is an error that ends a recording well.
 fn is_over(error: &io::Error) -> bool {
-    use ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof, WouldBlock};
-    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof | WouldBlock)
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::WouldBlock)
 }
 
 fn write_png(picture: &Picture, file: &Path) -> io::Result<()> {
