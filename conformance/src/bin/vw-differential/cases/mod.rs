@@ -99,5 +99,5 @@ cases! {
     dynamic_states: rasterisation blending tessellation depth_bounds unused;
     presentation: surface frames images;
     whole_device: group clocks priorities several without_loader;
-    threads: recording_and_submitting creating waiting;
+    threads: recording_and_submitting creating compiling waiting;
 }

@@ -113,6 +113,75 @@ unsafe fn one_thread(
     all
 }
 
+/// Each thread compiles pipelines with one cache for all, destroys what they were made of and those that nobody needs at
+/// once, and uses the others.
+pub(super) unsafe fn compiling(gpu: &Gpu, report: &Report) {
+    let device = &gpu.device;
+    let cache = device.create_pipeline_cache(&vk::PipelineCacheCreateInfo::default(), None).unwrap();
+    let work: Vec<_> = (0..THREADS)
+        .map(|i| {
+            let buffer = gpu.buffer(256 * 4, ANY_USE);
+            let (layout, set) = gpu.storage_set(&[buffer]);
+            (i, Owned(buffer), set, gpu.pipeline_layout(&[layout]))
+        })
+        .collect();
+    let shared = Shared::of(gpu);
+    let hashes: Vec<u64> = thread::scope(|scope| {
+        let threads: Vec<_> = work
+            .into_iter()
+            .map(|(number, buffer, set, layout)| {
+                let shared = &shared;
+                scope.spawn(move || {
+                    let buffer = buffer;
+                    let mut all = 0u64;
+                    for round in 0..3 {
+                        let unique = number * 100 + round * 4;
+                        let pipelines = compile(device, cache, layout, [unique, unique + 1]);
+                        let unused = compile(device, cache, layout, [unique + 2, unique + 3]);
+                        unused.iter().for_each(|pipeline| device.destroy_pipeline(*pipeline, None));
+                        let used = one_thread(shared, number, &buffer.0, set, pipelines[1], layout);
+                        all = all.rotate_left(9) ^ used;
+                        pipelines.iter().for_each(|pipeline| device.destroy_pipeline(*pipeline, None));
+                    }
+                    all
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    device.destroy_pipeline_cache(cache, None);
+    for (i, hash) in hashes.iter().enumerate() {
+        report.line(&format!("thread {i}"), format!("{hash:016x}"));
+    }
+}
+
+/// Two pipelines alike, each with a number of its own in a constant that the shader does not have.
+unsafe fn compile(
+    device: &ash::Device,
+    cache: vk::PipelineCache,
+    layout: vk::PipelineLayout,
+    numbers: [u32; 2],
+) -> Vec<vk::Pipeline> {
+    let words = shaders::words(shaders::FILL);
+    let module =
+        device.create_shader_module(&vk::ShaderModuleCreateInfo::default().code(&words), None).unwrap();
+    let entries = [vk::SpecializationMapEntry { constant_id: 1000, offset: 0, size: 4 }];
+    let data = numbers.map(u32::to_ne_bytes);
+    let special =
+        data.each_ref().map(|data| vk::SpecializationInfo::default().map_entries(&entries).data(data));
+    let infos = special.each_ref().map(|special| {
+        let stage = vk::PipelineShaderStageCreateInfo::default()
+            .stage(vk::ShaderStageFlags::COMPUTE)
+            .module(module)
+            .name(c"main")
+            .specialization_info(special);
+        vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout)
+    });
+    let pipelines = device.create_compute_pipelines(cache, &infos, None).unwrap();
+    device.destroy_shader_module(module, None);
+    pipelines
+}
+
 /// Each thread makes and destroys objects of every simple kind.
 pub(super) unsafe fn creating(gpu: &Gpu, report: &Report) {
     let device = &gpu.device;
