@@ -18,4 +18,5 @@ pub mod physical_device;
 pub mod pipeline;
 pub mod pool;
 pub mod queue;
+pub mod retired;
 pub mod semaphore;
