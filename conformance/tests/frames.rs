@@ -57,6 +57,38 @@ fn compare(surface: &str, display: impl FnOnce(&mut Command)) {
     assert!(program.wait().unwrap().success());
 }
 
+/// Frames that nobody waits for replace each other, so that most are not copied; the last one is.
+#[test]
+fn frames_when_they_replace_each_other_end_with_the_last() {
+    const FRAMES: u64 = 2_000;
+    let renderer = Renderer::start(&Driver::newer_lavapipe().unwrap()).unwrap();
+    let (drawn, shot) = (renderer.folder().join("drawn"), renderer.folder().join("shot.png"));
+    let mut command = renderer.guest().command("timeout");
+    command.arg("120").arg(products::program("vw-window").unwrap());
+    command.args(["--surface", "headless", "still"]).arg(&drawn);
+    command.args(["--mailbox", "--frames", &FRAMES.to_string()]);
+    let mut program = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "still");
+    let drawn = std::fs::read(drawn).unwrap();
+    let rgb: Vec<u8> = drawn.chunks_exact(4).flat_map(|texel| [texel[2], texel[1], texel[0]]).collect();
+    let started = Instant::now();
+    loop {
+        vwctl(&renderer, &["screenshot", "1", shot.to_str().unwrap()]);
+        if Picture::read(&shot).unwrap().rgb == rgb {
+            break;
+        }
+        assert!(started.elapsed() < LIMIT, "the last frame is not seen");
+    }
+    let frames = vwctl(&renderer, &["frames", "1"]);
+    let seen: u64 = frames.split_ascii_whitespace().next().unwrap().parse().unwrap();
+    assert!((1..FRAMES).contains(&seen), "{frames}");
+    drop(program.stdin.take());
+    assert_eq!(lines.next().unwrap().unwrap(), "done");
+    assert!(program.wait().unwrap().success());
+    assert!(!renderer.log().contains("device lost"), "{}", renderer.log());
+}
+
 #[test]
 fn frame_when_presented_to_no_window_is_seen_on_the_host() {
     compare("headless", |_| {});

@@ -15,6 +15,10 @@ impl Screen for Headless {
         false
     }
 
+    fn replaces(&self) -> bool {
+        true
+    }
+
     fn show(&self, _: &Frame<'_>) -> Result<Showing, vk::Result> {
         Ok(Showing::Taken)
     }

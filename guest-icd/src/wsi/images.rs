@@ -75,6 +75,29 @@ impl Shown {
     }
 }
 
+/// A copy of an image to its pages, as the host is told of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Announcement {
+    /// Queue, swapchain, memory, and where the pages begin there.
+    place: [u64; 4],
+    /// Width, height, bytes of a row, format.
+    texels: [u32; 4],
+}
+
+impl Announcement {
+    /// Has the host know, for those who look at frames there, that the next submission to the queue is this copy.
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub(crate) fn send(&self, session: &Session) -> Result<(), Failure> {
+        let sent = session.send(op::FRAME, &|w| {
+            self.place.iter().for_each(|number| w.put_u64(*number));
+            self.texels.iter().for_each(|number| w.put_u32(*number));
+        });
+        sent.map(|_| ())
+    }
+}
+
 /// The commands of one queue family.
 struct Copies {
     pool: u64,
@@ -242,28 +265,13 @@ impl Images {
         Some((self.memory, *self.offsets.get(image as usize)?))
     }
 
-    /// Has the host know that the next submission to a queue writes the pages of an image of a swapchain, for those who look at
-    /// frames there.
-    ///
-    /// # Errors
-    /// The host is gone.
-    pub(crate) fn announce(
-        &self,
-        session: &Session,
-        queue: u64,
-        swapchain: u64,
-        image: u32,
-    ) -> Result<(), Failure> {
+    /// What the host is told of a copy of an image of a swapchain to its pages.
+    pub(crate) fn announcement(&self, queue: u64, swapchain: u64, image: u32) -> Announcement {
         let vk::Extent2D { width, height } = self.extent;
-        let sent = session.send(op::FRAME, &|w| {
-            for number in [queue, swapchain, self.buffer_memory, self.stride * u64::from(image)] {
-                w.put_u64(number);
-            }
-            for number in [width, height, width * TEXEL as u32, self.format.as_raw().cast_unsigned()] {
-                w.put_u32(number);
-            }
-        });
-        sent.map(|_| ())
+        Announcement {
+            place: [queue, swapchain, self.buffer_memory, self.stride * u64::from(image)],
+            texels: [width, height, width * TEXEL as u32, self.format.as_raw().cast_unsigned()],
+        }
     }
 
     /// The command buffer that copies an image to its pages, on queues of a family.

@@ -25,6 +25,12 @@ const PERIOD: Duration = Duration::from_nanos(1_000_000_000 / 60);
 /// A frame that is not seen for so long is in a window that nobody sees.
 const HIDDEN: Duration = Duration::from_secs(1);
 
+/// Time between two frames where frames replace each other and nobody sees more: the host may look at what is shown.
+const REFRESH: Duration = Duration::from_millis(4);
+
+/// Has an image copied to its pages, and says when that is finished.
+pub(crate) type Copying = Box<dyn FnOnce(&Session) -> Result<Point, vk::Result> + Send>;
+
 /// A frame on its way.
 pub(crate) struct Job {
     /// The image.
@@ -54,8 +60,16 @@ pub(crate) struct Pacer {
 
 struct State {
     /// Images that can be acquired, in the order in which they were released.
-    free: VecDeque<u32>,
+    free: VecDeque<Free>,
     jobs: VecDeque<Job>,
+    /// The image that is shown until another one replaces it, and when it is drawn.
+    standing: Option<(u32, Point)>,
+    /// How that image gets to its pages, as long as it is not there, and when the program has presented it.
+    stale: Option<(Copying, Instant)>,
+    /// The image that is being copied to its pages.
+    copying: Option<u32>,
+    /// The thread sleeps until there is something to show.
+    idle: bool,
     /// How many frames were given to the screen.
     serial: u64,
     /// Those among them that are not seen yet.
@@ -74,6 +88,19 @@ struct State {
     listening: bool,
 }
 
+/// An image that is not in use.
+struct Free {
+    image: u32,
+    /// When what was drawn last is: a program that waits for nothing else waits for this.
+    drawn: Option<Point>,
+}
+
+impl From<u32> for Free {
+    fn from(image: u32) -> Self {
+        Self { image, drawn: None }
+    }
+}
+
 /// A frame that is not seen yet.
 struct Pending {
     serial: u64,
@@ -82,15 +109,47 @@ struct Pending {
     presented: Instant,
 }
 
+/// What the thread does next.
+enum Work {
+    Show(Job),
+    Refresh(u32, Copying, Instant),
+}
+
 impl State {
+    /// The image is not shown any more.
+    fn unstand(&mut self) {
+        self.stale = None;
+        if let Some((image, drawn)) = self.standing.take()
+            && self.copying != Some(image)
+        {
+            self.free.push_back(Free { image, drawn: Some(drawn) });
+        }
+    }
+
+    /// The next frame was given to the screen; its number.
+    fn push(&mut self, id: u64, presented: Instant) -> u64 {
+        self.serial += 1;
+        self.pending.push_back(Pending { serial: self.serial, id, presented });
+        self.serial
+    }
+
     fn apply(&mut self, news: Vec<News>) {
         for news in news {
             match news {
-                News::Released(image) => self.free.push_back(image),
+                News::Released(image) => self.free.push_back(image.into()),
                 News::Seen(serial) => self.seen(serial),
                 News::Resized(differs) => self.suboptimal = differs,
                 News::Gone(fault) => self.fault = self.fault.or(Some(fault)),
             }
+        }
+    }
+
+    /// What a program is told that presents.
+    fn result(&self) -> vk::Result {
+        match self.fault {
+            Some(fault) => fault,
+            None if self.suboptimal => vk::Result::SUBOPTIMAL_KHR,
+            None => vk::Result::SUCCESS,
         }
     }
 
@@ -122,8 +181,12 @@ impl Pacer {
             session: Arc::clone(session),
             screen,
             state: Mutex::new(State {
-                free: (0..count).collect(),
+                free: (0..count).map(Free::from).collect(),
                 jobs: VecDeque::new(),
+                standing: None,
+                stale: None,
+                copying: None,
+                idle: false,
                 serial: 0,
                 pending: VecDeque::new(),
                 shown: Vec::new(),
@@ -147,7 +210,8 @@ impl Pacer {
 
     /// An image, within `timeout` nanoseconds; `VK_SUBOPTIMAL_KHR` if it no longer fits the window.
     pub(crate) fn acquire(&self, timeout: u64) -> Result<(u32, vk::Result), vk::Result> {
-        let got = self.wait(deadline(timeout), |state| {
+        let deadline = deadline(timeout);
+        let got = self.wait(deadline, |state| {
             if state.retired {
                 return Some(Err(vk::Result::ERROR_OUT_OF_DATE_KHR));
             }
@@ -155,27 +219,65 @@ impl Pacer {
                 return Some(Err(fault));
             }
             let fit = if state.suboptimal { vk::Result::SUBOPTIMAL_KHR } else { vk::Result::SUCCESS };
-            state.free.pop_front().map(|image| Ok((image, fit)))
+            let drawn = |free: &Free| free.drawn.is_none_or(|point| self.session.reached(point));
+            let first = state.free.iter().position(drawn).unwrap_or(0);
+            state.free.remove(first).map(|free| Ok((free, fit)))
         });
         let late = if timeout == 0 { vk::Result::NOT_READY } else { vk::Result::TIMEOUT };
-        got.unwrap_or(Err(late))
+        let (free, fit) = got.unwrap_or(Err(late))?;
+        let Some(point) = free.drawn else { return Ok((free.image, fit)) };
+        let left = match deadline {
+            Some(deadline) => deadline.saturating_duration_since(Instant::now()).as_nanos() as u64,
+            None => u64::MAX,
+        };
+        match self.session.wait(left, || self.session.reached(point)) {
+            Waited::Ready => Ok((free.image, fit)),
+            Waited::TimedOut => {
+                self.update(|state| state.free.push_front(free));
+                Err(late)
+            }
+            Waited::Lost => Err(vk::Result::ERROR_DEVICE_LOST),
+        }
     }
 
     /// Takes back an image that was acquired and is not presented.
     pub(crate) fn release(&self, image: u32) {
-        self.update(|state| state.free.push_back(image));
+        self.update(|state| state.free.push_back(image.into()));
     }
 
     /// Takes over a frame; what the program is told of it.
     pub(crate) fn present(&self, job: Job) -> vk::Result {
         self.update(|state| {
+            state.unstand();
             state.jobs.push_back(job);
-            match state.fault {
-                Some(fault) => fault,
-                None if state.suboptimal => vk::Result::SUBOPTIMAL_KHR,
-                None => vk::Result::SUCCESS,
-            }
+            state.result()
         })
+    }
+
+    /// Whether frames of these modes replace each other: see [`Pacer::replace`].
+    pub(crate) fn replaces(&self, mode: vk::PresentModeKHR) -> bool {
+        let unpaced = matches!(mode, vk::PresentModeKHR::MAILBOX | vk::PresentModeKHR::IMMEDIATE);
+        unpaced && self.screen.replaces()
+    }
+
+    /// Takes over a frame that is drawn at a point and replaces the one before; what the program is told of it. Of frames in
+    /// quick succession only some are copied to their pages, and the last one is.
+    pub(crate) fn replace(
+        &self,
+        image: u32,
+        drawn: Point,
+        copying: Copying,
+        presented: Instant,
+    ) -> vk::Result {
+        let mut state = lock(&self.state);
+        state.unstand();
+        state.standing = Some((image, drawn));
+        state.stale = Some((copying, presented));
+        // The thread looks by itself when a frame is due.
+        if state.idle || state.listening {
+            self.tell(&state);
+        }
+        state.result()
     }
 
     /// Waits until a frame with this or a higher `VkPresentIdKHR` was seen.
@@ -284,28 +386,69 @@ impl Pacer {
     /// The thread.
     fn run(&self) {
         let mut clock = Clock::default();
-        while let Some(job) = self.next() {
-            let finished = self.session.wait(u64::MAX, || self.session.reached(job.point));
-            if finished != Waited::Ready {
-                self.update(|state| state.fault = Some(vk::Result::ERROR_DEVICE_LOST));
+        let mut refreshed = None;
+        while let Some(work) = self.next(refreshed) {
+            let done = match work {
+                Work::Show(job) => self.finished(job.point).inspect(|()| self.show(&job, &mut clock)),
+                Work::Refresh(image, copying, presented) => {
+                    refreshed = Some(Instant::now());
+                    self.refresh(image, copying, presented)
+                }
+            };
+            if let Err(fault) = done {
+                self.update(|state| state.fault = Some(fault));
                 return;
             }
-            self.show(&job, &mut clock);
         }
     }
 
-    /// The next frame; none when it is over. Nobody listens to the screen for that.
-    fn next(&self) -> Option<Job> {
+    /// Waits for a submission.
+    fn finished(&self, point: Point) -> Result<(), vk::Result> {
+        match self.session.wait(u64::MAX, || self.session.reached(point)) {
+            Waited::Ready => Ok(()),
+            _ => Err(vk::Result::ERROR_DEVICE_LOST),
+        }
+    }
+
+    /// The next frame; none when it is over. Nobody listens to the screen for that. The last one that was taken from
+    /// those that replace each other was taken at `refreshed`.
+    fn next(&self, refreshed: Option<Instant>) -> Option<Work> {
         let mut state = lock(&self.state);
         loop {
             if let Some(job) = state.jobs.pop_front() {
-                return Some(job);
+                return Some(Work::Show(job));
             }
-            if state.closing {
-                return None;
+            let due = refreshed.map(|refreshed| refreshed + REFRESH).filter(|due| *due > Instant::now());
+            if due.is_none() || state.closing {
+                if let Some((copying, presented)) = state.stale.take()
+                    && let Some((image, _)) = state.standing
+                {
+                    state.copying = Some(image);
+                    return Some(Work::Refresh(image, copying, presented));
+                }
+                if state.closing {
+                    return None;
+                }
             }
-            state = self.sleep(state, None);
+            let due = due.filter(|_| state.stale.is_some());
+            state.idle = due.is_none();
+            state = self.sleep(state, due);
+            state.idle = false;
         }
+    }
+
+    /// Has the image that is shown copied to its pages.
+    fn refresh(&self, image: u32, copying: Copying, presented: Instant) -> Result<(), vk::Result> {
+        copying(&self.session).and_then(|point| self.finished(point))?;
+        self.update(|state| {
+            state.copying = None;
+            if state.standing.is_none_or(|(standing, _)| standing != image) {
+                state.free.push_back(image.into());
+            }
+            let serial = state.push(0, presented);
+            state.seen(serial);
+        });
+        Ok(())
     }
 
     /// Shows a frame at its time.
@@ -323,16 +466,13 @@ impl Pacer {
         }
         let (serial, fault) = {
             let mut state = lock(&self.state);
-            state.serial += 1;
-            let serial = state.serial;
-            state.pending.push_back(Pending { serial, id: job.id, presented: job.presented });
-            (serial, state.fault)
+            (state.push(job.id, job.presented), state.fault)
         };
         let frame = Frame { serial, image: job.image, mode: job.mode, damage: &job.damage };
         let shown = if fault.is_some() { Ok(Showing::Taken) } else { self.screen.show(&frame) };
         self.update(|state| {
             if shown != Ok(Showing::Pending) {
-                state.free.push_back(job.image);
+                state.free.push_back(job.image.into());
                 state.seen(serial);
             }
             state.fault = state.fault.or(shown.err());

@@ -8,11 +8,14 @@ use ash::vk;
 use ash::vk::Handle as _;
 
 use crate::chain;
+use crate::completion::Point;
 use crate::dispatch;
+use crate::failure::Failure;
 use crate::forward;
 use crate::queue::{self, Queue};
 use crate::session::Session;
 
+use super::images::Announcement;
 use super::pacer::Job;
 use super::swapchain::Swapchain;
 
@@ -63,6 +66,13 @@ impl Part {
     }
 }
 
+impl Part {
+    /// Whether the frame replaces the one before, seen or not.
+    fn replaces(&self) -> bool {
+        self.present_id == 0 && self.fence == 0 && self.swapchain.pacer.replaces(self.mode)
+    }
+}
+
 /// The rectangles of a region; none stands for everything.
 ///
 /// # Safety
@@ -80,6 +90,26 @@ unsafe fn damage(region: &vk::PresentRegionKHR<'_>) -> Vec<vk::Rect2D> {
     rectangles.map(rectangle).collect()
 }
 
+/// The copy of an image to its pages.
+struct Copy {
+    /// The queue that it is for, as an address.
+    queue: usize,
+    buffer: vk::CommandBuffer,
+    announcement: Announcement,
+}
+
+impl Copy {
+    /// Submits it, from the thread of its swapchain; what is finished when it is.
+    fn submit(self, session: &Session) -> Result<Point, vk::Result> {
+        self.announcement.send(session).map_err(Failure::result)?;
+        let buffers = [self.buffer];
+        let info = vk::SubmitInfo::default().command_buffers(&buffers);
+        // SAFETY: a queue lives as long as its device, which ends the threads of its swapchains first; the command buffer
+        // is the swapchain's, and not in use: its image is submitted by one who has it.
+        unsafe { (*(self.queue as *const Queue)).submit_own(session, &info) }
+    }
+}
+
 /// As `vkQueuePresentKHR`.
 unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_>) -> vk::Result {
     let presented = Instant::now();
@@ -89,6 +119,7 @@ unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_
         let waits: Vec<vk::Semaphore> =
             waits.filter(|semaphore| !session.objects.owed.take(semaphore.as_raw())).collect();
         let stages = vec![vk::PipelineStageFlags::TRANSFER; waits.len()];
+        let waiting = vk::SubmitInfo::default().wait_semaphores(&waits).wait_dst_stage_mask(&stages);
         let parts: Vec<Part> =
             (0..info.swapchain_count as usize).filter_map(|i| Part::of(session, info, i)).collect();
         let mut buffers = Vec::with_capacity(parts.len());
@@ -99,36 +130,61 @@ unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_
                 Err(result) => return result,
             }
         }
-        for Part { id, swapchain, image, .. } in &parts {
-            let told = swapchain.pacer.tell_shown(session);
-            let told = told.and_then(|()| swapchain.images.announce(session, queue.id(), *id, *image));
-            if let Err(failure) = told {
+        for Part { swapchain, .. } in &parts {
+            if let Err(failure) = swapchain.pacer.tell_shown(session) {
                 return failure.result();
             }
         }
-        let submission = vk::SubmitInfo::default()
-            .wait_semaphores(&waits)
-            .wait_dst_stage_mask(&stages)
-            .command_buffers(&buffers);
-        let point = match queue.submit_own(session, &submission) {
+        let copies = parts.iter().zip(&buffers).map(|(part, buffer)| Copy {
+            queue: std::ptr::from_ref(queue) as usize,
+            buffer: *buffer,
+            announcement: part.swapchain.images.announcement(queue.id(), part.id, part.image),
+        });
+        if parts.iter().all(Part::replaces) {
+            let drawn = match queue.submit_own(session, &waiting) {
+                Ok(drawn) => drawn,
+                Err(result) => return result,
+            };
+            let results = parts.iter().zip(copies).map(|(part, copy)| {
+                let copying = Box::new(move |session: &Session| copy.submit(session));
+                part.swapchain.pacer.replace(part.image, drawn, copying, presented)
+            });
+            return tell(info, results);
+        }
+        for copy in copies {
+            if let Err(failure) = copy.announcement.send(session) {
+                return failure.result();
+            }
+        }
+        let point = match queue.submit_own(session, &waiting.command_buffers(&buffers)) {
             Ok(point) => point,
             Err(result) => return result,
         };
-        let mut worst = vk::Result::SUCCESS;
-        for (i, part) in parts.into_iter().enumerate() {
+        let results = parts.into_iter().map(|part| {
             if let Some(fence) = session.objects.fences.get(part.fence) {
                 queue.signal_fence(session, &fence, point);
             }
             let Part { image, present_id, mode, damage, .. } = part;
-            let result =
-                part.swapchain.pacer.present(Job { image, point, id: present_id, mode, damage, presented });
-            if let Some(out) = info.p_results.as_mut() {
-                *std::ptr::from_mut(out).add(i) = result;
-            }
-            worst = worse(worst, result);
-        }
-        worst
+            part.swapchain.pacer.present(Job { image, point, id: present_id, mode, damage, presented })
+        });
+        tell(info, results)
     }
+}
+
+/// Tells the result of each swapchain; returns the worst.
+///
+/// # Safety
+/// `info` must be valid, with as many swapchains as there are results.
+unsafe fn tell(info: &vk::PresentInfoKHR<'_>, results: impl Iterator<Item = vk::Result>) -> vk::Result {
+    let mut worst = vk::Result::SUCCESS;
+    for (i, result) in results.enumerate() {
+        if !info.p_results.is_null() {
+            // SAFETY: the caller's promise.
+            unsafe { info.p_results.add(i).write(result) };
+        }
+        worst = worse(worst, result);
+    }
+    worst
 }
 
 /// Which of two results is told where there is room for one: an error rather than `VK_SUBOPTIMAL_KHR`, and of errors the

@@ -12,6 +12,12 @@ pub(crate) trait Screen: Send + Sync {
     /// swapchain's thread does.
     fn keeps_time(&self) -> bool;
 
+    /// Whether frames that are not to be waited for (`VK_PRESENT_MODE_MAILBOX_KHR`, `VK_PRESENT_MODE_IMMEDIATE_KHR`) may
+    /// replace each other before they are shown.
+    fn replaces(&self) -> bool {
+        false
+    }
+
     /// Has a frame shown. One thread at a time calls it.
     ///
     /// # Errors

@@ -59,7 +59,14 @@ enum Mode {
     /// Makes no window: writes what the X server's screen shows, as PNG.
     Screenshot { output: PathBuf },
     /// Presents a few frames, writes the last one's bytes to a file, and waits for the end of the input.
-    Still { output: PathBuf },
+    Still {
+        output: PathBuf,
+        #[arg(long, default_value_t = 5)]
+        frames: u32,
+        /// They replace each other.
+        #[arg(long)]
+        mailbox: bool,
+    },
     /// As many frames as can be in some seconds.
     Rate {
         #[arg(long, default_value_t = 3)]
@@ -87,7 +94,7 @@ fn main() {
             Mode::Destroyed => work::destroyed(&mut stage),
             Mode::Orphaned => work::orphaned(&mut stage),
             Mode::Screenshot { .. } => unreachable!("it has no window"),
-            Mode::Still { output } => work::still(&mut stage, &output),
+            Mode::Still { output, frames, mailbox } => work::still(&mut stage, &output, frames, mailbox),
             Mode::Rate { seconds } => work::rate(&mut stage, seconds),
         }
         stage.close();

@@ -279,10 +279,11 @@ pub(crate) unsafe fn orphaned(stage: &mut Stage) {
     stage.drop_chain(&chain);
 }
 
-pub(crate) unsafe fn still(stage: &mut Stage, output: &Path) {
-    let chain = stage.chain(vk::PresentModeKHR::FIFO, vk::SwapchainKHR::null()).unwrap();
-    let frames: Vec<_> = (0..5).map(|number| stage.frame(&chain, number).unwrap().1).collect();
-    std::fs::write(output, &frames[4]).unwrap();
+pub(crate) unsafe fn still(stage: &mut Stage, output: &Path, frames: u32, mailbox: bool) {
+    let mode = if mailbox { vk::PresentModeKHR::MAILBOX } else { vk::PresentModeKHR::FIFO };
+    let chain = stage.chain(mode, vk::SwapchainKHR::null()).unwrap();
+    let last = (0..frames).map(|number| stage.frame(&chain, number).unwrap().1).last().unwrap();
+    std::fs::write(output, last).unwrap();
     println!("still");
     std::io::stdin().read_line(&mut String::new()).unwrap();
     stage.drop_chain(&chain);
