@@ -282,8 +282,11 @@ pub(crate) unsafe fn orphaned(stage: &mut Stage) {
 pub(crate) unsafe fn still(stage: &mut Stage, output: &Path, frames: u32, mailbox: bool) {
     let mode = if mailbox { vk::PresentModeKHR::MAILBOX } else { vk::PresentModeKHR::FIFO };
     let chain = stage.chain(mode, vk::SwapchainKHR::null()).unwrap();
-    let last = (0..frames).map(|number| stage.frame(&chain, number).unwrap().1).last().unwrap();
-    std::fs::write(output, last).unwrap();
+    let mut drawn = Vec::new();
+    for number in 0..frames {
+        drawn = stage.frame(&chain, number).unwrap().1;
+    }
+    std::fs::write(output, drawn).unwrap();
     println!("still");
     std::io::stdin().read_line(&mut String::new()).unwrap();
     stage.drop_chain(&chain);
