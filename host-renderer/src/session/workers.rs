@@ -187,7 +187,7 @@ mod tests {
         }
         assert_eq!(workers.wait(first), Some(1));
         assert_eq!(workers.wait(first), None, "taken");
-        assert_eq!(workers.threads.len(), 2);
+        assert!((1..=2).contains(&workers.threads.len()));
     }
 
     #[test]
