@@ -9,6 +9,7 @@ mod programs;
 mod scene;
 mod side;
 mod whole;
+mod windows;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -137,6 +138,7 @@ pub(crate) fn collect(options: &Options) -> Result<Results> {
     collector.observations(options, if collector.effort == Effort::Full { rounds.min(3) } else { 1 });
     collector.at_once(options);
     collector.programs(options);
+    collector.windows(options);
     Ok(collector.results)
 }
 
@@ -287,6 +289,27 @@ impl Collector {
             Some(program) if options.wants("vkoverhead") => self.vkoverhead(&program),
             Some(_) => (),
             None => self.results.notes.push("no rows of vkoverhead: it is not installed".into()),
+        }
+    }
+
+    /// Programs in windows, where they and an X server are installed.
+    fn windows(&mut self, options: &Options) {
+        if self.effort == Effort::Smoke || !options.wants("windows") {
+            return;
+        }
+        let display = match windows::display() {
+            Ok(display) => display,
+            Err(error) => return self.results.notes.push(format!("no rows of windows: {error}")),
+        };
+        for window in &windows::ALL {
+            eprintln!("{}", window.row.name);
+            for _ in 0..if self.effort == Effort::Full { 3 } else { 1 } {
+                for side in self.order() {
+                    let rate = window.rate(&self.sides[side], &display, self.effort);
+                    let rate = rate.map(|rate| vec![Some(rate)]);
+                    self.add_all(window.row.name, std::slice::from_ref(&window.row), side, rate);
+                }
+            }
         }
     }
 

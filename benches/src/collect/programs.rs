@@ -50,7 +50,7 @@ pub(crate) fn mark(program: &Path, side: &Side, effort: Effort) -> Result<Vec<f6
 }
 
 /// The number in `[clear] <options>: FPS: 1234 FrameTime: 0.8 ms`.
-fn frames_per_second(line: &str) -> Option<f64> {
+pub(crate) fn frames_per_second(line: &str) -> Option<f64> {
     line.split("FPS:").nth(1)?.split_ascii_whitespace().next()?.parse().ok()
 }
 

@@ -104,6 +104,11 @@ impl Side {
         self.driver.command(program)
     }
 
+    /// Its driver.
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
     /// Makes a command run on it.
     pub(crate) fn apply(&self, command: &mut Command) {
         self.driver.apply(command);
