@@ -170,6 +170,14 @@ fn semaphores_when_shared_by_two_processes_order_their_submissions() {
     sharing("timeline");
 }
 
+/// On a host whose queues bind sparse resources.
+#[test]
+fn semaphores_when_shared_order_sparse_binding_too() {
+    let renderer = Renderer::start(&Driver::newer_lavapipe().unwrap()).unwrap();
+    run_on(&renderer.guest(), &["sharing", "sparse"]).expect_success("through vw");
+    assert_nothing_left(&renderer);
+}
+
 #[test]
 fn semaphores_and_fences_when_imported_for_a_while_have_their_own_payload_back() {
     sharing("temporary");

@@ -36,6 +36,8 @@ pub(crate) enum Scene {
     Refused,
     /// Nothing is left of many.
     Many,
+    /// Sparse binding waits for them and signals them, on a queue that has it.
+    Sparse,
 }
 
 pub(crate) unsafe fn run(scene: Scene) -> Outcome {
@@ -50,6 +52,7 @@ pub(crate) unsafe fn run(scene: Scene) -> Outcome {
         Scene::Hanging => killed(&side, "hanging"),
         Scene::Refused => refused(&side),
         Scene::Many => many(&side),
+        Scene::Sparse => sparse(&side),
     }
 }
 
@@ -114,7 +117,9 @@ pub(crate) unsafe fn partner(scene: Scene, descriptors: &[RawFd]) -> Outcome {
             // Until the end.
             let _ = hear();
         }
-        Scene::Temporary | Scene::Refused | Scene::Many => return Err("a scene without a partner".into()),
+        Scene::Temporary | Scene::Refused | Scene::Many | Scene::Sparse => {
+            return Err("a scene without a partner".into());
+        }
     }
     side.gpu.device.device_wait_idle().map_err(text("vkDeviceWaitIdle"))
 }
@@ -328,6 +333,37 @@ unsafe fn refused(side: &Side) -> Outcome {
     let result = side.fences.get_fence_fd(&info).err().unwrap_or(vk::Result::SUCCESS);
     expect("an export", result, vk::Result::ERROR_TOO_MANY_OBJECTS)?;
     side.gpu.work(1).map_err(text("the work afterwards"))
+}
+
+unsafe fn sparse(side: &Side) -> Outcome {
+    let families = side.gpu.instance.get_physical_device_queue_family_properties(side.gpu.physical);
+    let flags =
+        families.get(side.gpu.family as usize).map_or(vk::QueueFlags::empty(), |family| family.queue_flags);
+    check(flags.contains(vk::QueueFlags::SPARSE_BINDING), || {
+        format!("a queue with {flags:?} binds nothing")
+    })?;
+    let (binary, timeline) = (side.semaphore(None, true)?, side.semaphore(Some(0), true)?);
+    let other = side.imported(Some(0), side.export(timeline)?)?;
+    let fence = side.fence(false, true)?;
+    // Between submissions, which order it.
+    for _ in 0..3 {
+        side.bind_nothing(None, Some((binary, 0)), vk::Fence::null())?;
+        side.pass(binary, true)?;
+        side.raise(binary, false)?;
+        side.bind_nothing(Some((binary, 0)), None, fence)?;
+        expect("the fence", side.await_fence(fence, PATIENCE), vk::Result::SUCCESS)?;
+        side.gpu.device.reset_fences(&[fence]).map_err(text("vkResetFences"))?;
+    }
+    // Before the host signals.
+    side.bind_nothing(Some((timeline, 1)), Some((other, 2)), fence)?;
+    side.submit(true, Some((timeline, 2)), None, Some((timeline, 3)), vk::Fence::null())?;
+    expect("too early", side.reach(&[timeline], &[1], false, MOMENT), vk::Result::TIMEOUT)?;
+    expect("too early", side.await_fence(fence, 0), vk::Result::TIMEOUT)?;
+    let start = vk::SemaphoreSignalInfo::default().semaphore(other).value(1);
+    side.gpu.device.signal_semaphore(&start).map_err(text("vkSignalSemaphore"))?;
+    expect("the end", side.reach(&[other], &[3], false, PATIENCE), vk::Result::SUCCESS)?;
+    expect("the fence", side.await_fence(fence, PATIENCE), vk::Result::SUCCESS)?;
+    side.gpu.device.device_wait_idle().map_err(text("vkDeviceWaitIdle"))
 }
 
 unsafe fn many(side: &Side) -> Outcome {

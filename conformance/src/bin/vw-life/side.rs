@@ -208,6 +208,26 @@ impl Side {
         device.queue_submit(self.gpu.queue, &[info], fence).map_err(text("vkQueueSubmit"))
     }
 
+    /// A batch that binds nothing, by `vkQueueBindSparse`.
+    pub(crate) unsafe fn bind_nothing(
+        &self,
+        wait: Option<(vk::Semaphore, u64)>,
+        signal: Option<(vk::Semaphore, u64)>,
+        fence: vk::Fence,
+    ) -> Outcome {
+        let (waits, wait_values): (Vec<_>, Vec<_>) = wait.into_iter().unzip();
+        let (signals, signal_values): (Vec<_>, Vec<_>) = signal.into_iter().unzip();
+        let mut values = vk::TimelineSemaphoreSubmitInfo::default()
+            .wait_semaphore_values(&wait_values)
+            .signal_semaphore_values(&signal_values);
+        let info = vk::BindSparseInfo::default()
+            .wait_semaphores(&waits)
+            .signal_semaphores(&signals)
+            .push_next(&mut values);
+        let device = &self.gpu.device;
+        device.queue_bind_sparse(self.gpu.queue, &[info], fence).map_err(text("vkQueueBindSparse"))
+    }
+
     /// Waits for a semaphore by a submission of its own.
     pub(crate) unsafe fn pass(&self, semaphore: vk::Semaphore, second: bool) -> Outcome {
         let fence = self.fence(false, false)?;
