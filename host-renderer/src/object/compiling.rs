@@ -209,7 +209,7 @@ impl Compiling {
             if poisoned {
                 tracing::warn!("{} failed ({result}): Pipeline {id:#x} is poisoned", job.command.name);
             }
-            let object = Object { raw, device: job.device, poisoned, ..Object::default() };
+            let object = Object { raw, pool: 0, device: job.device, poisoned };
             tables.commit(HandleType::Pipeline, id, object);
         }
         let oldest = self.jobs.front().map_or(u64::MAX, |job| job.number);

@@ -291,7 +291,6 @@ impl Session {
         for queue in &mut device.queues {
             queue.finish(&shared);
         }
-        shared.destroy_semaphores(shared.retired.take());
         let raw = shared.device.handle().as_raw();
         for ty in destruction_order() {
             let Some(command) = destroyer(ty) else { continue };

@@ -18,5 +18,4 @@ pub mod physical_device;
 pub mod pipeline;
 pub mod pool;
 pub mod queue;
-pub mod retired;
 pub mod semaphore;

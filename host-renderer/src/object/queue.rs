@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ash::vk;
+use ash::vk::Handle as _;
 use vw_transport::{Consumer, Liveness, Region};
 use vw_wire_protocol::codec::{Reader, Request};
 use vw_wire_protocol::generated::commands;
@@ -18,7 +19,6 @@ use vw_wire_protocol::record::{MAX_FRAMES, lost};
 use vw_wire_protocol::schema::Command;
 
 use super::payload::{Change, Gate, Signals, Waits};
-use super::retired::Retired;
 use super::semaphore::Shares;
 use crate::frames::Announced;
 use crate::session::Session;
@@ -49,8 +49,6 @@ pub struct Shared {
     open: AtomicBool,
     /// When the guest was found to be gone.
     left: OnceLock<Instant>,
-    /// Semaphores that are still to be destroyed.
-    pub retired: Retired,
 }
 
 /// Of the processes whose payloads are waited for, as far as it is of interest.
@@ -76,7 +74,6 @@ impl Shared {
             quit: AtomicBool::new(false),
             open: AtomicBool::new(false),
             left: OnceLock::new(),
-            retired: Retired::default(),
         })
     }
 
@@ -175,7 +172,6 @@ impl Pending {
         frames.into_iter().for_each(Announced::complete);
         shared.region.control().complete(slot, number);
         let Some(fence) = fence else { return };
-        shared.destroy_semaphores(shared.retired.completed(slot, number));
         // SAFETY: the fence is signalled and in nobody else's use.
         match unsafe { shared.device.reset_fences(&[fence]) } {
             Ok(()) => shared.give_fence(fence),
@@ -209,11 +205,6 @@ impl Queue {
     /// A queue without submissions.
     pub fn new(id: u64, slot: usize) -> Self {
         Self { id, slot, submitted: 0, completion: None, gate: None, announced: Vec::new() }
-    }
-
-    /// Number of the last submission; none before the first.
-    pub fn last(&self) -> Option<u64> {
-        (self.submitted > 0).then_some(self.submitted)
     }
 
     /// Counts a submission; also one that will be refused.
@@ -319,14 +310,22 @@ impl Session {
                 return Ok(());
             }
         };
-        for (ty, id) in self.touched.iter().filter(|(ty, _)| *ty == HandleType::Semaphore) {
-            self.tables.mark_submitted(*ty, *id);
-        }
-        request.args[FENCE] = fence.map_or(0, vk::Handle::as_raw);
+        // Mesa's common code signals the fence of a submission first and touches its timeline semaphores afterwards, while
+        // the guest, told of the fence, may already destroy them: with semaphores the fence is a submission of its own,
+        // which the driver's thread reaches when it is done with the first.
+        let apart = fence.filter(|_| self.touched.iter().any(|(ty, _)| *ty == HandleType::Semaphore));
+        request.args[FENCE] = if apart.is_some() { 0 } else { fence.map_or(0, vk::Handle::as_raw) };
         let device = self.device(seen.device)?;
         // SAFETY: the request was decoded for this command; the fence is unsignalled and in no other use.
         let ret = unsafe { self.call(&device.procs, command, request)? };
-        let result = vk::Result::from_raw(ret as i32);
+        let mut result = vk::Result::from_raw(ret as i32);
+        if let Some(fence) = apart
+            && result == vk::Result::SUCCESS
+        {
+            let queue = vk::Queue::from_raw(request.args[0]);
+            // SAFETY: the queue was resolved for this record and is used by this thread alone; the fence as above.
+            result = unsafe { shared.device.queue_submit(queue, &[], fence) }.err().unwrap_or(result);
+        }
         if result != vk::Result::SUCCESS {
             if let Some(fence) = fence {
                 shared.give_fence(fence);

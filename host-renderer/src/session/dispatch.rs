@@ -99,15 +99,6 @@ impl Session {
             Kind::HostCopy if call => self.place_texels(seen.device, &request)?,
             Kind::ConvertMatrix if call => self.place_matrices(seen.device, &request)?,
             Kind::HostImageCopy if call => self.check_image_copy(&request)?,
-            Kind::Destroy(HandleType::Semaphore) => {
-                let submitted = self
-                    .named(HandleType::Semaphore)
-                    .and_then(|id| self.tables.object(HandleType::Semaphore, id));
-                if let Some(object) = submitted.copied().filter(|object| object.submitted && call) {
-                    self.retire_semaphore(object.device, vk::Handle::from_raw(object.raw));
-                    call = false;
-                }
-            }
             // What was never begun cannot be ended.
             Kind::End => {
                 call &= self.named(HandleType::CommandBuffer).is_some_and(|id| self.buffers.is_begun(id));
@@ -387,11 +378,7 @@ impl Session {
         } else if !waits {
             tracing::warn!("{} failed ({}): {} {id:#x} is poisoned", command.name, ret as i32, ty.name());
             let pool = if child_of_pool(ty) { seen.pool } else { 0 };
-            self.tables.commit(
-                ty,
-                id,
-                Object { pool, device: seen.device, poisoned: true, ..Object::default() },
-            );
+            self.tables.commit(ty, id, Object { raw: 0, pool, device: seen.device, poisoned: true });
             self.adopt(ty, id, pool);
         } else {
             self.tables.cancel(ty, id);
@@ -400,7 +387,7 @@ impl Session {
 
     fn created(&mut self, ty: HandleType, id: u64, raw: u64, seen: Seen) {
         let pool = if child_of_pool(ty) { seen.pool } else { 0 };
-        self.tables.commit(ty, id, Object { raw, pool, device: seen.device, ..Object::default() });
+        self.tables.commit(ty, id, Object { raw, pool, device: seen.device, poisoned: false });
         self.adopt(ty, id, pool);
     }
 

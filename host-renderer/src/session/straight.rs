@@ -138,8 +138,7 @@ impl Session {
             Call::Destroy(ty) => {
                 let object = word(1);
                 let Ok(handle) = self.tables.handle(number, ty, object) else { return Ok(false) };
-                let submitted = self.tables.object(ty, object).is_some_and(|object| object.submitted);
-                if length != 2 * size_of::<u64>() || submitted || self.compiling.is_used(ty, object) {
+                if length != 2 * size_of::<u64>() || self.compiling.is_used(ty, object) {
                     return Ok(false);
                 }
                 // SAFETY: as above; both objects are live.

@@ -28,8 +28,6 @@ pub struct Object {
     pub device: u16,
     /// Its asynchronous creation failed.
     pub poisoned: bool,
-    /// A submission has named it: of semaphores alone.
-    pub submitted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -166,13 +164,6 @@ impl Tables {
             Some(object) if object.poisoned => Err(HandleError::Poisoned),
             Some(object) => Ok(object),
             None => Err(HandleError::Unknown),
-        }
-    }
-
-    /// A submission names a live object.
-    pub fn mark_submitted(&mut self, ty: HandleType, id: u64) {
-        if let Some(slot) = self.slot_mut(ty, id, State::Live) {
-            slot.object.submitted = true;
         }
     }
 
