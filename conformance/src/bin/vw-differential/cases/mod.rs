@@ -83,7 +83,7 @@ cases! {
     captures: pauses queries;
     synchronisation: fences events many_events semaphores timeline wait_before_signal second_version batches
         many_submissions;
-    timelines: chain crossed one_for_all;
+    timelines: chain crossed one_for_all in_turn;
     robustness: outside_of_buffers outside_of_vertices outside_of_descriptors null_descriptors null_vertices
         parts_of_buffers smallest_images;
     conditional: draws dispatches clears secondary;

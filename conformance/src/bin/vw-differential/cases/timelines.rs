@@ -162,3 +162,19 @@ pub(super) unsafe fn one_for_all(gpu: &Gpu, report: &Report) {
     report.debug("value", queues.device.get_semaphore_counter_value(line));
     queues.close(&[line, gate]);
 }
+
+/// Host and device raise one semaphore in turn, as soon as they have seen what the other one did.
+pub(super) unsafe fn in_turn(gpu: &Gpu, report: &Report) {
+    const ROUNDS: u64 = 200;
+    let queues = Queues::new(gpu);
+    let line = queues.timeline();
+    for round in 0..ROUNDS {
+        queues.submit(0, (line, 2 * round + 1), (line, 2 * round + 2));
+    }
+    for round in 0..ROUNDS {
+        queues.signal(line, 2 * round + 1);
+        queues.wait(line, 2 * round + 2).unwrap();
+    }
+    report.debug("value", queues.device.get_semaphore_counter_value(line));
+    queues.close(&[line]);
+}
