@@ -209,6 +209,12 @@ pub(crate) unsafe fn leaks(stage: &mut Stage, resources: impl Fn() -> u32) {
     for _ in 0..5 {
         resizes(stage, 250);
         swapchains(stage, 25);
+        // The host has heard of everything before it.
+        let Gpu { device, queue, .. } = &stage.gpu;
+        let fence = device.create_fence(&vk::FenceCreateInfo::default(), None).unwrap();
+        device.queue_submit(*queue, &[], fence).unwrap();
+        device.wait_for_fences(&[fence], true, PATIENCE).unwrap();
+        device.destroy_fence(fence, None);
         println!("resources: {}", resources());
         std::io::stdin().read_line(&mut String::new()).unwrap();
     }
