@@ -191,7 +191,7 @@ impl Queue {
         });
     }
 
-    /// Submits something of the driver's own; what is finished when it is.
+    /// Submits something of the driver's own; what is finished when it is. Records of `before` come right before it.
     ///
     /// # Safety
     /// `info` must be valid.
@@ -199,12 +199,14 @@ impl Queue {
         &self,
         session: &Session,
         info: &vk::SubmitInfo<'_>,
+        before: impl FnOnce(&mut Sender) -> Result<(), Failure>,
     ) -> Result<Point, vk::Result> {
         let cmd = &commands::VK_QUEUE_SUBMIT;
         // SAFETY: the caller's promise.
         let batches = unsafe { cut(info, 1, |info, ties| ties.of_submission(session, info)) };
         let mut submitted = lock(&self.submitted);
         let sent = session.with_sender(|sender| {
+            before(sender)?;
             for batch in &batches {
                 // SAFETY: the caller's promise.
                 unsafe { self.push_batch(session, sender, &mut submitted, cmd, batch, true)? };
@@ -223,7 +225,7 @@ impl Queue {
     fn signal(&self, session: &Session, semaphores: &[vk::Semaphore]) {
         let info = vk::SubmitInfo::default().signal_semaphores(semaphores);
         // SAFETY: the structure is valid for the call.
-        let _ = unsafe { self.submit_own(session, &info) };
+        let _ = unsafe { self.submit_own(session, &info, |_| Ok(())) };
     }
 }
 

@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::generated::entry;
 use crate::image;
 use crate::memory;
+use crate::sender::Sender;
 use crate::session::{Session, lock};
 
 /// Bytes of a texel: all formats that are offered have as many.
@@ -89,8 +90,8 @@ impl Announcement {
     ///
     /// # Errors
     /// The host is gone.
-    pub(crate) fn send(&self, session: &Session) -> Result<(), Failure> {
-        let sent = session.send(op::FRAME, &|w| {
+    pub(crate) fn push(&self, sender: &mut Sender) -> Result<(), Failure> {
+        let sent = sender.push(op::FRAME, &|w| {
             self.place.iter().for_each(|number| w.put_u64(*number));
             self.texels.iter().for_each(|number| w.put_u32(*number));
         });

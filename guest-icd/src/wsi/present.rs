@@ -10,9 +10,9 @@ use ash::vk::Handle as _;
 use crate::chain;
 use crate::completion::Point;
 use crate::dispatch;
-use crate::failure::Failure;
 use crate::forward;
 use crate::queue::{self, Queue};
+use crate::sender::Sender;
 use crate::session::Session;
 
 use super::images::Announcement;
@@ -101,12 +101,14 @@ struct Copy {
 impl Copy {
     /// Submits it, from the thread of its swapchain; what is finished when it is.
     fn submit(self, session: &Session) -> Result<Point, vk::Result> {
-        self.announcement.send(session).map_err(Failure::result)?;
         let buffers = [self.buffer];
         let info = vk::SubmitInfo::default().command_buffers(&buffers);
         // SAFETY: a queue lives as long as its device, which ends the threads of its swapchains first; the command buffer
         // is the swapchain's, and not in use: its image is submitted by one who has it.
-        unsafe { (*(self.queue as *const Queue)).submit_own(session, &info) }
+        unsafe {
+            (*(self.queue as *const Queue))
+                .submit_own(session, &info, |sender| self.announcement.push(sender))
+        }
     }
 }
 
@@ -135,13 +137,13 @@ unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_
                 return failure.result();
             }
         }
-        let copies = parts.iter().zip(&buffers).map(|(part, buffer)| Copy {
+        let mut copies = parts.iter().zip(&buffers).map(|(part, buffer)| Copy {
             queue: std::ptr::from_ref(queue) as usize,
             buffer: *buffer,
             announcement: part.swapchain.images.announcement(queue.id(), part.id, part.image),
         });
         if parts.iter().all(Part::replaces) {
-            let drawn = match queue.submit_own(session, &waiting) {
+            let drawn = match queue.submit_own(session, &waiting, |_| Ok(())) {
                 Ok(drawn) => drawn,
                 Err(result) => return result,
             };
@@ -151,12 +153,8 @@ unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_
             });
             return tell(info, results);
         }
-        for copy in copies {
-            if let Err(failure) = copy.announcement.send(session) {
-                return failure.result();
-            }
-        }
-        let point = match queue.submit_own(session, &waiting.command_buffers(&buffers)) {
+        let announce = |sender: &mut Sender| copies.try_for_each(|copy| copy.announcement.push(sender));
+        let point = match queue.submit_own(session, &waiting.command_buffers(&buffers), announce) {
             Ok(point) => point,
             Err(result) => return result,
         };
