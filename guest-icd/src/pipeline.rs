@@ -76,9 +76,7 @@ impl Creation<'_> {
             })
         }
     }
-}
 
-impl Creation<'_> {
     /// Creates all of them, and then asks the program's callbacks for each. One that is refused is destroyed again: what
     /// derives from it by its index was created with it, and stays.
     ///

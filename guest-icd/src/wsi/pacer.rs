@@ -17,6 +17,7 @@ use crate::completion::{Point, Waited};
 use crate::failure::Failure;
 use crate::session::{Session, lock};
 
+use super::present::PageCopy;
 use super::screen::{Frame, News, Screen, Showing};
 
 /// Time from one frame to the next where the window system keeps none.
@@ -27,9 +28,6 @@ const HIDDEN: Duration = Duration::from_secs(1);
 
 /// Time between two frames where frames replace each other and nobody sees more: the host may look at what is shown.
 const REFRESH: Duration = Duration::from_millis(4);
-
-/// Has an image copied to its pages, and says when that is finished.
-pub(crate) type Copying = Box<dyn FnOnce(&Session) -> Result<Point, vk::Result> + Send>;
 
 /// A frame on its way.
 pub(crate) struct Job {
@@ -65,7 +63,7 @@ struct State {
     /// The image that is shown until another one replaces it, and when it is drawn.
     standing: Option<(u32, Point)>,
     /// How that image gets to its pages, as long as it is not there, and when the program has presented it.
-    stale: Option<(Copying, Instant)>,
+    stale: Option<(PageCopy, Instant)>,
     /// The image that is being copied to its pages.
     copying: Option<u32>,
     /// The thread sleeps until there is something to show.
@@ -112,7 +110,7 @@ struct Pending {
 /// What the thread does next.
 enum Work {
     Show(Job),
-    Refresh(u32, Copying, Instant),
+    Refresh(u32, PageCopy, Instant),
 }
 
 impl State {
@@ -262,17 +260,11 @@ impl Pacer {
 
     /// Takes over a frame that is drawn at a point and replaces the one before; what the program is told of it. Of frames in
     /// quick succession only some are copied to their pages, and the last one is.
-    pub(crate) fn replace(
-        &self,
-        image: u32,
-        drawn: Point,
-        copying: Copying,
-        presented: Instant,
-    ) -> vk::Result {
+    pub(crate) fn replace(&self, image: u32, drawn: Point, copy: PageCopy, presented: Instant) -> vk::Result {
         let mut state = lock(&self.state);
         state.unstand();
         state.standing = Some((image, drawn));
-        state.stale = Some((copying, presented));
+        state.stale = Some((copy, presented));
         // The thread looks by itself when a frame is due.
         if state.idle || state.listening {
             self.tell(&state);
@@ -390,9 +382,9 @@ impl Pacer {
         while let Some(work) = self.next(refreshed) {
             let done = match work {
                 Work::Show(job) => self.finished(job.point).inspect(|()| self.show(&job, &mut clock)),
-                Work::Refresh(image, copying, presented) => {
+                Work::Refresh(image, copy, presented) => {
                     refreshed = Some(Instant::now());
-                    self.refresh(image, copying, presented)
+                    self.refresh(image, &copy, presented)
                 }
             };
             if let Err(fault) = done {
@@ -420,11 +412,11 @@ impl Pacer {
             }
             let due = refreshed.map(|refreshed| refreshed + REFRESH).filter(|due| *due > Instant::now());
             if due.is_none() || state.closing {
-                if let Some((copying, presented)) = state.stale.take()
+                if let Some((copy, presented)) = state.stale.take()
                     && let Some((image, _)) = state.standing
                 {
                     state.copying = Some(image);
-                    return Some(Work::Refresh(image, copying, presented));
+                    return Some(Work::Refresh(image, copy, presented));
                 }
                 if state.closing {
                     return None;
@@ -438,8 +430,8 @@ impl Pacer {
     }
 
     /// Has the image that is shown copied to its pages.
-    fn refresh(&self, image: u32, copying: Copying, presented: Instant) -> Result<(), vk::Result> {
-        copying(&self.session).and_then(|point| self.finished(point))?;
+    fn refresh(&self, image: u32, copy: &PageCopy, presented: Instant) -> Result<(), vk::Result> {
+        copy.submit(&self.session).and_then(|point| self.finished(point))?;
         self.update(|state| {
             state.copying = None;
             if state.standing.is_none_or(|(standing, _)| standing != image) {

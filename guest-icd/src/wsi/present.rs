@@ -64,9 +64,7 @@ impl Part {
             })
         }
     }
-}
 
-impl Part {
     /// Whether the frame replaces the one before, seen or not.
     fn replaces(&self) -> bool {
         self.present_id == 0 && self.fence == 0 && self.swapchain.pacer.replaces(self.mode)
@@ -91,16 +89,16 @@ unsafe fn damage(region: &vk::PresentRegionKHR<'_>) -> Vec<vk::Rect2D> {
 }
 
 /// The copy of an image to its pages.
-struct Copy {
+pub(super) struct PageCopy {
     /// The queue that it is for, as an address.
     queue: usize,
     buffer: vk::CommandBuffer,
     announcement: Announcement,
 }
 
-impl Copy {
+impl PageCopy {
     /// Submits it, from the thread of its swapchain; what is finished when it is.
-    fn submit(self, session: &Session) -> Result<Point, vk::Result> {
+    pub(super) fn submit(&self, session: &Session) -> Result<Point, vk::Result> {
         let buffers = [self.buffer];
         let info = vk::SubmitInfo::default().command_buffers(&buffers);
         // SAFETY: a queue lives as long as its device, which ends the threads of its swapchains first; the command buffer
@@ -137,7 +135,7 @@ unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_
                 return failure.result();
             }
         }
-        let mut copies = parts.iter().zip(&buffers).map(|(part, buffer)| Copy {
+        let mut copies = parts.iter().zip(&buffers).map(|(part, buffer)| PageCopy {
             queue: std::ptr::from_ref(queue) as usize,
             buffer: *buffer,
             announcement: part.swapchain.images.announcement(queue.id(), part.id, part.image),
@@ -147,10 +145,10 @@ unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_
                 Ok(drawn) => drawn,
                 Err(result) => return result,
             };
-            let results = parts.iter().zip(copies).map(|(part, copy)| {
-                let copying = Box::new(move |session: &Session| copy.submit(session));
-                part.swapchain.pacer.replace(part.image, drawn, copying, presented)
-            });
+            let results = parts
+                .iter()
+                .zip(copies)
+                .map(|(part, copy)| part.swapchain.pacer.replace(part.image, drawn, copy, presented));
             return tell(info, results);
         }
         let announce = |sender: &mut Sender| copies.try_for_each(|copy| copy.announcement.push(sender));
