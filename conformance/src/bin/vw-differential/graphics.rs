@@ -280,6 +280,24 @@ impl Gpu {
         });
     }
 
+    /// Draws what secondary command buffers have recorded to a colour target, cleared first.
+    pub(crate) unsafe fn execute(
+        &self,
+        cb: vk::CommandBuffer,
+        target: &Image,
+        lists: &[&[vk::CommandBuffer]],
+    ) {
+        let colours = [cleared(target, BACKGROUND)];
+        let info = vk::RenderingInfo::default()
+            .flags(vk::RenderingFlags::CONTENTS_SECONDARY_COMMAND_BUFFERS)
+            .render_area(area(SIDE))
+            .layer_count(1)
+            .color_attachments(&colours);
+        self.device.cmd_begin_rendering(cb, &info);
+        lists.iter().for_each(|list| self.device.cmd_execute_commands(cb, list));
+        self.device.cmd_end_rendering(cb);
+    }
+
     /// Binds a graphics pipeline.
     pub(crate) unsafe fn bind_graphics(&self, cb: vk::CommandBuffer, pipeline: vk::Pipeline) {
         self.device.cmd_bind_pipeline(cb, vk::PipelineBindPoint::GRAPHICS, pipeline);

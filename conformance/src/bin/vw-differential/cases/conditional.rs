@@ -5,7 +5,7 @@ use vk::ConditionalRenderingFlagsEXT as Flags;
 
 use crate::commands::barrier_all;
 use crate::gpu::Gpu;
-use crate::graphics::{BACKGROUND, COLOUR, Mesh, State, area, cleared};
+use crate::graphics::{COLOUR, Mesh, State, area};
 use crate::report::Report;
 use crate::resources::{ANY_USE, Buffer, SIDE};
 use crate::shaders;
@@ -166,18 +166,10 @@ pub(super) unsafe fn secondary(gpu: &Gpu, report: &Report) {
             let target = gpu.target();
             gpu.run(|primary| {
                 gpu.to_general(primary, &target);
-                let colours = [cleared(&target, BACKGROUND)];
-                let info = vk::RenderingInfo::default()
-                    .flags(vk::RenderingFlags::CONTENTS_SECONDARY_COMMAND_BUFFERS)
-                    .render_area(area(SIDE))
-                    .layer_count(1)
-                    .color_attachments(&colours);
                 if inherited {
                     conditions.begin(primary, condition);
                 }
-                gpu.device.cmd_begin_rendering(primary, &info);
-                gpu.device.cmd_execute_commands(primary, &[cb]);
-                gpu.device.cmd_end_rendering(primary);
+                gpu.execute(primary, &target, &[&[cb]]);
                 if inherited {
                     conditions.end(primary);
                 }

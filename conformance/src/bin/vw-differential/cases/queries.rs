@@ -4,9 +4,9 @@ use ash::{ext, vk};
 
 use crate::commands::barrier_all;
 use crate::gpu::Gpu;
-use crate::graphics::{BACKGROUND, COLOUR, Mesh, State, area, cleared};
+use crate::graphics::{COLOUR, Mesh, State};
 use crate::report::Report;
-use crate::resources::{ANY_USE, SIDE};
+use crate::resources::ANY_USE;
 use crate::shaders;
 
 unsafe fn pool(gpu: &Gpu, info: &vk::QueryPoolCreateInfo<'_>) -> vk::QueryPool {
@@ -142,18 +142,10 @@ pub(super) unsafe fn more_statistics(gpu: &Gpu, report: &Report) {
     gpu.device.end_command_buffer(secondary).unwrap();
     gpu.run(|cb| {
         gpu.to_general(cb, &target);
-        let colours = [cleared(&target, BACKGROUND)];
-        let info = vk::RenderingInfo::default()
-            .flags(vk::RenderingFlags::CONTENTS_SECONDARY_COMMAND_BUFFERS)
-            .render_area(area(SIDE))
-            .layer_count(1)
-            .color_attachments(&colours);
         if inherits {
             gpu.device.cmd_begin_query(cb, pool, 0, none);
         }
-        gpu.device.cmd_begin_rendering(cb, &info);
-        gpu.device.cmd_execute_commands(cb, &[secondary]);
-        gpu.device.cmd_end_rendering(cb);
+        gpu.execute(cb, &target, &[&[secondary]]);
         if inherits {
             gpu.device.cmd_end_query(cb, pool, 0);
         }

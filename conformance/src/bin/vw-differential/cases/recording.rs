@@ -5,9 +5,9 @@ use vk::CommandBufferUsageFlags as Usage;
 
 use crate::commands::barrier_all;
 use crate::gpu::Gpu;
-use crate::graphics::{BACKGROUND, COLOUR, Mesh, State, area, cleared};
+use crate::graphics::{COLOUR, Mesh, State};
 use crate::report::Report;
-use crate::resources::{ANY_USE, SIDE};
+use crate::resources::ANY_USE;
 use crate::shaders;
 
 /// Secondary command buffers inside of rendering and outside.
@@ -33,16 +33,7 @@ pub(super) unsafe fn secondary(gpu: &Gpu, report: &Report) {
     let target = gpu.target();
     gpu.run(|cb| {
         gpu.to_general(cb, &target);
-        let colours = [cleared(&target, BACKGROUND)];
-        let info = vk::RenderingInfo::default()
-            .flags(vk::RenderingFlags::CONTENTS_SECONDARY_COMMAND_BUFFERS)
-            .render_area(area(SIDE))
-            .layer_count(1)
-            .color_attachments(&colours);
-        gpu.device.cmd_begin_rendering(cb, &info);
-        gpu.device.cmd_execute_commands(cb, &secondaries[..2]);
-        gpu.device.cmd_execute_commands(cb, &secondaries[2..]);
-        gpu.device.cmd_end_rendering(cb);
+        gpu.execute(cb, &target, &[&secondaries[..2], &secondaries[2..]]);
     });
     gpu.show(report, "inside", &target);
 
