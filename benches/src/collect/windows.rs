@@ -24,13 +24,11 @@ pub(crate) struct Window {
     pub(crate) row: Row,
     program: Program,
     size: (u32, u32),
-    /// Frames that take some seconds.
-    frames: u32,
 }
 
 enum Program {
-    /// Frames that replace each other, as fast as can be.
-    Vkcube,
+    /// Frames that replace each other, as fast as can be: so many take some seconds.
+    Vkcube { frames: u32 },
     /// A scene by zink on the driver.
     Glmark2,
 }
@@ -38,27 +36,23 @@ enum Program {
 pub(crate) const ALL: [Window; 4] = [
     Window {
         row: Row::higher("vkcube in a window of 500 × 500", "frames/s").native(AIM),
-        program: Program::Vkcube,
+        program: Program::Vkcube { frames: 3000 },
         size: (500, 500),
-        frames: 3000,
     },
     Window {
         row: Row::higher("vkcube in a window of 1920 × 1080", "frames/s").native(AIM),
-        program: Program::Vkcube,
+        program: Program::Vkcube { frames: 600 },
         size: (1920, 1080),
-        frames: 600,
     },
     Window {
         row: Row::higher("glmark2 (build) in a window of 500 × 500", "frames/s").native(AIM),
         program: Program::Glmark2,
         size: (500, 500),
-        frames: 0,
     },
     Window {
         row: Row::higher("glmark2 (build) in a window of 1920 × 1080", "frames/s").native(AIM),
         program: Program::Glmark2,
         size: (1920, 1080),
-        frames: 0,
     },
 ];
 
@@ -71,8 +65,8 @@ impl Window {
     /// Frames in a second.
     pub(crate) fn rate(&self, side: &Side, display: &Display, effort: Effort) -> Result<f64> {
         match self.program {
-            Program::Vkcube => {
-                let frames = if effort == Effort::Full { self.frames } else { self.frames / 10 };
+            Program::Vkcube { frames } => {
+                let frames = if effort == Effort::Full { frames } else { frames / 10 };
                 // What it takes to begin and to end is not counted.
                 let (begin, all) = (self.cube(side, display, 1)?, self.cube(side, display, frames + 1)?);
                 Ok(f64::from(frames) / all.saturating_sub(begin).as_secs_f64())
