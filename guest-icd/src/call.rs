@@ -123,7 +123,7 @@ impl Session {
         let control = self.control();
         let answered = || control.reply_seq() == expected;
         let woken =
-            control.reply.wait_until(&self.reply_spin, None, &*self.peer, || answered() || self.broken());
+            control.reply().wait_until(&self.reply_spin, None, &*self.peer, || answered() || self.broken());
         match woken {
             Ok(Woken::Ready) if answered() => Ok(control.reply_len() as usize),
             Ok(_) => Err(Failure::Lost),

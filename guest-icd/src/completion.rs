@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ash::vk;
-use vw_transport::{WaitWord, Woken};
+use vw_transport::{Signal, Woken};
 use vw_wire_protocol::record::lost;
 
 use crate::payload::Shared;
@@ -102,7 +102,7 @@ impl Session {
         if all || awaited.len() == 1 {
             for one in awaited {
                 let shared = one.shared();
-                let word = shared.as_ref().map_or(&*self.control().completion, |s| s.payload.moved());
+                let word = shared.as_ref().map_or(self.control().completion(), |s| s.payload.moved());
                 let waited = self.wait_on(word, deadline, || one.ready(self));
                 if waited != Waited::Ready {
                     return waited;
@@ -113,7 +113,7 @@ impl Session {
         loop {
             let now = Instant::now();
             let until = deadline.map_or(now + LOOK_EVERY, |deadline| deadline.min(now + LOOK_EVERY));
-            match self.wait_on(&self.control().completion, Some(until), &mut any) {
+            match self.wait_on(self.control().completion(), Some(until), &mut any) {
                 Waited::TimedOut if deadline.is_none_or(|deadline| until < deadline) => {}
                 waited => return waited,
             }
@@ -128,11 +128,16 @@ impl Session {
         if timeout == 0 {
             return if self.lost_now() { Waited::Lost } else { Waited::TimedOut };
         }
-        self.wait_on(&self.control().completion, deadline(timeout), ready)
+        self.wait_on(self.control().completion(), deadline(timeout), ready)
     }
 
     /// Waits until `ready`, which changes with `word`, or the deadline has passed.
-    fn wait_on(&self, word: &WaitWord, deadline: Option<Instant>, mut ready: impl FnMut() -> bool) -> Waited {
+    fn wait_on(
+        &self,
+        word: Signal<'_>,
+        deadline: Option<Instant>,
+        mut ready: impl FnMut() -> bool,
+    ) -> Waited {
         if ready() {
             return Waited::Ready;
         }
@@ -167,6 +172,6 @@ impl Session {
 
     /// Wakes the threads that wait, so that they look at what changed in the guest.
     pub(crate) fn wake_waiters(&self) {
-        self.control().completion.signal();
+        self.control().completion().signal_here();
     }
 }

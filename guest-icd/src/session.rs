@@ -150,8 +150,8 @@ impl Session {
             if let Some(words) = self.peer.last_words() {
                 text += &format!(" (it said: {words})");
             }
-            self.control().completion.signal();
-            self.control().reply.signal();
+            self.control().completion().signal_here();
+            self.control().reply().signal_here();
             self.tell_loss(&text);
         }
     }

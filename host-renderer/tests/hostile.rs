@@ -97,8 +97,8 @@ fn session_when_record_lengths_are_wrong_ends() {
         assert!(text.contains(&length.to_string()), "{length}: {text}");
     }
     let text = violates(|guest| {
-        guest.connection.region.control().tail.store(u64::MAX, Ordering::Release);
-        guest.connection.region.control().command.signal();
+        guest.connection.region.control().tail_cursor().position.store(u64::MAX, Ordering::Release);
+        guest.connection.region.control().command().signal();
         assert!(guest.is_ended());
     });
     assert!(text.contains("tail") || text.contains("producer"), "{text}");

@@ -92,7 +92,7 @@ fn guest(connection: &Connection, kind: &str) -> Result<(), Box<dyn Error>> {
         let before = control.reply_seq();
         let (start, sent) = (Instant::now(), now());
         producer.publish();
-        control.reply.wait_until(&spin, None, &*connection.peer, || control.reply_seq() != before)?;
+        control.reply().wait_until(&spin, None, &*connection.peer, || control.reply_seq() != before)?;
         round_trip.push(start.elapsed().as_nanos() as u64);
         // SAFETY: the host wrote 8 bytes before it posted the reply.
         let seen = unsafe { connection.region.reply().0.cast::<u64>().read_volatile() };

@@ -1,10 +1,13 @@
 //! The control page: the few words that both sides read and write.
 
 use std::ops::Deref;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use crate::bell::{Bell, Word};
 use crate::cursor::Cursor;
-use crate::wait::WaitWord;
+use crate::wait::{Signal, WaitWord};
 
 /// First word of a region: "vwregion" in memory.
 pub const REGION_MAGIC: u64 = u64::from_le_bytes(*b"vwregion");
@@ -29,7 +32,7 @@ impl<T> Deref for Line<T> {
 /// other side may write must take its value once and check it.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Control {
+pub(crate) struct Page {
     /// [`REGION_MAGIC`], written by the side that makes the region.
     pub magic: Line<AtomicU64>,
     /// Bytes of the ring ever published; written by the producer (guest).
@@ -63,41 +66,100 @@ pub struct ReplyState {
 }
 
 // One page of the smallest size: the layout gives control one page.
-const _: () = assert!(size_of::<Control>() <= 4096 && align_of::<Control>() == 128);
+const _: () = assert!(size_of::<Page>() <= 4096 && align_of::<Page>() == 128);
 const _: () = assert!(size_of::<WaitWord>() == 8);
 
+/// The control page of a mapped region, and how the other side is woken.
+#[derive(Debug)]
+pub struct Control {
+    page: NonNull<Page>,
+    bell: OnceLock<Arc<dyn Bell>>,
+}
+
+// SAFETY: the page consists of atomics and stays mapped as long as this exists (see `new`); a bell is both.
+unsafe impl Send for Control {}
+// SAFETY: as above.
+unsafe impl Sync for Control {}
+
 impl Control {
+    /// The page at `base`.
+    ///
+    /// # Safety
+    /// `base` must be aligned to 128 bytes and be `size_of::<Page>()` bytes of a shared mapping that stays until this is
+    /// dropped.
+    pub(crate) unsafe fn new(base: NonNull<u8>) -> Self {
+        Self { page: base.cast(), bell: OnceLock::new() }
+    }
+
+    pub(crate) fn page(&self) -> &Page {
+        // SAFETY: the promise of `new`; every bit pattern is valid in atomics.
+        unsafe { self.page.as_ref() }
+    }
+
+    /// From now on the other side is on another kernel, and reached by `bell` alone. To be called once, before anybody
+    /// sleeps; later calls do nothing.
+    pub fn set_bell(&self, bell: Arc<dyn Bell>) {
+        let _ = self.bell.set(bell);
+    }
+
+    /// The wait word of this name.
+    pub fn word(&self, name: Word) -> Signal<'_> {
+        let page = self.page();
+        let word = match name {
+            Word::Command => &page.command,
+            Word::Space => &page.space,
+            Word::Reply => &page.reply,
+            Word::Completion => &page.completion,
+        };
+        Signal::new(word, name, self.bell.get().map(|bell| &**bell))
+    }
+
+    /// The doorbell, guest to host: the tail has moved, or the host's own thread is to look at its stop flag.
+    pub fn command(&self) -> Signal<'_> {
+        self.word(Word::Command)
+    }
+
+    /// Host to guest: a reply stands in the reply area.
+    pub fn reply(&self) -> Signal<'_> {
+        self.word(Word::Reply)
+    }
+
+    /// Host to guest: something is complete or the device is lost. Guest threads also signal it to each other.
+    pub fn completion(&self) -> Signal<'_> {
+        self.word(Word::Completion)
+    }
+
     /// The producer's end of the ring.
     pub fn tail_cursor(&self) -> Cursor<'_> {
-        Cursor { position: &self.tail, moved: &self.command }
+        Cursor { position: &self.page().tail, moved: self.command() }
     }
 
     /// The consumer's end of the ring.
     pub fn head_cursor(&self) -> Cursor<'_> {
-        Cursor { position: &self.head, moved: &self.space }
+        Cursor { position: &self.page().head, moved: self.word(Word::Space) }
     }
 
     /// Host: announces the reply of `len` bytes (whole length) that now stands in the reply area.
     pub fn post_reply(&self, len: u32) {
-        self.reply_state.len.store(len, Ordering::Relaxed);
-        self.reply_state.seq.fetch_add(1, Ordering::Release);
-        self.reply.signal();
+        self.page().reply_state.len.store(len, Ordering::Relaxed);
+        self.page().reply_state.seq.fetch_add(1, Ordering::Release);
+        self.reply().signal();
     }
 
     /// Guest: how many replies were ever posted (wraps). Read it before the call is sent; the reply has come when it
     /// has changed. Whatever was written before the reply was posted is visible then.
     pub fn reply_seq(&self) -> u32 {
-        self.reply_state.seq.load(Ordering::Acquire)
+        self.page().reply_state.seq.load(Ordering::Acquire)
     }
 
     /// Guest: whole length in bytes of the last reply, to be read once after [`Control::reply_seq`] has changed.
     pub fn reply_len(&self) -> u32 {
-        self.reply_state.len.load(Ordering::Relaxed)
+        self.page().reply_state.len.load(Ordering::Relaxed)
     }
 
     /// Host: queue `slot` is a new queue's from now on, of which nothing has completed.
     pub fn assign(&self, slot: usize) {
-        if let Some(completed) = self.completed.get(slot) {
+        if let Some(completed) = self.page().completed.get(slot) {
             completed.store(0, Ordering::Release);
         }
     }
@@ -105,35 +167,36 @@ impl Control {
     /// Host: submission `seq` of queue `slot`, and all before it, are complete. Threads may tell of several in any
     /// order. Slots from [`QUEUE_SLOTS`] on are ignored (they were never assigned).
     pub fn complete(&self, slot: usize, seq: u64) {
-        if let Some(completed) = self.completed.get(slot) {
+        if let Some(completed) = self.page().completed.get(slot) {
             completed.fetch_max(seq, Ordering::Release);
-            self.completion.signal();
+            self.completion().signal();
         }
     }
 
     /// Guest: the last submission of queue `slot` that has completed; 0 for none or a slot that does not exist.
     pub fn completed(&self, slot: usize) -> u64 {
-        self.completed.get(slot).map_or(0, |c| c.load(Ordering::Acquire))
+        self.page().completed.get(slot).map_or(0, |c| c.load(Ordering::Acquire))
     }
 
     /// Host: the device is lost for `reason` (not 0). Wakes all that wait for completions. The first reason stays.
     pub fn lose_device(&self, reason: u32) {
-        let _ = self.device_lost.compare_exchange(0, reason.max(1), Ordering::AcqRel, Ordering::Relaxed);
-        self.completion.signal();
+        let _ =
+            self.page().device_lost.compare_exchange(0, reason.max(1), Ordering::AcqRel, Ordering::Relaxed);
+        self.completion().signal();
     }
 
     /// Why the device is lost, if it is.
     pub fn device_lost(&self) -> Option<u32> {
-        Some(self.device_lost.load(Ordering::Acquire)).filter(|&reason| reason != 0)
+        Some(self.page().device_lost.load(Ordering::Acquire)).filter(|&reason| reason != 0)
     }
 
     /// Statistics: how often each side had to be woken.
     pub fn wakes(&self) -> Wakes {
         Wakes {
-            doorbells: self.command.wakes(),
-            space: self.space.wakes(),
-            replies: self.reply.wakes(),
-            completions: self.completion.wakes(),
+            doorbells: self.page().command.wakes(),
+            space: self.page().space.wakes(),
+            replies: self.page().reply.wakes(),
+            completions: self.page().completion.wakes(),
         }
     }
 }

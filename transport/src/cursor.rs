@@ -1,7 +1,7 @@
 //! One end of the ring as the two sides share it.
 
 use crate::sync::{AtomicU64, Ordering};
-use crate::wait::WaitWord;
+use crate::wait::Signal;
 
 /// A position that one side advances, and the word on which the other side sleeps until it has moved.
 #[derive(Debug, Clone, Copy)]
@@ -9,7 +9,7 @@ pub struct Cursor<'a> {
     /// Bytes ever written (tail) or read (head).
     pub position: &'a AtomicU64,
     /// Signalled when `position` has moved and somebody sleeps.
-    pub moved: &'a WaitWord,
+    pub moved: Signal<'a>,
 }
 
 impl Cursor<'_> {
@@ -25,7 +25,7 @@ impl Cursor<'_> {
     }
 
     /// Moves the position; wakes a sleeper only if it is seen without a fence. The caller must come to
-    /// [`Cursor::advance`] or [`WaitWord::signal`] before it sleeps itself, or a sleeper can be missed for good.
+    /// [`Cursor::advance`] or [`Signal::signal`] before it sleeps itself, or a sleeper can be missed for good.
     pub fn advance_lazily(&self, to: u64) {
         self.position.store(to, Ordering::Release);
         if self.moved.is_slept_on() {

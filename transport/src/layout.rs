@@ -1,6 +1,6 @@
 //! Where the parts of a region stand.
 
-use crate::control::Control;
+use crate::control::Page;
 
 /// Smallest page size that may be negotiated: 4 KiB.
 pub const MIN_PAGE_SIZE: u64 = 4 << 10;
@@ -157,7 +157,7 @@ impl Layout {
                 return Err(LayoutError::Part { part, size, page_size });
             }
         }
-        let control_size = (size_of::<Control>() as u64).next_multiple_of(page_size);
+        let control_size = (size_of::<Page>() as u64).next_multiple_of(page_size);
         // Twice the ring, because it is mapped twice, and a page to align the mapping.
         let mapped = [control_size, ring_size, ring_size, reply_size, arena_size, window_size, page_size]
             .into_iter()

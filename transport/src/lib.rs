@@ -18,6 +18,7 @@
 #[cfg(not(target_endian = "little"))]
 compile_error!("vw's records and handshake are little endian and are read in place");
 
+pub mod bell;
 pub mod cursor;
 pub mod liveness;
 pub mod spin;
@@ -47,9 +48,10 @@ pub mod ring;
 #[cfg(not(loom))]
 pub mod unix;
 
+pub use bell::{Bell, Word};
 pub use liveness::{AlwaysAlive, Liveness, PeerGone};
 pub use spin::Spin;
-pub use wait::{WaitWord, Woken};
+pub use wait::{Signal, WaitWord, Woken};
 
 #[cfg(not(loom))]
 pub use self::{

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::pages::{Mapping, SharedFile};
-use crate::wait::WaitWord;
+use crate::wait::{Signal, WaitWord};
 
 /// What a payload is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,8 +96,8 @@ impl Payload {
     }
 
     /// Signalled when the value has changed.
-    pub fn moved(&self) -> &WaitWord {
-        &self.state().moved
+    pub fn moved(&self) -> Signal<'_> {
+        self.state().moved.shared()
     }
 }
 

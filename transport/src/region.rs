@@ -89,6 +89,7 @@ pub struct Region {
     /// Start of the region inside, aligned to the region's page size.
     base: NonNull<u8>,
     layout: Layout,
+    control: Control,
     /// The side that made the region keeps the file, to punch pages out.
     file: Option<OwnedFd>,
 }
@@ -114,7 +115,7 @@ impl Region {
         rustix::fs::fcntl_add_seals(&file, SEALS).map_err(os("seal the memfd"))?;
         let for_peer = rustix::io::fcntl_dupfd_cloexec(&file, 3).map_err(os("duplicate the descriptor"))?;
         let mut region = Self::map(file.as_fd(), &layout)?;
-        region.control().magic.store(REGION_MAGIC, Ordering::Release);
+        region.control.page().magic.store(REGION_MAGIC, Ordering::Release);
         region.file = Some(file);
         Ok((region, for_peer))
     }
@@ -142,7 +143,7 @@ impl Region {
         let region = Self::map(fd.as_fd(), layout)?;
         // A descriptor less in a process that is not ours.
         drop(fd);
-        match region.control().magic.load(Ordering::Acquire) {
+        match region.control.page().magic.load(Ordering::Acquire) {
             REGION_MAGIC => Ok(region),
             other => Err(RegionError::Magic(other)),
         }
@@ -175,7 +176,9 @@ impl Region {
         // is mapped.
         let base = unsafe { reserved.add(skip) };
         // From here on drop unmaps what was reserved, whatever fails.
-        let region = Self { reserved, reserved_len, base, layout: *layout, file: None };
+        // SAFETY: the region starts with a control page, page-aligned, which is mapped below or never used.
+        let control = unsafe { Control::new(base) };
+        let region = Self { reserved, reserved_len, base, layout: *layout, control, file: None };
 
         let ring_end = layout.reply_offset();
         let parts = [
@@ -213,9 +216,7 @@ impl Region {
 
     /// The control page.
     pub fn control(&self) -> &Control {
-        // SAFETY: the region starts with at least `size_of::<Control>()` mapped bytes (the layout's control part),
-        // page-aligned; `Control` is atomics for which every bit pattern is valid, and lives as long as `self`.
-        unsafe { self.base.cast::<Control>().as_ref() }
+        &self.control
     }
 
     /// The ring: its start and size; the same bytes follow once more.

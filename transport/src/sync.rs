@@ -12,6 +12,15 @@ pub use self::model::FutexWord;
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
+/// Whose threads sleep on a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of every process that maps the page.
+    Machine,
+    /// This process's: found by address, so that it works on pages of a device too, of which the kernel has no files.
+    Process,
+}
+
 #[cfg(not(loom))]
 mod real {
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,7 +29,9 @@ mod real {
     use rustix::thread::futex;
     use rustix::time::Timespec;
 
-    /// A 32-bit word in shared memory on which threads of any process that maps it can sleep.
+    use super::Scope;
+
+    /// A 32-bit word in shared memory on which threads can sleep.
     #[repr(transparent)]
     #[derive(Debug, Default)]
     pub struct FutexWord(AtomicU32);
@@ -36,18 +47,25 @@ mod real {
             self.0.fetch_add(1, order)
         }
 
-        /// Sleeps while the word is `expected`, until a wake, `timeout` or a signal; may wake for no reason.
-        pub fn wait(&self, expected: u32, timeout: Option<Duration>) {
+        /// Sleeps while the word is `expected`, until a wake of the same scope, `timeout` or a signal; may wake for no
+        /// reason.
+        pub fn wait(&self, scope: Scope, expected: u32, timeout: Option<Duration>) {
             let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
-            // Not FUTEX_PRIVATE: the other side is another process. Each way to return (woken, changed, timed out,
-            // interrupted) means the same to the caller: look again.
-            let _ = futex::wait(&self.0, futex::Flags::empty(), expected, timeout.as_ref());
+            // Each way to return (woken, changed, timed out, interrupted) means the same to the caller: look again.
+            let _ = futex::wait(&self.0, flags(scope), expected, timeout.as_ref());
         }
 
-        /// Wakes every thread that sleeps in [`FutexWord::wait`].
-        pub fn wake_all(&self) {
+        /// Wakes every thread that sleeps in [`FutexWord::wait`] with the same scope.
+        pub fn wake_all(&self, scope: Scope) {
             // The only errors are bad addresses and bad flags, which a reference and a constant exclude.
-            let _ = futex::wake(&self.0, futex::Flags::empty(), i32::MAX as u32);
+            let _ = futex::wake(&self.0, flags(scope), i32::MAX as u32);
+        }
+    }
+
+    fn flags(scope: Scope) -> futex::Flags {
+        match scope {
+            Scope::Machine => futex::Flags::empty(),
+            Scope::Process => futex::Flags::PRIVATE,
         }
     }
 }
@@ -58,6 +76,8 @@ mod model {
 
     use loom::sync::atomic::{AtomicU32, Ordering};
     use loom::sync::{Condvar, Mutex};
+
+    use super::Scope;
 
     /// A futex as loom sees it: the comparison and going to sleep are one step, as in the kernel. It never times
     /// out, so that a lost wake is a deadlock that loom reports.
@@ -86,7 +106,7 @@ mod model {
         }
 
         /// Sleeps until a wake, if the word is `expected`.
-        pub fn wait(&self, expected: u32, _timeout: Option<Duration>) {
+        pub fn wait(&self, _scope: Scope, expected: u32, _timeout: Option<Duration>) {
             let bucket = self.bucket.lock().expect("no thread of the model panics");
             if self.value.load(Ordering::Relaxed) == expected {
                 drop(self.woken.wait(bucket));
@@ -94,7 +114,7 @@ mod model {
         }
 
         /// Wakes every sleeper.
-        pub fn wake_all(&self) {
+        pub fn wake_all(&self, _scope: Scope) {
             let _bucket = self.bucket.lock().expect("no thread of the model panics");
             self.woken.notify_all();
         }

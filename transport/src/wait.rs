@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::bell::{Bell, Word};
 use crate::liveness::{Liveness, PeerGone};
 use crate::spin::Spin;
-use crate::sync::{AtomicU32, FutexWord, Ordering, fence};
+use crate::sync::{AtomicU32, FutexWord, Ordering, Scope, fence};
 
 /// How long a thread sleeps at most before it asks whether the other side is alive.
 pub const LIVENESS_PERIOD: Duration = Duration::from_millis(100);
@@ -44,24 +45,9 @@ pub struct WaitWord {
 }
 
 impl WaitWord {
-    /// Wakes all that sleep here, if any do. Call it after the store that makes a predicate true.
-    ///
-    /// Returns whether somebody had said that it sleeps. A transport whose other side is another kernel uses that
-    /// to send the wake on.
-    pub fn signal(&self) -> bool {
-        fence(Ordering::SeqCst);
-        // The look before the swap keeps the line shared while nobody sleeps.
-        if self.sleeping.load(Ordering::Relaxed) == 0 || self.sleeping.swap(0, Ordering::AcqRel) == 0 {
-            return false;
-        }
-        self.seq.bump(Ordering::Release);
-        self.seq.wake_all();
-        true
-    }
-
-    /// Whether somebody has said that it sleeps. A hint, with no order to anything else.
-    pub fn is_slept_on(&self) -> bool {
-        self.sleeping.load(Ordering::Relaxed) != 0
+    /// The word as sides of one kernel use it.
+    pub fn shared(&self) -> Signal<'_> {
+        Signal { word: self, bell: None }
     }
 
     /// How many signals found a sleeper so far (wraps).
@@ -69,16 +55,81 @@ impl WaitWord {
         self.seq.load(Ordering::Relaxed)
     }
 
+    /// Ends the sleep that somebody has announced, but for the wake itself. Returns whether anybody had.
+    fn rouse(&self) -> bool {
+        fence(Ordering::SeqCst);
+        // The look before the swap keeps the line shared while nobody sleeps.
+        if self.sleeping.load(Ordering::Relaxed) == 0 || self.sleeping.swap(0, Ordering::AcqRel) == 0 {
+            return false;
+        }
+        self.seq.bump(Ordering::Release);
+        true
+    }
+}
+
+/// A wait word, and how those who sleep on it are woken: by the kernel that both sides run on, or by a bell.
+#[derive(Debug, Clone, Copy)]
+pub struct Signal<'a> {
+    word: &'a WaitWord,
+    bell: Option<(&'a dyn Bell, Word)>,
+}
+
+impl<'a> Signal<'a> {
+    /// `word` where the other side's threads are reached by `bell`, if there is one.
+    pub fn new(word: &'a WaitWord, name: Word, bell: Option<&'a dyn Bell>) -> Self {
+        Self { word, bell: bell.map(|bell| (bell, name)) }
+    }
+
+    fn scope(self) -> Scope {
+        if self.bell.is_some() { Scope::Process } else { Scope::Machine }
+    }
+
+    /// Wakes all of the other side that sleep here, if any do. Call it after the store that makes a predicate true.
+    ///
+    /// Returns whether somebody had said that it sleeps.
+    pub fn signal(self) -> bool {
+        if !self.word.rouse() {
+            return false;
+        }
+        match self.bell {
+            None => self.word.seq.wake_all(Scope::Machine),
+            Some((bell, name)) => bell.ring(name),
+        }
+        true
+    }
+
+    /// As [`signal`](Self::signal), for threads of this process.
+    pub fn signal_here(self) {
+        if self.word.rouse() {
+            self.word.seq.wake_all(self.scope());
+        }
+    }
+
+    /// Wakes the threads of this process that sleep here: the other side has done the rest, and rung.
+    pub fn wake_here(self) {
+        self.word.seq.wake_all(self.scope());
+    }
+
+    /// Says for threads of the other side, which cannot, that they sleep.
+    pub fn arm(self) {
+        self.word.sleeping.store(1, Ordering::SeqCst);
+    }
+
+    /// Whether somebody has said that it sleeps. A hint, with no order to anything else.
+    pub fn is_slept_on(self) -> bool {
+        self.word.sleeping.load(Ordering::Relaxed) != 0
+    }
+
     /// One round of the handshake: says that it sleeps, asks `ready` once more, and sleeps until a signal or
     /// `timeout`. Returns true if `ready` held and it did not sleep; after false ask again.
-    pub fn sleep_unless(&self, timeout: Option<Duration>, ready: impl FnOnce() -> bool) -> bool {
-        let seen = self.seq.load(Ordering::Acquire);
-        self.sleeping.store(1, Ordering::Release);
+    pub fn sleep_unless(self, timeout: Option<Duration>, ready: impl FnOnce() -> bool) -> bool {
+        let seen = self.word.seq.load(Ordering::Acquire);
+        self.word.sleeping.store(1, Ordering::Release);
         fence(Ordering::SeqCst);
         if ready() {
             return true;
         }
-        self.seq.wait(seen, timeout);
+        self.word.seq.wait(self.scope(), seen, timeout);
         false
     }
 
@@ -90,7 +141,7 @@ impl WaitWord {
     /// # Errors
     /// [`PeerGone`] if `peer` is no longer alive and `ready` does not hold.
     pub fn wait_until(
-        &self,
+        self,
         spin: &Spin,
         deadline: Option<Instant>,
         peer: &dyn Liveness,
@@ -152,7 +203,7 @@ mod tests {
     #[test]
     fn wait_when_ready_returns_without_asking_for_the_peer() {
         let word = WaitWord::default();
-        assert_eq!(word.wait_until(&Spin::off(), None, &lives(0), || true), Ok(Woken::Ready));
+        assert_eq!(word.shared().wait_until(&Spin::off(), None, &lives(0), || true), Ok(Woken::Ready));
     }
 
     #[test]
@@ -160,7 +211,7 @@ mod tests {
         let word = WaitWord::default();
         let start = Instant::now();
         let mut looks = 0;
-        let woken = word.wait_until(&Spin::adaptive(), Some(start), &AlwaysAlive, || {
+        let woken = word.shared().wait_until(&Spin::adaptive(), Some(start), &AlwaysAlive, || {
             looks += 1;
             false
         });
@@ -170,7 +221,10 @@ mod tests {
     #[test]
     fn wait_when_the_deadline_is_past_and_the_peer_is_dead_says_so() {
         let word = WaitWord::default();
-        assert_eq!(word.wait_until(&Spin::off(), Some(Instant::now()), &lives(0), || false), Err(PeerGone));
+        assert_eq!(
+            word.shared().wait_until(&Spin::off(), Some(Instant::now()), &lives(0), || false),
+            Err(PeerGone)
+        );
     }
 
     #[test]
@@ -179,7 +233,7 @@ mod tests {
         let start = Instant::now();
         let deadline = start + Duration::from_millis(30);
         assert_eq!(
-            word.wait_until(&Spin::adaptive(), Some(deadline), &AlwaysAlive, || false),
+            word.shared().wait_until(&Spin::adaptive(), Some(deadline), &AlwaysAlive, || false),
             Ok(Woken::TimedOut)
         );
         assert!(start.elapsed() >= Duration::from_millis(30));
@@ -189,7 +243,7 @@ mod tests {
     fn wait_when_the_peer_dies_while_asleep_notices_within_a_second() {
         let word = WaitWord::default();
         let start = Instant::now();
-        assert_eq!(word.wait_until(&Spin::off(), None, &lives(2), || false), Err(PeerGone));
+        assert_eq!(word.shared().wait_until(&Spin::off(), None, &lives(2), || false), Err(PeerGone));
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     }
 
@@ -197,7 +251,7 @@ mod tests {
     fn wait_when_the_peer_died_after_making_it_ready_is_ready() {
         let word = WaitWord::default();
         let mut looks = 0;
-        let woken = word.wait_until(&Spin::off(), None, &lives(0), || {
+        let woken = word.shared().wait_until(&Spin::off(), None, &lives(0), || {
             looks += 1;
             looks > 1
         });
@@ -212,16 +266,16 @@ mod tests {
         let mover = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 other.seq.bump(Ordering::Relaxed);
-                other.seq.wake_all();
+                other.seq.wake_all(Scope::Machine);
             }
         });
         let start = Instant::now();
         let deadline = start + Duration::from_millis(50);
         assert_eq!(
-            word.wait_until(&Spin::off(), Some(deadline), &AlwaysAlive, || false),
+            word.shared().wait_until(&Spin::off(), Some(deadline), &AlwaysAlive, || false),
             Ok(Woken::TimedOut)
         );
-        assert_eq!(word.wait_until(&Spin::off(), None, &lives(2), || false), Err(PeerGone));
+        assert_eq!(word.shared().wait_until(&Spin::off(), None, &lives(2), || false), Err(PeerGone));
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
         stop.store(true, Ordering::Relaxed);
         mover.join().unwrap();
@@ -236,14 +290,15 @@ mod tests {
             .map(|n| {
                 let (word, value) = (word.clone(), value.clone());
                 std::thread::spawn(move || {
-                    word.wait_until(&Spin::off(), None, &AlwaysAlive, || value.load(Ordering::Acquire) >= n)
+                    word.shared()
+                        .wait_until(&Spin::off(), None, &AlwaysAlive, || value.load(Ordering::Acquire) >= n)
                 })
             })
             .collect();
         for _ in 0..THREADS {
             std::thread::sleep(Duration::from_millis(2));
             value.fetch_add(1, Ordering::Release);
-            word.signal();
+            word.shared().signal();
         }
         for waiter in waiters {
             assert_eq!(waiter.join().unwrap(), Ok(Woken::Ready));

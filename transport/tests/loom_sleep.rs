@@ -10,9 +10,9 @@ use loom::sync::Arc;
 use loom::thread;
 use vw_transport::cursor::Cursor;
 use vw_transport::sync::{AtomicU64, Ordering};
-use vw_transport::wait::WaitWord;
+use vw_transport::wait::{Signal, WaitWord};
 
-fn wait(word: &WaitWord, ready: impl Fn() -> bool) {
+fn wait(word: Signal<'_>, ready: impl Fn() -> bool) {
     while !ready() && !word.sleep_unless(None, &ready) {}
 }
 
@@ -33,7 +33,7 @@ struct Shared {
 
 impl Shared {
     fn wait_for(&self, at_least: u64) {
-        wait(&self.word, || self.value.load(Ordering::Relaxed) >= at_least);
+        wait(self.word.shared(), || self.value.load(Ordering::Relaxed) >= at_least);
     }
 }
 
@@ -44,7 +44,7 @@ fn waiter_when_signalled_once_always_wakes() {
         let other = shared.clone();
         let waiter = thread::spawn(move || other.wait_for(1));
         shared.value.store(1, Ordering::Relaxed);
-        shared.word.signal();
+        shared.word.shared().signal();
         waiter.join().unwrap();
         assert!(shared.word.wakes() <= 1);
     });
@@ -60,7 +60,7 @@ fn two_waiters_when_signalled_twice_for_different_values_both_wake() {
         });
         for value in 1..=2 {
             shared.value.store(value, Ordering::Relaxed);
-            shared.word.signal();
+            shared.word.shared().signal();
         }
         for waiter in waiters {
             waiter.join().unwrap();
@@ -77,7 +77,7 @@ fn waiter_when_two_threads_signal_at_once_misses_neither() {
             let shared = shared.clone();
             thread::spawn(move || {
                 shared.value.fetch_add(1, Ordering::Relaxed);
-                shared.word.signal();
+                shared.word.shared().signal();
             })
         });
         shared.wait_for(2);
@@ -102,11 +102,11 @@ const CAPACITY: u64 = 2;
 
 impl Ring {
     fn tail(&self) -> Cursor<'_> {
-        Cursor { position: &self.tail, moved: &self.command }
+        Cursor { position: &self.tail, moved: self.command.shared() }
     }
 
     fn head(&self) -> Cursor<'_> {
-        Cursor { position: &self.head, moved: &self.space }
+        Cursor { position: &self.head, moved: self.space.shared() }
     }
 }
 
@@ -122,7 +122,7 @@ fn ring_when_it_fills_and_drains_passes_every_record_and_nobody_sleeps_for_ever(
             let tail = other.tail();
             for position in 0..RECORDS {
                 if tail.load() == position {
-                    other.space.signal();
+                    other.space.shared().signal();
                     wait(tail.moved, || tail.load() != position);
                 }
                 let value = other.slots[(position % CAPACITY) as usize].load(Ordering::Relaxed);
@@ -133,7 +133,7 @@ fn ring_when_it_fills_and_drains_passes_every_record_and_nobody_sleeps_for_ever(
                 );
                 other.head().advance_lazily(position + 1);
             }
-            other.space.signal();
+            other.space.shared().signal();
         });
         let head = ring.head();
         for position in 0..RECORDS {

@@ -117,7 +117,7 @@ fn host_killed_during<T>(wait: impl FnOnce(&Connection) -> T) -> T {
 fn reply_wait_when_the_host_is_killed_ends() {
     let result = host_killed_during(|c| {
         let control = c.region.control();
-        control.reply.wait_until(&Spin::adaptive(), None, &*c.peer, || control.reply_seq() != 0)
+        control.reply().wait_until(&Spin::adaptive(), None, &*c.peer, || control.reply_seq() != 0)
     });
     assert_eq!(result, Err(PeerGone));
 }
@@ -129,7 +129,7 @@ fn completion_waits_of_several_threads_when_the_host_is_killed_all_end() {
             let threads = [1, 2, 3].map(|slot| {
                 scope.spawn(move || {
                     let control = c.region.control();
-                    control.completion.wait_until(&Spin::adaptive(), None, &*c.peer, || {
+                    control.completion().wait_until(&Spin::adaptive(), None, &*c.peer, || {
                         control.completed(slot) >= 1 || control.device_lost().is_some()
                     })
                 })
@@ -146,7 +146,7 @@ fn polling_with_no_time_when_the_host_is_killed_ends() {
         let control = c.region.control();
         let poll = || {
             let now = Some(Instant::now());
-            control.completion.wait_until(&Spin::adaptive(), now, &*c.peer, || control.completed(0) > 0)
+            control.completion().wait_until(&Spin::adaptive(), now, &*c.peer, || control.completed(0) > 0)
         };
         while poll().is_ok() {}
     });
@@ -255,6 +255,6 @@ fn records_when_sent_between_processes_arrive() {
     let end = producer.position();
     producer.wait_consumed(end, None).unwrap();
     done.store(true, Ordering::Release);
-    c.region.control().command.signal();
+    c.region.control().command().signal();
     assert_eq!(host.join().unwrap(), 999 * 500);
 }

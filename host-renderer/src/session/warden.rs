@@ -134,7 +134,7 @@ impl Warden {
                 }
             }
             let since = Instant::now();
-            region.control().command.signal();
+            region.control().command().signal_here();
             if finished.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
                 let held = stats.held();
                 tracing::warn!(

@@ -122,7 +122,7 @@ impl Guest {
         let control = region.control();
         let deadline = Some(Instant::now() + PATIENCE);
         let woken = control
-            .reply
+            .reply()
             .wait_until(&Spin::adaptive(), deadline, &*self.connection.peer, || {
                 control.reply_seq() == expected
             })

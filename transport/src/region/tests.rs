@@ -99,7 +99,7 @@ fn attach_when_the_size_differs_is_refused() {
 #[test]
 fn attach_when_the_file_is_not_a_region_is_refused() {
     let (made, fd) = Region::create(&limits()).unwrap();
-    made.control().magic.store(1, Ordering::Release);
+    made.control().page().magic.store(1, Ordering::Release);
     assert!(matches!(Region::attach(fd, made.layout()), Err(RegionError::Magic(1))));
 }
 

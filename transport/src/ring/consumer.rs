@@ -101,7 +101,7 @@ impl Consumer {
     }
 
     /// Waits until there is something to read or `stop` is set. Returns false if it was `stop`. Who sets `stop` then
-    /// signals the control page's `command` word; it is noticed at the latest after
+    /// signals the control page's `command` word here; it is noticed at the latest after
     /// [`crate::wait::LIVENESS_PERIOD`].
     ///
     /// # Errors
@@ -196,7 +196,7 @@ impl Consumer {
     fn wake_producer(&mut self) {
         if self.fenced != self.released {
             self.fenced = self.released;
-            self.region.control().space.signal();
+            self.region.control().head_cursor().moved.signal();
         }
     }
 

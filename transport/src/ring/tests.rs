@@ -177,7 +177,7 @@ fn wait_when_stop_is_set_and_signalled_returns_false_at_once() {
         std::thread::sleep(Duration::from_millis(10));
         let start = Instant::now();
         stop.store(true, Ordering::Release);
-        region.control().command.signal();
+        region.control().command().signal_here();
         assert_eq!(waiter.join().unwrap(), Ok(false));
         start.elapsed()
     };
@@ -211,7 +211,7 @@ fn doorbell_when_the_consumer_is_awake_is_never_rung() {
 #[test]
 fn doorbell_when_the_consumer_sleeps_is_rung_once_for_many_records() {
     let (mut producer, consumer) = ring();
-    let command = &consumer.region().control().command;
+    let command = consumer.region().control().command();
     // One round of the handshake that times out at once: the consumer has said that it sleeps.
     command.sleep_unless(Some(Duration::ZERO), || false);
     let rung = (0..100).filter(|&tag| {
@@ -219,7 +219,7 @@ fn doorbell_when_the_consumer_sleeps_is_rung_once_for_many_records() {
         producer.publish()
     });
     assert_eq!(rung.count(), 1);
-    assert_eq!(command.wakes(), 1);
+    assert_eq!(consumer.region().control().wakes().doorbells, 1);
 }
 
 #[test]
@@ -323,7 +323,7 @@ proptest! {
         let mut slept = false;
         for (tag, sleep) in sleeps.into_iter().enumerate() {
             if sleep {
-                region.control().command.sleep_unless(Some(Duration::ZERO), || false);
+                region.control().command().sleep_unless(Some(Duration::ZERO), || false);
                 slept = true;
             }
             send(&mut producer, 8, tag as u32);
@@ -353,7 +353,7 @@ proptest! {
             unsafe { base.cast::<u64>().add(i).write(words[i % words.len()]) };
         }
         'session: for tail in tails {
-            region.control().tail.store(tail, Ordering::Release);
+            region.control().page().tail.store(tail, Ordering::Release);
             loop {
                 match consumer.next() {
                     Ok(Some(record)) => {
@@ -387,7 +387,7 @@ proptest! {
         let (mut producer, consumer) = ring_with(Arc::new(Dead));
         let region = consumer.region().clone();
         for (tag, head) in heads.into_iter().enumerate() {
-            region.control().head.store(head, Ordering::Release);
+            region.control().page().head.store(head, Ordering::Release);
             match producer.reserve(length * 8) {
                 Ok(space) => {
                     prop_assert!(space.len >= length * 8 && space.len <= RING);
@@ -420,7 +420,7 @@ fn next_when_the_other_side_scribbles_at_the_same_time_never_leaves_the_ring() {
             // SAFETY: aligned, inside the ring; written as an atomic because the consumer reads at the same time.
             unsafe { AtomicU64::from_ptr(base.cast::<u64>().as_ptr().add(x as usize % (size / 8))) }
                 .store(word, Ordering::Relaxed);
-            let tail = &other.control().tail;
+            let tail = &other.control().page().tail;
             let step = if x & 0xff0 == 0 { x } else { x >> 40 & 0xff8 };
             tail.store(tail.load(Ordering::Relaxed).wrapping_add(step), Ordering::Release);
         }
@@ -439,7 +439,7 @@ fn next_when_the_other_side_scribbles_at_the_same_time_never_leaves_the_ring() {
             // A session ends here; the next one starts where this one's positions stand.
             Err(_) => {
                 errors += 1;
-                region.control().tail.store(consumer.position(), Ordering::Release);
+                region.control().page().tail.store(consumer.position(), Ordering::Release);
             }
         }
     }
