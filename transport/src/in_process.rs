@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::handshake::{Hello, Versions, Welcome, feature};
 use crate::layout::Limits;
+use crate::mirror::{Mirror, Side};
 use crate::peer::Peer;
 use crate::region::{Region, RegionError};
 use crate::unix::Connection;
@@ -45,6 +46,32 @@ pub fn pair(limits: &Limits) -> Result<(Connection, Connection), RegionError> {
         welcome,
     };
     Ok((guest, host))
+}
+
+/// As [`pair`], with a region for each end, which a stream keeps alike. `compare`: as for [`Mirror::start`].
+///
+/// # Errors
+/// As [`pair`].
+pub fn mirrored(limits: &Limits, compare: bool) -> Result<(Connection, Connection), RegionError> {
+    let versions = Versions::new(0, 0);
+    let os = |source| RegionError::Os { step: "make a stream", size: 0, source };
+    let (a, b) = UnixStream::pair().map_err(os)?;
+    let (guest, _) = Region::create(limits)?;
+    let (host, _) = Region::create(limits)?;
+    let hello = Hello::new(versions, "in-process");
+    let welcome = Welcome {
+        versions,
+        features: 0,
+        layout: *host.layout(),
+        pid: std::process::id(),
+        host: "in-process".to_owned(),
+    };
+    let end = |socket: UnixStream, region: Region, side| -> Result<Connection, RegionError> {
+        let region = Arc::new(region);
+        let peer = Mirror::connect(&region, socket.into(), versions, side, compare).map_err(os)?;
+        Ok(Connection { region, peer: Arc::new(peer), hello: hello.clone(), welcome: welcome.clone() })
+    };
+    Ok((end(a, guest, Side::Guest)?, end(b, host, Side::Host)?))
 }
 
 #[cfg(test)]

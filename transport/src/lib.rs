@@ -28,25 +28,37 @@ pub mod wait;
 #[cfg(not(loom))]
 pub mod control;
 #[cfg(not(loom))]
+pub mod frame;
+#[cfg(not(loom))]
 pub mod handshake;
 #[cfg(not(loom))]
 pub mod in_process;
 #[cfg(not(loom))]
 pub mod layout;
 #[cfg(not(loom))]
+pub mod link;
+#[cfg(not(loom))]
 mod message;
 #[cfg(not(loom))]
+pub mod mirror;
+#[cfg(not(loom))]
 pub mod pages;
+#[cfg(not(loom))]
+pub mod patch;
 #[cfg(not(loom))]
 pub mod payload;
 #[cfg(not(loom))]
 pub mod peer;
+#[cfg(not(loom))]
+mod ranges;
 #[cfg(not(loom))]
 pub mod region;
 #[cfg(not(loom))]
 pub mod ring;
 #[cfg(not(loom))]
 pub mod unix;
+#[cfg(not(loom))]
+mod written;
 
 pub use bell::{Bell, Word};
 pub use liveness::{AlwaysAlive, Liveness, PeerGone};
@@ -58,6 +70,8 @@ pub use self::{
     control::Control,
     handshake::{Hello, Offer, Versions, Welcome},
     layout::{Layout, LayoutError, Limits},
+    link::Link,
+    mirror::Mirror,
     pages::SharedFile,
     payload::Payload,
     peer::Peer,

@@ -2,7 +2,9 @@
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -10,6 +12,7 @@ use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 use crate::handshake::{Message, Versions};
+use crate::link::Link;
 use crate::liveness::{Liveness, PeerGone};
 use crate::message::Channel;
 use crate::unix::HANDSHAKE_TIMEOUT;
@@ -30,6 +33,8 @@ pub struct Peer {
     /// stranger's.
     identity: Option<(u64, u64)>,
     versions: Versions,
+    /// Where frames go over the socket: what they go by, and the thread that reads them.
+    stream: Option<Stream>,
     start: Instant,
     /// When to look next, in nanoseconds since `start`.
     look_at: AtomicU64,
@@ -44,14 +49,36 @@ impl Peer {
             socket: ManuallyDrop::new(socket),
             identity,
             versions,
+            stream: None,
             start: Instant::now(),
             look_at: AtomicU64::new(0),
             gone: AtomicBool::new(false),
         }
     }
 
+    /// The peer at the other end of a link over this socket, which `reader` reads until it is over.
+    pub(crate) fn on_stream(
+        socket: OwnedFd,
+        versions: Versions,
+        link: Arc<Link>,
+        reader: JoinHandle<()>,
+    ) -> Self {
+        let stream = Stream { link, reader: Some(reader), process: std::process::id() };
+        let mut peer = Self::new(socket, versions);
+        peer.stream = Some(stream);
+        peer
+    }
+
+    /// What frames go by, where they do.
+    pub fn link(&self) -> Option<&Link> {
+        self.stream.as_ref().map(|stream| &*stream.link)
+    }
+
     /// Ends the connection from this side and tells the other side why, for its log. Later calls do nothing.
     pub fn close(&self, reason: &str) {
+        if let Some(link) = self.link() {
+            return link.close(reason);
+        }
         let (false, Ok(socket)) = (self.gone.swap(true, Ordering::AcqRel), self.socket()) else { return };
         // A full socket buffer or a peer that is gone already: then the goodbye is lost, and that is all.
         let goodbye = Message::Goodbye { versions: self.versions, reason: reason.to_owned() };
@@ -64,6 +91,9 @@ impl Peer {
     /// # Errors
     /// When the other side is gone, or does not take what it was sent before within [`HANDSHAKE_TIMEOUT`].
     pub fn send_descriptor(&self, fd: BorrowedFd<'_>) -> Result<(), PeerGone> {
+        if self.stream.is_some() {
+            return Err(PeerGone);
+        }
         let channel = Channel::new(self.socket()?, Instant::now() + HANDSHAKE_TIMEOUT);
         channel.send(&Message::Descriptor(self.versions), Some(fd)).map_err(|_| PeerGone)
     }
@@ -71,6 +101,9 @@ impl Peer {
     /// The next descriptor from the other side, which sent it before the record that announces it, so that it is there.
     /// `None` if it is not, or something else is.
     pub fn receive_descriptor(&self) -> Option<OwnedFd> {
+        if self.stream.is_some() {
+            return None;
+        }
         let channel = Channel::new(self.socket().ok()?, Instant::now());
         let received = channel.receive().ok()?;
         match Message::decode(&received.preamble, &received.body) {
@@ -87,6 +120,9 @@ impl Peer {
     /// Why the other side left, if it said so. Reads the socket, so it answers once; made for the moment after
     /// [`crate::PeerGone`].
     pub fn last_words(&self) -> Option<String> {
+        if let Some(link) = self.link() {
+            return link.last_words();
+        }
         let channel = Channel::new(self.socket().ok()?, Instant::now());
         loop {
             let received = channel.receive().ok()?;
@@ -114,6 +150,28 @@ impl Peer {
     }
 }
 
+/// The stream of a peer.
+#[derive(Debug)]
+struct Stream {
+    link: Arc<Link>,
+    reader: Option<JoinHandle<()>>,
+    /// The process that has the thread.
+    process: u32,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // A forked child has neither the connection nor the thread.
+        if self.process != std::process::id() {
+            return;
+        }
+        self.link.hang_up();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
 impl Drop for Peer {
     fn drop(&mut self) {
         if identity(&self.socket) == self.identity {
@@ -125,6 +183,9 @@ impl Drop for Peer {
 
 impl Liveness for Peer {
     fn alive(&self) -> bool {
+        if let Some(link) = self.link() {
+            return link.is_up();
+        }
         if self.gone.load(Ordering::Acquire) {
             return false;
         }
@@ -141,7 +202,7 @@ impl Liveness for Peer {
     }
 }
 
-fn identity(socket: &OwnedFd) -> Option<(u64, u64)> {
+pub(crate) fn identity(socket: &OwnedFd) -> Option<(u64, u64)> {
     let stat = rustix::fs::fstat(socket).ok()?;
     Some((stat.st_dev, stat.st_ino))
 }

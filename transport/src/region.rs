@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
@@ -11,6 +12,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::control::{Control, REGION_MAGIC};
 use crate::layout::{Layout, LayoutError, Limits, system_page_size};
+use crate::mirror::Mirror;
 
 /// What keeps the other side from taking pages away under the mapping (a read past the end of a file is SIGBUS) and
 /// from lifting that guard again.
@@ -92,6 +94,8 @@ pub struct Region {
     control: Control,
     /// The side that made the region keeps the file, to punch pages out.
     file: Option<OwnedFd>,
+    /// Keeps it like the other side's region, where they share no pages.
+    mirror: OnceLock<Arc<Mirror>>,
 }
 
 // SAFETY: the fields are plain addresses of a mapping that stays until drop and a descriptor; the only memory that
@@ -178,7 +182,15 @@ impl Region {
         // From here on drop unmaps what was reserved, whatever fails.
         // SAFETY: the region starts with a control page, page-aligned, which is mapped below or never used.
         let control = unsafe { Control::new(base) };
-        let region = Self { reserved, reserved_len, base, layout: *layout, control, file: None };
+        let region = Self {
+            reserved,
+            reserved_len,
+            base,
+            layout: *layout,
+            control,
+            file: None,
+            mirror: OnceLock::new(),
+        };
 
         let ring_end = layout.reply_offset();
         let parts = [
@@ -253,6 +265,15 @@ impl Region {
     /// `InvalidInput` for a range that is not whole pages of the window, `Unsupported` on the attached side, or what
     /// the system says.
     pub fn punch(&self, offset: usize, len: usize) -> io::Result<()> {
+        self.punch_here(offset, len)?;
+        if let Some(mirror) = self.mirror() {
+            mirror.punched(offset, len);
+        }
+        Ok(())
+    }
+
+    /// As [`punch`](Self::punch), without a word to the other side.
+    pub(crate) fn punch_here(&self, offset: usize, len: usize) -> io::Result<()> {
         let page = self.layout.page_size();
         let fits = offset.checked_add(len).is_some_and(|end| end <= self.layout.window_size());
         if !fits || !offset.is_multiple_of(page) || !len.is_multiple_of(page) {
@@ -276,6 +297,17 @@ impl Region {
         let at = (self.layout.window_offset() + offset) as u64;
         rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, len as u64)?;
         Ok(())
+    }
+
+    /// What keeps this region like the other side's; none where both have the same pages.
+    pub fn mirror(&self) -> Option<&Mirror> {
+        self.mirror.get().map(|mirror| &**mirror)
+    }
+
+    /// The other side has a region of its own, which `mirror` keeps alike. To be called once, before anything is used.
+    pub(crate) fn set_mirror(&self, mirror: Arc<Mirror>) {
+        self.control.set_bell(mirror.clone());
+        let _ = self.mirror.set(mirror);
     }
 
     /// The region's file, on the side that made it (to import its pages by descriptor).
