@@ -15,8 +15,8 @@ use vw_conformance::child::{self, Output};
 use vw_conformance::driver::Driver;
 use vw_conformance::renderer::Renderer;
 use vw_conformance::{products, scratch_folder};
+use vw_transport::connection::accept_handshake;
 use vw_transport::handshake::Versions;
-use vw_transport::unix::accept_handshake;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// How soon a program must know that its host is dead: a second, and what a machine with too much to do adds.

@@ -15,7 +15,7 @@ use vw_wire_protocol::record::op;
 use vw_wire_protocol::schema::Extension;
 
 use crate::alloc::HostAllocator;
-use crate::config::{self, Host};
+use crate::config;
 use crate::debug_utils::{Messengers, Severity};
 use crate::dispatch::Head;
 use crate::enumerate;
@@ -75,12 +75,11 @@ impl Instance {
 
 /// Connects to the host and asks it about its device.
 fn connect(messengers: &Arc<Messengers>) -> Result<Arc<Session>, String> {
-    let host = config::host()?;
+    let dial = config::dial()?;
+    let host = &dial.host;
     let mut hello = Hello::new(Versions::new(REGISTRY_VERSION, TABLE_HASH), program_name());
     hello.features = feature::DESCRIPTORS;
-    let connection = match &host {
-        Host::Unix(path) => vw_transport::connect(path, &hello).map_err(|e| e.to_string())?,
-    };
+    let connection = dial.connect(&hello).map_err(|e| e.to_string())?;
     log::info!("connected to {host}: {}", connection.welcome.host);
     let session = Arc::new(Session::new(connection, Arc::clone(messengers)));
     let bytes = session.call(op::FACTS, &|_| {}, |r: &mut Reader<'_>| {

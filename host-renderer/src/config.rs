@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Where the socket is when nothing else is said.
 pub const DEFAULT_SOCKET: &str = "/run/vw/vw.sock";
@@ -13,8 +13,9 @@ pub const DEFAULT_SOCKET: &str = "/run/vw/vw.sock";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where guests connect.
-    pub listen: Listen,
+    /// Where guests connect: an address, or a list of them.
+    #[serde(deserialize_with = "one_or_many")]
+    pub listen: Vec<Listen>,
     /// Which physical device guests get; the best one when absent.
     pub device: Option<String>,
     /// Decode and validate only; no GPU is touched and none is needed.
@@ -32,7 +33,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: Listen::default(),
+            listen: vec![Listen::Unix(PathBuf::from(DEFAULT_SOCKET))],
             device: None,
             null: false,
             log: "info".to_owned(),
@@ -128,12 +129,24 @@ impl Config {
         toml::to_string(self).map_err(|error| ConfigError::Value(error.to_string()))
     }
 
+    /// The socket beside which the control socket is: the first unix socket that guests connect to.
+    pub fn main_socket(&self) -> &Path {
+        let paths = self.listen.iter().filter_map(|listen| match listen {
+            Listen::Unix(path) => Some(path.as_path()),
+            Listen::Vsock(_) => None,
+        });
+        paths.into_iter().next().unwrap_or(Path::new(DEFAULT_SOCKET))
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let ring = self.limits.ring.0;
         if !ring.is_power_of_two() || !(64 << 10..=1 << 30).contains(&ring) {
             return Err(ConfigError::Value(format!(
                 "limits.ring is {ring} bytes; it has to be a power of two from 64 KiB to 1 GiB"
             )));
+        }
+        if self.listen.is_empty() {
+            return Err(ConfigError::Value("listen is empty: no guest could connect".to_owned()));
         }
         if self.max_sessions == 0 {
             return Err(ConfigError::Value("max_sessions is 0: no guest could connect".to_owned()));
@@ -146,31 +159,46 @@ impl Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Listen {
-    /// `unix:PATH`.
+    /// `unix:PATH`: for guests on this kernel, and for virtual machines whose monitor or device server turns their vsock into
+    /// unix sockets (`<path>_<port>`).
     Unix(PathBuf),
+    /// `vsock:PORT`: for virtual machines, by the kernel's vhost-vsock.
+    Vsock(u32),
 }
 
-impl Default for Listen {
-    fn default() -> Self {
-        Self::Unix(PathBuf::from(DEFAULT_SOCKET))
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Listen>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        One(Listen),
+        Many(Vec<Listen>),
     }
+    Ok(match Written::deserialize(deserializer)? {
+        Written::One(listen) => vec![listen],
+        Written::Many(list) => list,
+    })
 }
 
 impl FromStr for Listen {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let wrong =
+            || ConfigError::Value(format!("cannot listen at `{text}`; known are unix:PATH and vsock:PORT"));
         match text.split_once(':') {
             Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(PathBuf::from(path))),
-            _ => Err(ConfigError::Value(format!("cannot listen at `{text}`; known is unix:PATH"))),
+            Some(("vsock", port)) => port.parse().map(Self::Vsock).map_err(|_| wrong()),
+            _ => Err(wrong()),
         }
     }
 }
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Unix(path) = self;
-        write!(f, "unix:{}", path.display())
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Vsock(port) => write!(f, "vsock:{port}"),
+        }
     }
 }
 
@@ -258,7 +286,7 @@ mod tests {
     fn config_when_partly_given_keeps_defaults() {
         let text = "listen = \"unix:/tmp/a:b\"\n[limits]\nwindow = \"512 MiB\"\nring = 65536\n";
         let config = Config::parse(text, "test").unwrap();
-        assert_eq!(config.listen, Listen::Unix("/tmp/a:b".into()));
+        assert_eq!(config.listen, [Listen::Unix("/tmp/a:b".into())]);
         assert_eq!(config.limits.window, Some(Size(512 << 20)));
         assert_eq!(config.limits.ring, Size(65536));
         assert_eq!(config.max_sessions, 64);
@@ -268,7 +296,7 @@ mod tests {
     fn config_when_wrong_is_refused_with_the_reason() {
         for (text, needle) in [
             ("colour = 1", "colour"),
-            ("listen = \"tcp:1\"", "unix:PATH"),
+            ("listen = []", "listen is empty"),
             ("max_sessions = 0", "max_sessions"),
             ("[limits]\nring = 100000", "power of two"),
             ("[limits]\nwindow = \"3 parsecs\"", "parsecs"),
@@ -277,6 +305,20 @@ mod tests {
             let error = Config::parse(text, "test").unwrap_err().to_string();
             assert!(error.contains(needle), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn addresses_when_several_are_all_listened_at() {
+        let text = "listen = [\"vsock:5001\", \"unix:/tmp/vm_5001\"]";
+        let config = Config::parse(text, "test").unwrap();
+        assert_eq!(config.listen, [Listen::Vsock(5001), Listen::Unix("/tmp/vm_5001".into())]);
+        assert_eq!(config.main_socket(), Path::new("/tmp/vm_5001"));
+        assert_eq!(Config::parse(&config.to_toml().unwrap(), "test").unwrap(), config);
+        for wrong in ["tcp:1", "vsock:", "vsock:x", "unix:"] {
+            assert!(wrong.parse::<Listen>().unwrap_err().to_string().contains("unix:PATH"), "{wrong}");
+        }
+        let vsock_alone = Config { listen: vec![Listen::Vsock(1)], ..Config::default() };
+        assert_eq!(vsock_alone.main_socket(), Path::new(DEFAULT_SOCKET));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::frames::picture::Picture;
@@ -102,6 +103,21 @@ impl SessionInfo {
             records: number()?,
             program: parts.next()?.to_owned(),
         })
+    }
+}
+
+/// Where a renderer listens, as one says who asks it: `unix:PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Socket(pub PathBuf);
+
+impl FromStr for Socket {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("unix", path)) if !path.is_empty() => Ok(Self(path.into())),
+            _ => Err("write unix:PATH".to_owned()),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use vw_transport::{
-    Connection, Consumer, Hello, Limits, Listener, Offer, PeerGone, Producer, Spin, Versions,
+    Connection, Consumer, Grant, Hello, Limits, Listener, Offer, PeerGone, Producer, Spin, Versions,
     accept_handshake, connect,
 };
 
@@ -29,7 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         place("anywhere", 0)?;
         let mut child =
             Command::new(std::env::current_exe()?).arg(&path).arg(kind).stdout(Stdio::inherit()).spawn()?;
-        let offer = Offer { limits: Limits::default(), features: 0, host: String::new() };
+        let offer =
+            Offer { memory: Grant::Passed, limits: Limits::default(), features: 0, host: String::new() };
         host(&accept_handshake(listener.accept()?, VERSIONS, |_| Ok(offer))?, kind)?;
         child.wait()?;
     }

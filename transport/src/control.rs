@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::bell::{Bell, Word};
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, order};
 use crate::wait::{Signal, WaitWord};
 
 /// First word of a region: "vwregion" in memory.
@@ -53,6 +53,9 @@ pub(crate) struct Page {
     pub device_lost: Line<AtomicU32>,
     /// Per queue slot: the number of the last submission that has completed.
     pub completed: Line<[AtomicU64; QUEUE_SLOTS]>,
+    /// Where the region is part of a device: random numbers of the host's, by which both sides know that they see the same
+    /// pages.
+    pub proof: Line<[AtomicU64; 4]>,
 }
 
 /// Number and length of the last reply.
@@ -73,6 +76,8 @@ const _: () = assert!(size_of::<WaitWord>() == 8);
 #[derive(Debug)]
 pub struct Control {
     page: NonNull<Page>,
+    /// The page is memory whose loads and stores other processors may see in another order.
+    weak: bool,
     bell: OnceLock<Arc<dyn Bell>>,
 }
 
@@ -87,8 +92,8 @@ impl Control {
     /// # Safety
     /// `base` must be aligned to 128 bytes and be `size_of::<Page>()` bytes of a shared mapping that stays until this is
     /// dropped.
-    pub(crate) unsafe fn new(base: NonNull<u8>) -> Self {
-        Self { page: base.cast(), bell: OnceLock::new() }
+    pub(crate) unsafe fn new(base: NonNull<u8>, weak: bool) -> Self {
+        Self { page: base.cast(), weak, bell: OnceLock::new() }
     }
 
     pub(crate) fn page(&self) -> &Page {
@@ -131,12 +136,12 @@ impl Control {
 
     /// The producer's end of the ring.
     pub fn tail_cursor(&self) -> Cursor<'_> {
-        Cursor { position: &self.page().tail, moved: self.command() }
+        Cursor { position: &self.page().tail, moved: self.command(), weak: self.weak }
     }
 
     /// The consumer's end of the ring.
     pub fn head_cursor(&self) -> Cursor<'_> {
-        Cursor { position: &self.page().head, moved: self.word(Word::Space) }
+        Cursor { position: &self.page().head, moved: self.word(Word::Space), weak: self.weak }
     }
 
     /// Host: announces the reply of `len` bytes (whole length) that now stands in the reply area.
@@ -149,7 +154,9 @@ impl Control {
     /// Guest: how many replies were ever posted (wraps). Read it before the call is sent; the reply has come when it
     /// has changed. Whatever was written before the reply was posted is visible then.
     pub fn reply_seq(&self) -> u32 {
-        self.page().reply_state.seq.load(Ordering::Acquire)
+        let seq = self.page().reply_state.seq.load(Ordering::Acquire);
+        order(self.weak);
+        seq
     }
 
     /// Guest: whole length in bytes of the last reply, to be read once after [`Control::reply_seq`] has changed.
@@ -175,7 +182,9 @@ impl Control {
 
     /// Guest: the last submission of queue `slot` that has completed; 0 for none or a slot that does not exist.
     pub fn completed(&self, slot: usize) -> u64 {
-        self.page().completed.get(slot).map_or(0, |c| c.load(Ordering::Acquire))
+        let seq = self.page().completed.get(slot).map_or(0, |c| c.load(Ordering::Acquire));
+        order(self.weak);
+        seq
     }
 
     /// Host: the device is lost for `reason` (not 0). Wakes all that wait for completions. The first reason stays.

@@ -8,10 +8,11 @@ use std::fmt;
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::attached::{Half, Place, RegionId, Slice};
 use crate::layout::{Layout, LayoutError, Limits, system_page_size};
 
 /// Version of what this crate defines: handshake, region, ring. Both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// First bytes of every message.
 pub const MAGIC: [u8; 8] = *b"vwshake\n";
@@ -29,7 +30,16 @@ pub const PREAMBLE_SIZE: usize = size_of::<Preamble>();
 pub mod feature {
     /// Descriptors pass on the socket: [`Peer::send_descriptor`](crate::Peer::send_descriptor).
     pub const DESCRIPTORS: u64 = 1;
+    /// The region is a file whose descriptor comes with the welcome.
+    pub const PASSED: u64 = 1 << 8;
+    /// The region is a slice of memory that both sides have already: a device of the guest's machine.
+    pub const ATTACHED: u64 = 1 << 9;
+    /// All ways to have memory in common. A hello has those that the guest can go, a welcome the one that is gone.
+    pub const MEMORY: u64 = PASSED | ATTACHED;
 }
+
+/// Most regions that a hello names.
+pub const MAX_REGIONS: usize = 4;
 
 /// What must be the same on both sides for their records to mean the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +80,10 @@ pub struct Hello {
     pub pid: u32,
     /// Name of the guest's program; for logs and policy by agreement, not proven.
     pub program: String,
+    /// The regions that the guest's machine has as devices; the first [`MAX_REGIONS`] are sent.
+    pub regions: Vec<RegionId>,
+    /// What the guest would have liked and cannot, for the host's log; usually empty.
+    pub note: String,
 }
 
 impl Hello {
@@ -82,19 +96,42 @@ impl Hello {
             limits: Limits::HOST_CHOICE,
             pid: std::process::id(),
             program: program.into(),
+            regions: Vec::new(),
+            note: String::new(),
         }
     }
 }
 
 /// What the host grants a guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Offer {
+    /// How the two have memory in common: one of the ways that the hello names.
+    pub memory: Grant,
     /// Sizes of the region. Rounded up to the larger of the two sides' page sizes.
     pub limits: Limits,
     /// Features that both sides use from now on: a subset of the hello's.
     pub features: u64,
     /// Who the host is, for the guest's log: name and version of the renderer.
     pub host: String,
+}
+
+/// How the host lets a guest have memory in common with it.
+#[derive(Debug)]
+pub enum Grant {
+    /// A region of its own, by descriptor.
+    Passed,
+    /// A slice of a region that the guest's machine has as a device.
+    Attached(Slice),
+}
+
+impl Grant {
+    /// The [`feature`] that stands for it.
+    pub fn feature(&self) -> u64 {
+        match self {
+            Self::Passed => feature::PASSED,
+            Self::Attached(_) => feature::ATTACHED,
+        }
+    }
 }
 
 /// The host's yes.
@@ -110,6 +147,8 @@ pub struct Welcome {
     pub pid: u32,
     /// Who the host is, for the guest's log.
     pub host: String,
+    /// Where the region is, if it is part of a device.
+    pub place: Option<Place>,
 }
 
 /// The host's no.
@@ -134,6 +173,10 @@ pub enum Message {
     Refusal(Refusal),
     /// Either side, with a descriptor that the next record is about.
     Descriptor(Versions),
+    /// Guest to host, after a welcome to a place: what only those can know who see the host's pages there.
+    Proof(Versions, Half),
+    /// Host to guest: the proof holds. Frames follow.
+    Ready(Versions),
     /// Either side, and the end: why it leaves.
     Goodbye {
         /// What the sender was built with.
@@ -175,6 +218,8 @@ const WELCOME: u32 = 2;
 const REFUSAL: u32 = 3;
 const GOODBYE: u32 = 4;
 const DESCRIPTOR: u32 = 5;
+const PROOF: u32 = 6;
+const READY: u32 = 7;
 
 /// Start of every message, the same in every version.
 #[repr(C)]
@@ -233,12 +278,27 @@ struct SizesWire {
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct SessionWire {
+struct HelloWire {
     sizes: SizesWire,
     page_size: u64,
     features: u64,
+    /// Zeros: none.
+    regions: [RegionId; MAX_REGIONS],
     pid: u32,
-    text_length: u32,
+    program_length: u32,
+    note_length: u32,
+    reserved: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct WelcomeWire {
+    sizes: SizesWire,
+    features: u64,
+    /// Zeros where the region is not part of a device.
+    place: Place,
+    pid: u32,
+    host_length: u32,
 }
 
 #[repr(C)]
@@ -277,24 +337,29 @@ impl Message {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Hello(h) => {
-                let text = clip(&h.program);
-                let body = SessionWire {
+                let (program, note) = (clip(&h.program), clip(&h.note));
+                let mut regions = [RegionId::zeroed(); MAX_REGIONS];
+                regions.iter_mut().zip(&h.regions).for_each(|(to, id)| *to = *id);
+                let body = HelloWire {
                     sizes: h.limits.into(),
                     page_size: h.page_size,
                     features: h.features,
+                    regions,
                     pid: h.pid,
-                    text_length: text.len() as u32,
+                    program_length: program.len() as u32,
+                    note_length: note.len() as u32,
+                    reserved: 0,
                 };
-                frame(HELLO, h.versions, bytemuck::bytes_of(&body), text)
+                frame(HELLO, h.versions, bytemuck::bytes_of(&body), &[program, note].concat())
             }
             Self::Welcome(w) => {
                 let text = clip(&w.host);
-                let body = SessionWire {
+                let body = WelcomeWire {
                     sizes: (*w.layout.limits()).into(),
-                    page_size: w.layout.limits().page_size,
                     features: w.features,
+                    place: w.place.unwrap_or(Place::zeroed()),
                     pid: w.pid,
-                    text_length: text.len() as u32,
+                    host_length: text.len() as u32,
                 };
                 frame(WELCOME, w.versions, bytemuck::bytes_of(&body), text)
             }
@@ -307,6 +372,8 @@ impl Message {
                 frame(REFUSAL, r.versions, bytemuck::bytes_of(&body), text)
             }
             Self::Descriptor(versions) => frame(DESCRIPTOR, *versions, &[], ""),
+            Self::Proof(versions, half) => frame(PROOF, *versions, bytemuck::bytes_of(half), ""),
+            Self::Ready(versions) => frame(READY, *versions, &[], ""),
             Self::Goodbye { versions, reason } => {
                 let text = clip(reason);
                 let body = FarewellWire { versions_differ: 0, text_length: text.len() as u32 };
@@ -324,24 +391,32 @@ impl Message {
         let versions = preamble.versions();
         match preamble.kind {
             HELLO => {
-                let (session, rest) = head::<SessionWire>(HELLO, body)?;
+                let (hello, rest) = head::<HelloWire>(HELLO, body)?;
+                let program = text(HELLO, hello.program_length, rest)?;
+                // As long as the text that was there.
+                let rest = &rest[hello.program_length as usize..];
                 Ok(Self::Hello(Hello {
                     versions,
-                    page_size: session.page_size,
-                    features: session.features,
-                    limits: session.sizes.into(),
-                    pid: session.pid,
-                    program: text(HELLO, session.text_length, rest)?,
+                    page_size: hello.page_size,
+                    features: hello.features,
+                    limits: hello.sizes.into(),
+                    pid: hello.pid,
+                    program,
+                    regions: hello.regions.into_iter().filter(|id| *id != RegionId::zeroed()).collect(),
+                    note: text(HELLO, hello.note_length, rest)?,
                 }))
             }
             WELCOME => {
-                let (session, rest) = head::<SessionWire>(WELCOME, body)?;
+                let (welcome, rest) = head::<WelcomeWire>(WELCOME, body)?;
+                let limits = welcome.sizes.into();
+                let attached = welcome.features & feature::ATTACHED != 0;
                 Ok(Self::Welcome(Welcome {
                     versions,
-                    features: session.features,
-                    layout: Layout::new(&session.sizes.into())?,
-                    pid: session.pid,
-                    host: text(WELCOME, session.text_length, rest)?,
+                    features: welcome.features,
+                    layout: if attached { Layout::in_device(&limits)? } else { Layout::new(&limits)? },
+                    pid: welcome.pid,
+                    host: text(WELCOME, welcome.host_length, rest)?,
+                    place: attached.then_some(welcome.place),
                 }))
             }
             REFUSAL => {
@@ -353,6 +428,8 @@ impl Message {
                 }))
             }
             DESCRIPTOR => Ok(Self::Descriptor(versions)),
+            PROOF => Ok(Self::Proof(versions, head::<Half>(PROOF, body)?.0)),
+            READY => Ok(Self::Ready(versions)),
             GOODBYE => {
                 let (farewell, rest) = head::<FarewellWire>(GOODBYE, body)?;
                 Ok(Self::Goodbye { versions, reason: text(GOODBYE, farewell.text_length, rest)? })

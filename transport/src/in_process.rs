@@ -3,12 +3,12 @@
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use crate::connection::Connection;
 use crate::handshake::{Hello, Versions, Welcome, feature};
 use crate::layout::Limits;
 use crate::mirror::{Mirror, Side};
 use crate::peer::Peer;
 use crate::region::{Region, RegionError};
-use crate::unix::Connection;
 
 /// The (guest's, host's) ends of one region, mapped twice as between processes. Dropping one end is noticed by the
 /// other as if its process had ended.
@@ -28,10 +28,11 @@ pub fn pair(limits: &Limits) -> Result<(Connection, Connection), RegionError> {
     let hello = Hello::new(versions, "in-process");
     let welcome = Welcome {
         versions,
-        features: feature::DESCRIPTORS,
+        features: feature::DESCRIPTORS | feature::PASSED,
         layout,
         pid: std::process::id(),
         host: "in-process".to_owned(),
+        place: None,
     };
     let guest = Connection {
         region: Arc::new(attached),
@@ -65,6 +66,7 @@ pub fn mirrored(limits: &Limits, compare: bool) -> Result<(Connection, Connectio
         layout: *host.layout(),
         pid: std::process::id(),
         host: "in-process".to_owned(),
+        place: None,
     };
     let end = |socket: UnixStream, region: Region, side| -> Result<Connection, RegionError> {
         let region = Arc::new(region);

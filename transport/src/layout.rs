@@ -99,13 +99,11 @@ pub enum LayoutError {
     #[error("page size {0} of the region: must be a power of two from 4096 to 65536")]
     PageSize(u64),
     /// The ring's size does not fit.
-    #[error(
-        "ring size {size}: must be a power of two, at least the page size ({page_size}) and at most 1 GiB"
-    )]
+    #[error("ring size {size}: must be a power of two, at least {page_size} and at most 1 GiB")]
     Ring {
         /// The size asked for.
         size: u64,
-        /// The region's page size.
+        /// The region's page size, or what its device maps at least.
         page_size: u64,
     },
     /// A part is not whole pages.
@@ -125,11 +123,16 @@ pub enum LayoutError {
     TooLarge,
 }
 
+/// What the parts of a region that are mapped apart are multiples of where it is part of a device: devices map whole large
+/// pages only.
+pub const DEVICE_GRANULE: u64 = 2 << 20;
+
 /// The parts of a region: offsets and sizes in bytes, checked. Made by the same rule on both sides, so only the
 /// [`Limits`] travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     limits: Limits,
+    granule: usize,
     control_size: usize,
     ring_size: usize,
     reply_size: usize,
@@ -138,17 +141,29 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Lays out a region.
+    /// Lays out a region that is a file of its own.
     ///
     /// # Errors
     /// [`LayoutError`] names the size that does not fit, and the rule.
     pub fn new(limits: &Limits) -> Result<Self, LayoutError> {
+        Self::with_granule(limits, limits.page_size)
+    }
+
+    /// Lays out a region that is part of a device: the ring has to be whole [`DEVICE_GRANULE`]s.
+    ///
+    /// # Errors
+    /// As [`Layout::new`].
+    pub fn in_device(limits: &Limits) -> Result<Self, LayoutError> {
+        Self::with_granule(limits, DEVICE_GRANULE)
+    }
+
+    fn with_granule(limits: &Limits, granule: u64) -> Result<Self, LayoutError> {
         let Limits { ring_size, reply_size, arena_size, window_size, page_size } = *limits;
         if !page_size.is_power_of_two() || !(MIN_PAGE_SIZE..=MAX_PAGE_SIZE).contains(&page_size) {
             return Err(LayoutError::PageSize(page_size));
         }
-        if !ring_size.is_power_of_two() || !(page_size..=MAX_RING_SIZE).contains(&ring_size) {
-            return Err(LayoutError::Ring { size: ring_size, page_size });
+        if !ring_size.is_power_of_two() || !(granule..=MAX_RING_SIZE).contains(&ring_size) {
+            return Err(LayoutError::Ring { size: ring_size, page_size: granule });
         }
         let parts =
             [("reply area", reply_size), ("command arena", arena_size), ("memory window", window_size)];
@@ -157,20 +172,22 @@ impl Layout {
                 return Err(LayoutError::Part { part, size, page_size });
             }
         }
-        let control_size = (size_of::<Page>() as u64).next_multiple_of(page_size);
-        // Twice the ring, because it is mapped twice, and a page to align the mapping.
-        let mapped = [control_size, ring_size, ring_size, reply_size, arena_size, window_size, page_size]
-            .into_iter()
-            .try_fold(0u64, u64::checked_add)
-            .filter(|&n| {
-                n <= MAX_REGION_SIZE && usize::try_from(n).is_ok_and(|n| isize::try_from(n).is_ok())
-            });
+        let control_size = (size_of::<Page>() as u64).next_multiple_of(granule);
+        // Twice the ring, because it is mapped twice, and a granule each to round up the size and to align the mapping.
+        let mapped =
+            [control_size, ring_size, ring_size, reply_size, arena_size, window_size, granule, granule]
+                .into_iter()
+                .try_fold(0u64, u64::checked_add)
+                .filter(|&n| {
+                    n <= MAX_REGION_SIZE && usize::try_from(n).is_ok_and(|n| isize::try_from(n).is_ok())
+                });
         if mapped.is_none() {
             return Err(LayoutError::TooLarge);
         }
         // The sum fits `usize`, so each part does.
         Ok(Self {
             limits: *limits,
+            granule: granule as usize,
             control_size: control_size as usize,
             ring_size: ring_size as usize,
             reply_size: reply_size as usize,
@@ -187,6 +204,11 @@ impl Layout {
     /// The region's page size.
     pub fn page_size(&self) -> usize {
         self.limits.page_size as usize
+    }
+
+    /// What offset and length of each mapping of the region's file or device are multiples of.
+    pub fn granule(&self) -> usize {
+        self.granule
     }
 
     /// Offset of the ring; the control page stands at 0.
@@ -229,9 +251,9 @@ impl Layout {
         self.window_size
     }
 
-    /// Size of the whole region, as a file.
+    /// Size of the whole region, as a file or part of a device.
     pub fn total_size(&self) -> usize {
-        self.window_offset() + self.window_size
+        (self.window_offset() + self.window_size).next_multiple_of(self.granule)
     }
 
     /// Size of the whole region, as address space: the ring counts twice.
@@ -265,6 +287,15 @@ mod tests {
         assert_eq!(l.window_offset(), l.arena_offset() + 8192);
         assert_eq!(l.total_size(), l.window_offset() + (1 << 20));
         assert_eq!(l.mapped_size(), l.total_size() + (64 << 10));
+    }
+
+    #[test]
+    fn layout_when_in_a_device_is_mapped_in_large_pages() {
+        let limits = Limits { ring_size: 2 << 20, ..small() };
+        let l = Layout::in_device(&limits).unwrap();
+        assert_eq!((l.ring_offset(), l.reply_offset()), (2 << 20, 4 << 20));
+        assert_eq!((l.window_offset(), l.total_size()), ((4 << 20) + 4096 + 8192, 6 << 20));
+        assert!(matches!(Layout::in_device(&small()), Err(LayoutError::Ring { .. })));
     }
 
     #[test]
@@ -305,6 +336,7 @@ mod tests {
         fn layout_when_limits_are_anything_never_panics(a: u64, b: u64, c: u64, d: u64, e in 0u64..200_000) {
             let limits = Limits { ring_size: a, reply_size: b, arena_size: c, window_size: d, page_size: e };
             let _ = Layout::new(&limits);
+            let _ = Layout::in_device(&limits);
             let _ = Layout::new(&limits.with_page_size(e));
         }
     }

@@ -7,10 +7,10 @@
 //! Control  <-- head, tail, wait words, completed[] --> Control
 //!          <-- reply area ---------------------------
 //!          --- arena, window of host-visible memory ->
-//! Peer     <-- unix socket: handshake, then liveness and descriptors
+//! Peer     <-- socket: handshake, then liveness, and descriptors or frames
 //! ```
 //!
-//! Both sides map the same sealed memfd ([`Region`]). The side that reads takes everything in it as hostile: each
+//! Both sides map the same pages ([`Region`]). The side that reads takes everything in it as hostile: each
 //! scalar is read once into a local and checked there. A side that has nothing to do sleeps on a [`WaitWord`]; the
 //! other side makes a system call only if somebody sleeps.
 #![allow(unexpected_cfgs, reason = "cfg(loom) is set by hand for the model of the sleep handshake")]
@@ -25,6 +25,12 @@ pub mod spin;
 pub mod sync;
 pub mod wait;
 
+#[cfg(not(loom))]
+pub mod address;
+#[cfg(not(loom))]
+pub mod attached;
+#[cfg(not(loom))]
+pub mod connection;
 #[cfg(not(loom))]
 pub mod control;
 #[cfg(not(loom))]
@@ -56,7 +62,7 @@ pub mod region;
 #[cfg(not(loom))]
 pub mod ring;
 #[cfg(not(loom))]
-pub mod unix;
+pub mod vsock;
 #[cfg(not(loom))]
 mod written;
 
@@ -67,8 +73,12 @@ pub use wait::{Signal, WaitWord, Woken};
 
 #[cfg(not(loom))]
 pub use self::{
+    address::{Address, AddressError},
+    connection::{
+        AcceptError, BindError, Choice, ConnectError, Connection, Dial, Listener, accept_handshake, connect,
+    },
     control::Control,
-    handshake::{Hello, Offer, Versions, Welcome},
+    handshake::{Grant, Hello, Offer, Versions, Welcome},
     layout::{Layout, LayoutError, Limits},
     link::Link,
     mirror::Mirror,
@@ -77,5 +87,5 @@ pub use self::{
     peer::Peer,
     region::{Region, RegionError},
     ring::{Consumer, Producer, RawRecord, ReserveError, RingError, Space},
-    unix::{AcceptError, BindError, ConnectError, Connection, Listener, accept_handshake, connect},
+    vsock::VsockListener,
 };

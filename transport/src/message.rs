@@ -113,7 +113,7 @@ impl<'a> Channel<'a> {
     }
 
     /// Sleeps until the socket is ready or the deadline has passed.
-    fn wait_for(&self, events: PollFlags) -> Result<(), ChannelError> {
+    pub(crate) fn wait_for(&self, events: PollFlags) -> Result<(), ChannelError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(ChannelError::TimedOut);

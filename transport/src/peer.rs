@@ -11,11 +11,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 
+use crate::connection::HANDSHAKE_TIMEOUT;
 use crate::handshake::{Message, Versions};
 use crate::link::Link;
 use crate::liveness::{Liveness, PeerGone};
 use crate::message::Channel;
-use crate::unix::HANDSHAKE_TIMEOUT;
 
 /// The socket is looked at no more often than this; in between [`Liveness::alive`] answers from memory.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -10,6 +10,7 @@ use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
+use crate::attached::{Half, Slice, random};
 use crate::control::{Control, REGION_MAGIC};
 use crate::layout::{Layout, LayoutError, Limits, system_page_size};
 use crate::mirror::Mirror;
@@ -94,6 +95,8 @@ pub struct Region {
     control: Control,
     /// The side that made the region keeps the file, to punch pages out.
     file: Option<OwnedFd>,
+    /// Where the region starts in it, in bytes.
+    file_offset: u64,
     /// Keeps it like the other side's region, where they share no pages.
     mirror: OnceLock<Arc<Mirror>>,
 }
@@ -118,7 +121,7 @@ impl Region {
         rustix::fs::ftruncate(&file, size as u64).map_err(os("set the size of the memfd"))?;
         rustix::fs::fcntl_add_seals(&file, SEALS).map_err(os("seal the memfd"))?;
         let for_peer = rustix::io::fcntl_dupfd_cloexec(&file, 3).map_err(os("duplicate the descriptor"))?;
-        let mut region = Self::map(file.as_fd(), &layout)?;
+        let mut region = Self::map(file.as_fd(), 0, &layout, false)?;
         region.control.page().magic.store(REGION_MAGIC, Ordering::Release);
         region.file = Some(file);
         Ok((region, for_peer))
@@ -144,7 +147,7 @@ impl Region {
         if stat.st_size as u64 != size as u64 {
             return Err(RegionError::Size { found: stat.st_size as u64, expected: size as u64 });
         }
-        let region = Self::map(fd.as_fd(), layout)?;
+        let region = Self::map(fd.as_fd(), 0, layout, false)?;
         // A descriptor less in a process that is not ours.
         drop(fd);
         match region.control.page().magic.load(Ordering::Acquire) {
@@ -153,15 +156,63 @@ impl Region {
         }
     }
 
-    /// Reserves address space and maps the parts of `fd` into it: control and ring, the ring again, the rest.
-    fn map(fd: BorrowedFd<'_>, layout: &Layout) -> Result<Self, RegionError> {
+    /// Maps a slice of a device's memory, which is all 0, and writes the proof that it is this one.
+    ///
+    /// # Errors
+    /// [`RegionError`]: the slice is smaller than the region, or cannot be mapped.
+    pub fn of_slice(slice: Slice, layout: &Layout) -> Result<(Self, (Half, Half)), RegionError> {
+        let size = layout.total_size();
+        if slice.length < size as u64 {
+            return Err(RegionError::Size { found: slice.length, expected: size as u64 });
+        }
+        let words = random::<32>().map_err(|e| RegionError::Os {
+            step: "get random numbers",
+            size: 32,
+            source: e.into(),
+        })?;
+        let mut region = Self::map(slice.file.as_fd(), slice.offset, layout, false)?;
+        region.file = Some(slice.file);
+        region.file_offset = slice.offset;
+        let page = region.control.page();
+        for (to, word) in page.proof.iter().zip(bytemuck::cast::<_, [u64; 4]>(words)) {
+            to.store(word, Ordering::Relaxed);
+        }
+        page.magic.store(REGION_MAGIC, Ordering::Release);
+        let proof = region.proof();
+        Ok((region, proof))
+    }
+
+    /// Maps the part of a device from `offset` on. `weak`: what is written to it may be seen in another order. Nothing is
+    /// written here.
+    ///
+    /// # Errors
+    /// [`RegionError`] when it cannot be mapped.
+    pub(crate) fn in_device(
+        device: BorrowedFd<'_>,
+        offset: u64,
+        layout: &Layout,
+        weak: bool,
+    ) -> Result<Self, RegionError> {
+        Self::map(device, offset, layout, weak)
+    }
+
+    /// What stands where the host writes its proof.
+    pub(crate) fn proof(&self) -> (Half, Half) {
+        let words: [u64; 4] = std::array::from_fn(|i| self.control.page().proof[i].load(Ordering::Relaxed));
+        ([words[0], words[1]].into(), [words[2], words[3]].into())
+    }
+
+    /// Reserves address space and maps the parts of `fd` from `file_offset` on into it: control and ring, the ring again, the
+    /// rest.
+    fn map(fd: BorrowedFd<'_>, file_offset: u64, layout: &Layout, weak: bool) -> Result<Self, RegionError> {
         let system = system_page_size();
         let page = layout.page_size();
         if !(page as u64).is_multiple_of(system) {
             return Err(RegionError::PageSize { region: page, system });
         }
-        // A page more than needed, so that the base can be aligned to pages larger than this machine's.
-        let reserved_len = layout.mapped_size() + page;
+        // More than needed, so that the base can be aligned to pages larger than this machine's.
+        let granule = layout.granule();
+        let reserved_len = layout.mapped_size() + granule;
         let os = |step, size| move |e: Errno| RegionError::Os { step, size, source: e.into() };
         // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
         let reserved = unsafe {
@@ -175,13 +226,13 @@ impl Region {
         .map_err(os("reserve address space", reserved_len))?;
         let reserved = NonNull::new(reserved.cast::<u8>())
             .ok_or_else(|| os("reserve address space", reserved_len)(Errno::NOMEM))?;
-        let skip = reserved.as_ptr().align_offset(page);
-        // SAFETY: `align_offset` of a power of two on bytes is below `page`, and that much was reserved beyond what
+        let skip = reserved.as_ptr().align_offset(granule);
+        // SAFETY: `align_offset` of a power of two on bytes is below `granule`, and that much was reserved beyond what
         // is mapped.
         let base = unsafe { reserved.add(skip) };
         // From here on drop unmaps what was reserved, whatever fails.
         // SAFETY: the region starts with a control page, page-aligned, which is mapped below or never used.
-        let control = unsafe { Control::new(base) };
+        let control = unsafe { Control::new(base, weak) };
         let region = Self {
             reserved,
             reserved_len,
@@ -189,6 +240,7 @@ impl Region {
             layout: *layout,
             control,
             file: None,
+            file_offset,
             mirror: OnceLock::new(),
         };
 
@@ -213,7 +265,7 @@ impl Region {
                     ProtFlags::READ | ProtFlags::WRITE,
                     MapFlags::SHARED | MapFlags::FIXED | MapFlags::NORESERVE,
                     fd,
-                    offset as u64,
+                    file_offset + offset as u64,
                 )
             }
             .map_err(os(step, len))?;
@@ -294,7 +346,7 @@ impl Region {
         if len == 0 {
             return Ok(());
         }
-        let at = (self.layout.window_offset() + offset) as u64;
+        let at = self.file_offset + (self.layout.window_offset() + offset) as u64;
         rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, len as u64)?;
         Ok(())
     }

@@ -102,11 +102,11 @@ const CAPACITY: u64 = 2;
 
 impl Ring {
     fn tail(&self) -> Cursor<'_> {
-        Cursor { position: &self.tail, moved: self.command.shared() }
+        Cursor { position: &self.tail, moved: self.command.shared(), weak: false }
     }
 
     fn head(&self) -> Cursor<'_> {
-        Cursor { position: &self.head, moved: self.space.shared() }
+        Cursor { position: &self.head, moved: self.space.shared(), weak: false }
     }
 }
 

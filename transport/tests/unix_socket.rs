@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use support::{TempDir, VERSIONS, hello, offer, small};
-use vw_transport::handshake::{Message, PREAMBLE_SIZE, PROTOCOL_VERSION, Welcome};
-use vw_transport::unix::{accept_handshake_within, connect_within, refuse};
+use vw_transport::connection::{accept_handshake_within, connect_within, refuse};
+use vw_transport::handshake::{Message, PREAMBLE_SIZE, PROTOCOL_VERSION, Welcome, feature};
 use vw_transport::{
     AcceptError, BindError, ConnectError, Connection, Hello, Layout, Limits, Listener, Liveness, Offer,
     Region, RegionError, Versions, accept_handshake, connect,
@@ -49,7 +49,7 @@ fn connect_when_the_host_welcomes_shares_the_region() {
         accept_handshake(stream, VERSIONS, |hello: &Hello| {
             assert_eq!(hello.program, "a test");
             let limits = hello.limits.or(small());
-            Ok(Offer { limits, features: 0b0110, host: "test host 1.0".into() })
+            Ok(Offer { limits, features: 0b0110, ..offer() })
         })
         .unwrap()
     });
@@ -57,7 +57,7 @@ fn connect_when_the_host_welcomes_shares_the_region() {
     let guest = connect(&path, &Hello { limits: wishes, features: 0b0011, ..hello() }).unwrap();
     let host = host.join().unwrap();
     assert_eq!(guest.welcome, host.welcome);
-    assert_eq!(guest.welcome.features, 0b0010);
+    assert_eq!(guest.welcome.features, 0b0010 | feature::PASSED);
     assert_eq!(guest.welcome.host, "test host 1.0");
     assert_eq!(guest.region.window().1, 3 << 20);
     assert_eq!(guest.region.ring().1, 64 << 10);
@@ -231,10 +231,11 @@ fn welcomed_with(fd: Option<OwnedFd>, features: u64) -> ConnectError {
         s.read_exact(&mut asked).unwrap();
         let welcome = Welcome {
             versions: VERSIONS,
-            features,
+            features: features | feature::PASSED,
             layout: Layout::new(&small()).unwrap(),
             pid: 1,
             host: "x".into(),
+            place: None,
         };
         let frame = Message::Welcome(welcome).encode();
         let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use softbuffer::{Context, Surface};
-use vw_host_renderer::config::Listen;
+use vw_host_renderer::control::Socket;
 use vw_host_renderer::control::{self, Pictures, SessionInfo};
 use vw_host_renderer::frames::picture::Picture;
 use winit::application::ApplicationHandler;
@@ -39,7 +39,7 @@ const TITLE_EVERY: Duration = Duration::from_millis(500);
 struct Cli {
     /// Where the renderer listens
     #[arg(long, value_name = "unix:PATH", default_value = "unix:/run/vw/vw.sock")]
-    socket: Listen,
+    socket: Socket,
     /// The session's number; the newest by default
     session: Option<u64>,
 }
@@ -75,7 +75,7 @@ struct Shown {
 }
 
 fn main() -> ExitCode {
-    let Cli { socket: Listen::Unix(socket), session } = Cli::parse();
+    let Cli { socket: Socket(socket), session } = Cli::parse();
     match view(&socket, session) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

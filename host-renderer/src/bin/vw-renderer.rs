@@ -21,9 +21,9 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Options {
-    /// Where guests connect [default: unix:/run/vw/vw.sock]
-    #[arg(long, value_name = "unix:PATH")]
-    listen: Option<Listen>,
+    /// Where guests connect; may be repeated [default: unix:/run/vw/vw.sock]
+    #[arg(long, value_name = "unix:PATH|vsock:PORT")]
+    listen: Vec<Listen>,
     /// Physical device for guests: index, UUID, PCI address or part of the name [default: the best]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
@@ -67,8 +67,8 @@ impl Options {
             Some(path) => Config::read(path)?,
             None => Config::default(),
         };
-        if let Some(listen) = self.listen {
-            config.listen = listen;
+        if !self.listen.is_empty() {
+            config.listen = self.listen;
         }
         config.device = self.device.or(config.device);
         config.null |= self.null;

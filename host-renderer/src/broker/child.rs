@@ -98,8 +98,8 @@ impl SessionProcess {
     ///
     /// # Errors
     /// What the system says; the process may have ended.
-    pub(super) fn hand_over(&mut self, number: u64, guest: &UnixStream) -> io::Result<()> {
-        handoff::send(self.handoff.as_fd(), number, guest.as_fd())?;
+    pub(super) fn hand_over(&mut self, number: u64, guest: BorrowedFd<'_>) -> io::Result<()> {
+        handoff::send(self.handoff.as_fd(), number, guest)?;
         self.number = number;
         self.started = Instant::now();
         tracing::debug!(session = number, pid = self.child.id(), "session process has its guest");

@@ -5,10 +5,11 @@
 
 mod child;
 mod control;
+mod doors;
 pub(crate) mod handoff;
 
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,12 +18,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
-use vw_transport::unix::refuse;
-use vw_transport::{BindError, Listener};
+use vw_transport::BindError;
+use vw_transport::connection::refuse;
 
 use self::child::SessionProcess;
 use self::control::Control;
-use crate::config::{Config, ConfigError, Listen};
+use self::doors::Door;
+use crate::config::{Config, ConfigError};
 use crate::control::Request;
 use crate::frames::watch::Wish;
 use crate::session::greet::VERSIONS;
@@ -43,6 +45,16 @@ pub enum BrokerError {
     /// Not at this address.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Not at this port.
+    #[error(
+        "cannot listen at vsock port {port}: {source}; it needs the kernel's vhost_vsock, or use the unix socket of the virtual machine's monitor"
+    )]
+    Vsock {
+        /// The port.
+        port: u32,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// The configuration cannot be handed on.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -91,7 +103,7 @@ impl Signals {
 /// Accepts guests until it is told to stop.
 #[derive(Debug)]
 pub struct Broker {
-    listener: Listener,
+    doors: Vec<Door>,
     /// Where `vwctl` asks.
     control: Control,
     signals: Signals,
@@ -115,14 +127,12 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`] says what is in the way.
     pub fn new(config: Config) -> Result<Self, BrokerError> {
-        let Listen::Unix(path) = &config.listen;
         let signals = Signals::register().map_err(system("handle signals"))?;
-        let listener = Listener::bind(path)?;
-        listener.set_nonblocking(true).map_err(system("use the listening socket"))?;
-        let control = Control::new(path)?;
+        let doors = config.listen.iter().map(Door::open).collect::<Result<_, _>>()?;
+        let control = Control::new(config.main_socket())?;
         let handed_on = config.to_toml()?;
         Ok(Self {
-            listener,
+            doors,
             control,
             signals,
             config,
@@ -141,7 +151,13 @@ impl Broker {
     /// # Errors
     /// When the system does not let it wait for guests.
     pub fn run(mut self) -> Result<(), BrokerError> {
-        tracing::info!(listen = %self.config.listen, null = self.config.null, "vw-renderer {} listens", env!("CARGO_PKG_VERSION"));
+        let listen: Vec<_> = self.config.listen.iter().map(ToString::to_string).collect();
+        tracing::info!(
+            listen = listen.join(" "),
+            null = self.config.null,
+            "vw-renderer {} listens",
+            env!("CARGO_PKG_VERSION")
+        );
         while !self.signals.stop.load(Ordering::Acquire) {
             self.wait().map_err(|error| system("wait for guests")(error.into()))?;
             self.signals.clear();
@@ -169,7 +185,7 @@ impl Broker {
         );
         fds.extend(self.control.polled());
         if !paused {
-            fds.push(PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN));
+            fds.extend(self.doors.iter().map(|door| PollFd::from_borrowed_fd(door.as_fd(), PollFlags::IN)));
         }
         let timeout = next.map(|at| {
             let left = at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
@@ -188,11 +204,20 @@ impl Broker {
         {
             return;
         }
+        for door in 0..self.doors.len() {
+            if let Err((what, error)) = self.accept_at(door) {
+                return self.pause(what, &error);
+            }
+        }
+    }
+
+    /// Takes all guests that wait at one door.
+    fn accept_at(&mut self, door: usize) -> Result<(), (&'static str, std::io::Error)> {
         loop {
-            let stream = match self.listener.accept() {
-                Ok(stream) => stream,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(error) => return self.pause("accept a guest", &error),
+            let (stream, origin) = match self.doors[door].accept() {
+                Ok(guest) => guest,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(("accept a guest", error)),
             };
             if self.sessions.len() >= self.config.max_sessions {
                 let message = format!(
@@ -205,16 +230,15 @@ impl Broker {
             }
             let number = self.next;
             self.next += 1;
-            match self.serve(number, &stream) {
-                Ok(session) => self.sessions.push(session),
-                Err(error) => return self.pause("start a session process", &error),
-            }
+            tracing::debug!(session = number, %origin, "a guest has come");
+            let session = self.serve(number, stream.as_fd()).map_err(|e| ("start a session process", e))?;
+            self.sessions.push(session);
             self.replenish_at = Some(Instant::now() + REPLENISH);
         }
     }
 
     /// A process for this guest: one that waits, or a new one.
-    fn serve(&mut self, number: u64, guest: &UnixStream) -> std::io::Result<SessionProcess> {
+    fn serve(&mut self, number: u64, guest: BorrowedFd<'_>) -> std::io::Result<SessionProcess> {
         while let Some(mut process) = self.warm.pop() {
             self.tried = process.tried().or_else(|| self.tried.take());
             match process.hand_over(number, guest) {
@@ -274,10 +298,11 @@ impl Broker {
     }
 
     fn shut_down(mut self) {
-        let Self { listener, sessions, warm, .. } = &mut self;
+        let Self { doors, sessions, warm, .. } = &mut self;
         tracing::info!(sessions = sessions.len(), "shutting down");
         sessions.append(warm);
-        let path = listener.path().to_owned();
+        let paths: Vec<_> =
+            doors.iter().filter_map(Door::path).map(|path| path.display().to_string()).collect();
         for session in sessions.iter() {
             session.terminate();
         }
@@ -292,6 +317,6 @@ impl Broker {
             session.kill();
         }
         drop(self);
-        tracing::info!(socket = %path.display(), "stopped");
+        tracing::info!(sockets = paths.join(" "), "stopped");
     }
 }

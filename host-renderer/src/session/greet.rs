@@ -3,10 +3,10 @@
 use std::os::fd::OwnedFd;
 
 use ash::vk;
+use vw_transport::connection::{AcceptError, accept_handshake};
 use vw_transport::handshake::feature;
 use vw_transport::layout::system_page_size;
-use vw_transport::unix::{AcceptError, accept_handshake};
-use vw_transport::{Connection, Hello, Limits as Sizes, Offer, Region, Versions};
+use vw_transport::{Connection, Grant, Hello, Limits as Sizes, Offer, Region, Versions};
 use vw_wire_protocol::generated::extensions::{REGISTRY_VERSION, TABLE_HASH};
 
 use super::end::End;
@@ -117,6 +117,7 @@ fn offer(gpu: &Gpu, config: &Config, hello: &Hello, alignment: u64) -> Offer {
     let page_size = system_page_size().max(hello.page_size).max(alignment);
     let limits = sizes(gpu, config, hello, page_size);
     Offer {
+        memory: Grant::Passed,
         limits,
         features: feature::DESCRIPTORS,
         host: format!("vw-renderer {}", env!("CARGO_PKG_VERSION")),

@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt::socket_peercred;
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::{socket_domain, socket_peercred};
 use rustix::process::{PidfdFlags, pidfd_open};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use vw_transport::{Liveness, Region};
@@ -176,8 +177,12 @@ fn exit(end: &End) -> ! {
 }
 
 /// The process that connected `socket`, to be told of its end: a child that it forked holds the socket too, and may
-/// outlive it. None where the system does not say, as with guests on another kernel.
+/// outlive it. For a virtual machine it is its monitor. None where the system does not say.
 fn guest_process(socket: &OwnedFd) -> Option<OwnedFd> {
+    // On other sockets the kernel answers with process 0.
+    if socket_domain(socket).ok()? != AddressFamily::UNIX {
+        return None;
+    }
     let process = socket_peercred(socket).ok()?.pid;
     pidfd_open(process, PidfdFlags::empty()).ok()
 }

@@ -18,7 +18,7 @@ use vw_host_renderer::session::Session;
 use vw_host_renderer::session::end::End;
 use vw_host_renderer::session::greet::VERSIONS;
 use vw_host_renderer::session::stats::Stats;
-use vw_transport::unix::connect;
+use vw_transport::connection::connect;
 use vw_transport::{Connection, Hello, Limits as Sizes, Producer, Spin};
 use vw_wire_protocol::codec::{Writer, encode_request};
 use vw_wire_protocol::generated::commands;

@@ -20,7 +20,20 @@ fn message_when_encoded_and_decoded_is_the_same() {
         layout: layout(),
         pid: 7,
         host: "vw-renderer 0.1".into(),
+        place: None,
     }));
+    let place = Place { offset: 4 << 20, ..Place::zeroed() };
+    let limits = Limits { page_size: 4096, ..Limits::default() };
+    round_trip(&Message::Welcome(Welcome {
+        versions: OURS,
+        features: feature::ATTACHED,
+        layout: Layout::in_device(&limits).unwrap(),
+        pid: 7,
+        host: String::new(),
+        place: Some(place),
+    }));
+    round_trip(&Message::Proof(OURS, [1, u64::MAX].into()));
+    round_trip(&Message::Ready(OURS));
     round_trip(&Message::Refusal(Refusal { versions: OURS, versions_differ: true, message: "no".into() }));
     round_trip(&Message::Goodbye { versions: OURS, reason: "protocol violation".into() });
 }
@@ -59,7 +72,7 @@ proptest! {
 
     #[test]
     fn message_when_body_is_random_never_panics(
-        kind in 0u32..6, body in proptest::collection::vec(any::<u8>(), 0..4200), lie: Option<u32>,
+        kind in 0u32..9, body in proptest::collection::vec(any::<u8>(), 0..4200), lie: Option<u32>,
     ) {
         let mut frame = frame(kind, OURS, &body, "");
         if let Some(length) = lie {
@@ -85,11 +98,13 @@ proptest! {
     fn hello_when_encoded_and_decoded_is_the_same(
         registry: u32, table_hash: u64, features: u64, pid: u32, page_size: u64,
         sizes: [u64; 5], program in "[a-zA-Z0-9 äöü._-]{0,100}",
+        note in "[a-zA-Z0-9 äöü._-]{0,100}", ids in proptest::collection::vec(1u64.., 0..4),
     ) {
         let [ring_size, reply_size, arena_size, window_size, page] = sizes;
         let limits = Limits { ring_size, reply_size, arena_size, window_size, page_size: page };
         round_trip(&Message::Hello(Hello {
-            versions: Versions::new(registry, table_hash), page_size, features, limits, pid, program,
+            versions: Versions::new(registry, table_hash), page_size, features, limits, pid, program, note,
+            regions: ids.iter().map(|id| bytemuck::cast([*id, 0])).collect(),
         }));
     }
 }

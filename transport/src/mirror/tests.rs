@@ -3,9 +3,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::connection::Connection;
 use crate::in_process::mirrored;
 use crate::layout::Limits;
-use crate::unix::Connection;
 use crate::{Consumer, Producer, Spin, Woken};
 
 fn limits() -> Limits {
@@ -269,8 +269,14 @@ fn hostile() -> (Connection, std::os::unix::net::UnixStream) {
     let region = Arc::new(region);
     let versions = Versions::new(0, 0);
     let peer = Mirror::connect(&region, a.into(), versions, Side::Host, false).unwrap();
-    let welcome =
-        crate::Welcome { versions, features: 0, layout: *region.layout(), pid: 1, host: String::new() };
+    let welcome = crate::Welcome {
+        versions,
+        features: 0,
+        layout: *region.layout(),
+        pid: 1,
+        host: String::new(),
+        place: None,
+    };
     let hello = crate::Hello::new(versions, "a test");
     (Connection { region, peer: Arc::new(peer), hello, welcome }, b)
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use vw_transport::{Hello, Limits, Offer, Versions};
+use vw_transport::{Grant, Hello, Limits, Offer, Versions};
 
 pub(crate) const VERSIONS: Versions = Versions::new(309, 0xfeed_beef);
 
@@ -50,5 +50,5 @@ pub(crate) fn small() -> Limits {
 }
 
 pub(crate) fn offer() -> Offer {
-    Offer { limits: small(), features: 0, host: "test host 1.0".into() }
+    Offer { memory: Grant::Passed, limits: small(), features: 0, host: "test host 1.0".into() }
 }

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vw_host_renderer::config::Listen;
-use vw_host_renderer::control::{self, SessionInfo};
+use vw_host_renderer::control::{self, SessionInfo, Socket};
 use vw_host_renderer::frames::statistics::{Quantiles, Summary};
 
 /// Asks a running vw-renderer.
@@ -17,7 +16,7 @@ use vw_host_renderer::frames::statistics::{Quantiles, Summary};
 struct Cli {
     /// Where the renderer listens
     #[arg(long, value_name = "unix:PATH", default_value = "unix:/run/vw/vw.sock")]
-    socket: Listen,
+    socket: Socket,
     #[command(subcommand)]
     command: Command,
 }
@@ -54,7 +53,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { socket: Listen::Unix(socket), command } = Cli::parse();
+    let Cli { socket: Socket(socket), command } = Cli::parse();
     match run(&socket, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,4 +1,4 @@
-//! Sides that share a kernel: a unix socket for the handshake, the region by descriptor.
+//! From a socket to a connection: dialing, listening, and the handshake that says how memory is had in common.
 
 mod accept;
 mod connect;
@@ -7,8 +7,8 @@ mod listener;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use accept::{AcceptError, accept_handshake, accept_handshake_within, refuse};
-pub use connect::{ConnectError, connect, connect_within};
+pub use accept::{AcceptError, accept_handshake, accept_handshake_within, no_memory, refuse};
+pub use connect::{Choice, ChoiceError, ConnectError, Dial, connect, connect_within};
 pub use listener::{BindError, Listener};
 
 use crate::handshake::{Hello, Welcome};

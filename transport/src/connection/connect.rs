@@ -1,0 +1,468 @@
+//! The guest's side of the handshake.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_error};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+
+use super::{Connection, HANDSHAKE_TIMEOUT};
+use crate::address::Address;
+use crate::attached::{Device, DeviceError, pump};
+use crate::handshake::{
+    Hello, MAX_REGIONS, Message, MessageError, PROTOCOL_VERSION, Versions, Welcome, feature,
+};
+use crate::message::{Channel, ChannelError};
+use crate::peer::Peer;
+use crate::region::{Region, RegionError};
+use crate::vsock::{self, SocketAddrVm};
+
+/// A connection that did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nothing stands at the path.
+    #[error("no socket at {path}: start the renderer there, or name the socket that it listens on", path = .0.display())]
+    NoSocket(PathBuf),
+    /// Something else stands at the path.
+    #[error("{path} is not a socket: name the socket that the renderer listens on", path = .0.display())]
+    NotASocket(PathBuf),
+    /// The path is longer than a socket's address may be.
+    #[error("the path {path} is too long for a unix socket (at most 107 bytes): use a shorter one", path = .0.display())]
+    PathTooLong(PathBuf),
+    /// The socket is there and may not be used.
+    #[error(
+        "no permission to use the socket {path}: this user needs write access to it and search access to its directory",
+        path = .0.display()
+    )]
+    PermissionDenied(PathBuf),
+    /// The socket is there and its server is not.
+    #[error("nobody listens on {path}: its renderer has ended, start it again", path = .0.display())]
+    NobodyListening(PathBuf),
+    /// The host said no.
+    #[error("the renderer at {host} refused the connection: {message}")]
+    Refused {
+        /// Where the host is.
+        host: Address,
+        /// What the host said.
+        message: String,
+    },
+    /// The two sides were built differently.
+    #[error(
+        "versions differ: this side has {ours}, the renderer at {host} has {theirs}: install the same version of vw on both sides"
+    )]
+    VersionMismatch {
+        /// Where the host is.
+        host: Address,
+        /// What this side was built with.
+        ours: Versions,
+        /// What the host was built with.
+        theirs: Versions,
+    },
+    /// The host did not answer in time.
+    #[error(
+        "the renderer at {host} did not answer within {waited:?} (waiting {step}): it is stuck or overloaded, see its log"
+    )]
+    TimedOut {
+        /// Where the host is.
+        host: Address,
+        /// How long this side waited.
+        waited: Duration,
+        /// For what.
+        step: &'static str,
+    },
+    /// The host closed the socket without an answer.
+    #[error("the renderer at {host} closed the connection during the handshake: its log says why")]
+    Closed {
+        /// Where the host is.
+        host: Address,
+    },
+    /// What answers is not a renderer, or it is broken.
+    #[error("the answer from {host} makes no sense: {source}")]
+    Malformed {
+        /// Where the host is.
+        host: Address,
+        /// What is wrong.
+        source: MessageError,
+    },
+    /// The answer does not fit the question.
+    #[error("the answer from {host} makes no sense: {what}")]
+    Unexpected {
+        /// Where the host is.
+        host: Address,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The region that the host sent cannot be used.
+    #[error("the renderer at {host} is reached, but: {source}")]
+    Region {
+        /// Where the host is.
+        host: Address,
+        /// What is wrong.
+        source: RegionError,
+    },
+    /// The host is on another kernel, and memory was to be passed by descriptor.
+    #[error(
+        "VW_MEMORY=passed needs a host on the same kernel; {host} is on another one: use auto or attached"
+    )]
+    CannotPass {
+        /// Where the host is.
+        host: Address,
+    },
+    /// This machine has no vsock.
+    #[error("no way to {host}: this machine has no vsock device, or its driver is not loaded ({source})")]
+    NoVsock {
+        /// Where the host is.
+        host: Address,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// There is no such machine, or nobody listens there at this port.
+    #[error("nobody answers at {host} ({source}): start the renderer with this port among its listeners")]
+    NobodyAnswers {
+        /// Where the host is.
+        host: Address,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The memory that both sides should see cannot be used.
+    #[error("the renderer at {host} is reached, but: {source}")]
+    Device {
+        /// Where the host is.
+        host: Address,
+        /// What is wrong.
+        source: DeviceError,
+    },
+    /// The operating system refused a step.
+    #[error("could not {step} for {host}: {source}")]
+    Os {
+        /// Where the host is.
+        host: Address,
+        /// What was tried.
+        step: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// How a guest wants to have memory in common with its host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// What the way to the host allows.
+    #[default]
+    Auto,
+    /// A region of its own, whose descriptor comes over the unix socket.
+    Passed,
+    /// A slice of a device that this machine has.
+    Attached,
+}
+
+/// Text that is no [`Choice`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is no way to have memory in common; write auto, passed or attached")]
+pub struct ChoiceError(String);
+
+impl FromStr for Choice {
+    type Err = ChoiceError;
+
+    fn from_str(text: &str) -> Result<Self, ChoiceError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "passed" => Ok(Self::Passed),
+            "attached" => Ok(Self::Attached),
+            _ => Err(ChoiceError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Passed => "passed",
+            Self::Attached => "attached",
+        })
+    }
+}
+
+/// How to reach a host.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    /// Where it is.
+    pub host: Address,
+    /// How to have memory in common.
+    pub memory: Choice,
+    /// The one device that may be the memory; found by itself without.
+    pub device: Option<PathBuf>,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// Connects to the host that listens at `path`, within [`HANDSHAKE_TIMEOUT`].
+///
+/// # Errors
+/// [`ConnectError`] says what happened and what to do.
+pub fn connect(path: impl AsRef<Path>, hello: &Hello) -> Result<Connection, ConnectError> {
+    connect_within(path, hello, HANDSHAKE_TIMEOUT)
+}
+
+/// Connects to the host that listens at `path`, within `timeout`.
+///
+/// # Errors
+/// [`ConnectError`] says what happened and what to do.
+pub fn connect_within(
+    path: impl AsRef<Path>,
+    hello: &Hello,
+    timeout: Duration,
+) -> Result<Connection, ConnectError> {
+    let host = Address::Unix(path.as_ref().to_owned());
+    Dial { timeout, ..Dial::new(host) }.connect(hello)
+}
+
+impl Dial {
+    /// The host at this address, within [`HANDSHAKE_TIMEOUT`], however memory can be had in common.
+    pub fn new(host: Address) -> Self {
+        Self { host, memory: Choice::Auto, device: None, timeout: HANDSHAKE_TIMEOUT }
+    }
+
+    /// Connects. The hello's features are what the caller can use; how memory is had in common is added here.
+    ///
+    /// # Errors
+    /// [`ConnectError`] says what happened and what to do.
+    pub fn connect(&self, hello: &Hello) -> Result<Connection, ConnectError> {
+        let attempt = Attempt { dial: self, deadline: Instant::now() + self.timeout };
+        let mut hello = hello.clone();
+        let attached = match (self.memory, &self.host) {
+            (Choice::Auto, Address::Unix(_)) | (Choice::Passed, Address::Unix(_)) => false,
+            (Choice::Passed, Address::Vsock { .. }) => {
+                return Err(ConnectError::CannotPass { host: self.host.clone() });
+            }
+            (Choice::Attached, _) | (Choice::Auto, Address::Vsock { .. }) => true,
+        };
+        if !attached {
+            hello.features |= feature::PASSED;
+            return attempt.shake_hands(attempt.connect()?, &hello, &[]);
+        }
+        let (devices, errors) = Device::find(self.device.as_deref());
+        hello.features = hello.features & !feature::DESCRIPTORS | feature::ATTACHED;
+        hello.regions = devices.iter().take(MAX_REGIONS).map(Device::id).collect();
+        hello.note = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let result = attempt.shake_hands(attempt.connect()?, &hello, &devices);
+        match (result, errors.into_iter().next()) {
+            // The host was told, for its log; the reason is on this side.
+            (Err(ConnectError::Refused { .. }), Some(source)) if devices.is_empty() => {
+                Err(ConnectError::Device { host: self.host.clone(), source })
+            }
+            (result, _) => result,
+        }
+    }
+}
+
+/// One try: what its errors need to know.
+struct Attempt<'a> {
+    dial: &'a Dial,
+    deadline: Instant,
+}
+
+impl Attempt<'_> {
+    fn connect(&self) -> Result<OwnedFd, ConnectError> {
+        match &self.dial.host {
+            Address::Unix(path) => self.connect_unix(path),
+            Address::Vsock { cid, port } => self.connect_vsock(SocketAddrVm::new(*cid, *port)),
+        }
+    }
+
+    fn connect_unix(&self, path: &Path) -> Result<OwnedFd, ConnectError> {
+        let to = || path.to_owned();
+        let address = SocketAddrUnix::new(path).map_err(|e| match e {
+            Errno::NAMETOOLONG => ConnectError::PathTooLong(to()),
+            e => self.os("make an address", e),
+        })?;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(|e| self.os("make a socket", e))?;
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(self.timed_out("for its queue of connections"));
+            }
+            // On a unix socket the send time-out also bounds connect, which waits while the queue is full.
+            set_socket_timeout(&socket, Timeout::Send, Some(left))
+                .map_err(|e| self.os("set a time-out", e))?;
+            match rustix::net::connect(&socket, &address) {
+                Ok(()) => return Ok(socket),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(Errno::NOENT | Errno::NOTDIR) => return Err(ConnectError::NoSocket(to())),
+                Err(Errno::ACCESS | Errno::PERM) => return Err(ConnectError::PermissionDenied(to())),
+                Err(Errno::CONNREFUSED) if is_socket(path) => {
+                    return Err(ConnectError::NobodyListening(to()));
+                }
+                Err(Errno::CONNREFUSED) => return Err(ConnectError::NotASocket(to())),
+                Err(e) => return Err(self.os("connect", e)),
+            }
+        }
+    }
+
+    fn connect_vsock(&self, address: SocketAddrVm) -> Result<OwnedFd, ConnectError> {
+        let host = || self.dial.host.clone();
+        let failed = |error: Errno| match error {
+            Errno::AFNOSUPPORT | Errno::NODEV | Errno::ADDRNOTAVAIL => {
+                ConnectError::NoVsock { host: host(), source: error.into() }
+            }
+            Errno::CONNRESET
+            | Errno::CONNREFUSED
+            | Errno::NETUNREACH
+            | Errno::HOSTUNREACH
+            | Errno::TIMEDOUT => ConnectError::NobodyAnswers { host: host(), source: error.into() },
+            error => self.os("connect", error),
+        };
+        let socket = vsock::socket().map_err(failed)?;
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => return Ok(socket),
+            Err(Errno::INPROGRESS | Errno::INTR) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let channel = Channel::new(socket.as_fd(), self.deadline);
+        channel.wait_for(PollFlags::OUT).map_err(|e| self.failed(e, "for the connection"))?;
+        match socket_error(&socket).map_err(|e| self.os("connect", e))? {
+            Ok(()) => Ok(socket),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn shake_hands(
+        &self,
+        socket: OwnedFd,
+        hello: &Hello,
+        devices: &[Device],
+    ) -> Result<Connection, ConnectError> {
+        let channel = Channel::new(socket.as_fd(), self.deadline);
+        match channel.send(&Message::Hello(hello.clone()), None) {
+            // A host that refuses everybody may close before it has read; what it said is still to be read.
+            Ok(()) | Err(ChannelError::Closed) => {}
+            Err(e) => return Err(self.failed(e, "to send the hello")),
+        }
+        let (message, fd) = self.answer(&channel, hello.versions, "for the answer to the hello")?;
+        let Message::Welcome(welcome) = message else {
+            return Err(self.unexpected("something else than a welcome"));
+        };
+        if welcome.features & !hello.features != 0 {
+            return Err(self.unexpected("it turns on features that this side did not offer"));
+        }
+        let region = match welcome.features & feature::MEMORY {
+            feature::PASSED => {
+                let fd = fd.ok_or_else(|| self.unexpected("a welcome without the region's descriptor"))?;
+                Region::attach(fd, &welcome.layout)
+                    .map_err(|source| ConnectError::Region { host: self.host(), source })?
+            }
+            feature::ATTACHED => self.attach(&channel, hello.versions, &welcome, devices)?,
+            _ => return Err(self.unexpected("it does not say how memory is shared")),
+        };
+        let region = Arc::new(region);
+        let peer = if welcome.place.is_some() {
+            pump::connect(&region, socket, hello.versions, true).map_err(|source| ConnectError::Os {
+                host: self.host(),
+                step: "start to listen",
+                source,
+            })?
+        } else {
+            Peer::new(socket, hello.versions)
+        };
+        Ok(Connection { region, peer: Arc::new(peer), hello: hello.clone(), welcome })
+    }
+
+    /// The region in one of the devices, once both sides have seen that they see the same.
+    fn attach(
+        &self,
+        channel: &Channel<'_>,
+        ours: Versions,
+        welcome: &Welcome,
+        devices: &[Device],
+    ) -> Result<Region, ConnectError> {
+        let place = welcome.place.ok_or_else(|| self.unexpected("a welcome to no place"))?;
+        let device = devices.iter().find(|device| device.id() == place.region);
+        let region = device
+            .ok_or(DeviceError::Unknown(place.region))
+            .and_then(|device| device.region(&place, &welcome.layout));
+        let region = match region {
+            Ok(region) => region,
+            Err(source) => {
+                // For the host's log; it may be gone.
+                let _ = channel.send(&Message::Goodbye { versions: ours, reason: source.to_string() }, None);
+                return Err(ConnectError::Device { host: self.host(), source });
+            }
+        };
+        match channel.send(&Message::Proof(ours, region.proof().1), None) {
+            Ok(()) | Err(ChannelError::Closed) => {}
+            Err(e) => return Err(self.failed(e, "to send the proof")),
+        }
+        match self.answer(channel, ours, "for the answer to the proof")? {
+            (Message::Ready(_), _) => Ok(region),
+            _ => Err(self.unexpected("something else than the end of the handshake")),
+        }
+    }
+
+    /// The host's next message, which is neither a no nor of another version.
+    fn answer(
+        &self,
+        channel: &Channel<'_>,
+        ours: Versions,
+        step: &'static str,
+    ) -> Result<(Message, Option<OwnedFd>), ConnectError> {
+        let answer = channel.receive().map_err(|e| self.failed(e, step))?;
+        let theirs = answer.preamble.versions();
+        let mismatch = || ConnectError::VersionMismatch { host: self.host(), ours, theirs };
+        if theirs.protocol != PROTOCOL_VERSION && !answer.preamble.is_farewell() {
+            return Err(mismatch());
+        }
+        let message = Message::decode(&answer.preamble, &answer.body)
+            .map_err(|source| ConnectError::Malformed { host: self.host(), source })?;
+        match message {
+            Message::Refusal(refusal) if refusal.versions_differ => Err(mismatch()),
+            Message::Refusal(refusal) => {
+                Err(ConnectError::Refused { host: self.host(), message: refusal.message })
+            }
+            Message::Goodbye { reason, .. } => {
+                Err(ConnectError::Refused { host: self.host(), message: reason })
+            }
+            _ if theirs != ours => Err(mismatch()),
+            message => Ok((message, answer.fd)),
+        }
+    }
+
+    fn host(&self) -> Address {
+        self.dial.host.clone()
+    }
+
+    fn os(&self, step: &'static str, e: Errno) -> ConnectError {
+        ConnectError::Os { host: self.host(), step, source: e.into() }
+    }
+
+    fn unexpected(&self, what: &'static str) -> ConnectError {
+        ConnectError::Unexpected { host: self.host(), what }
+    }
+
+    fn timed_out(&self, step: &'static str) -> ConnectError {
+        ConnectError::TimedOut { host: self.host(), waited: self.dial.timeout, step }
+    }
+
+    fn failed(&self, error: ChannelError, step: &'static str) -> ConnectError {
+        match error {
+            ChannelError::TimedOut => self.timed_out(step),
+            ChannelError::Closed => ConnectError::Closed { host: self.host() },
+            ChannelError::Malformed(source) => ConnectError::Malformed { host: self.host(), source },
+            ChannelError::Os(e) => self.os("shake hands", e),
+        }
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    // If it cannot be asked, it was a socket when connect looked at it, more likely than not.
+    std::fs::metadata(path).map_or(true, |m| m.file_type().is_socket())
+}
