@@ -91,7 +91,7 @@ fn connect(messengers: &Arc<Messengers>) -> Result<Arc<Session>, String> {
         format!("{host} ended the session before it had described its device; its log says why")
     })?;
     let facts = Facts::decode(&bytes).map_err(|e| format!("{host}: {e}"))?;
-    session.set_facts(DeviceFacts::new(facts, session.descriptors));
+    session.set_facts(DeviceFacts::new(facts, session.descriptors, session.region().can_alias()));
     Ok(session)
 }
 

@@ -25,6 +25,7 @@ pub(crate) struct DeviceFacts {
     pub(crate) memory: vk::PhysicalDeviceMemoryProperties,
     /// Whether descriptors pass to the host.
     descriptors: bool,
+    aliases: bool,
     /// Whether the host's device has timeline semaphores, without an extension.
     timelines: bool,
 }
@@ -43,7 +44,12 @@ const OVER_SWAPCHAINS: [&str; 5] = [
 
 impl DeviceFacts {
     /// Over the host's answer.
-    pub(crate) fn new(facts: Facts, descriptors: bool) -> Self {
+    /// `aliases`: pages of the window can be mapped a second time.
+    pub(crate) fn new(mut facts: Facts, descriptors: bool, aliases: bool) -> Self {
+        if !aliases {
+            // It replaces the program's pages by pages of the window.
+            facts.extensions.retain(|extension| extension.name != "VK_EXT_external_memory_host");
+        }
         let mut memory = vk::PhysicalDeviceMemoryProperties2::default();
         // SAFETY: a structure of the type that the chain's root is, with an empty chain.
         unsafe { facts.memory.fill((&raw mut memory).cast()) };
@@ -52,7 +58,7 @@ impl DeviceFacts {
         // SAFETY: as above, with a chain of one.
         unsafe { facts.features.fill((&raw mut features).cast()) };
         let timelines = timelines.timeline_semaphore != 0 && facts.api_version >= vk::API_VERSION_1_2;
-        Self { facts, memory: memory.memory_properties, descriptors, timelines }
+        Self { facts, memory: memory.memory_properties, descriptors, aliases, timelines }
     }
 
     /// Whether the device has `vkMapMemory2`.
@@ -101,7 +107,7 @@ impl DeviceFacts {
     /// Whether there is what the guest needs for an extension of its own.
     fn can_have(&self, name: &str) -> bool {
         match name {
-            "VK_EXT_map_memory_placed" => self.maps_by_structure(),
+            "VK_EXT_map_memory_placed" => self.aliases && self.maps_by_structure(),
             "VK_KHR_external_memory_fd" => self.descriptors,
             "VK_KHR_external_semaphore_fd" => {
                 self.shares_sync() && self.facts.has_extension("VK_KHR_external_semaphore")

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use vw_transport::attached::FIRST_SLICE;
+use vw_transport::layout::DEVICE_GRANULE;
 
 /// Where the socket is when nothing else is said.
 pub const DEFAULT_SOCKET: &str = "/run/vw/vw.sock";
@@ -28,6 +30,8 @@ pub struct Config {
     pub warm: usize,
     /// What each session may use.
     pub limits: Limits,
+    /// Memory that virtual machines have as a device; `vwctl` makes more.
+    pub region: Vec<RegionConfig>,
 }
 
 impl Default for Config {
@@ -40,6 +44,7 @@ impl Default for Config {
             max_sessions: 64,
             warm: 1,
             limits: Limits::default(),
+            region: Vec::new(),
         }
     }
 }
@@ -71,6 +76,44 @@ impl Default for Limits {
             arena: Size(16 << 20),
             record: Size(256 << 20),
             robust_buffer_access: true,
+        }
+    }
+}
+
+/// Memory that a virtual machine has as a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegionConfig {
+    /// Its name: up to 64 letters, digits, `.`, `_` and `-`.
+    pub name: String,
+    /// Bytes: a multiple of 2 MiB.
+    pub size: Size,
+    /// The one guest that may use it: `vsock:CID`, or `unix:PATH` of the socket that it comes by. Without, any guest may, one
+    /// at a time.
+    pub guest: Option<String>,
+}
+
+impl RegionConfig {
+    /// Whether it can be.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self { name, size, guest } = self;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+            return Err(format!("`{name}` is no name of a region; write letters, digits, `.`, `_` and `-`"));
+        }
+        if size.0 <= FIRST_SLICE || !size.0.is_multiple_of(DEVICE_GRANULE) {
+            return Err(format!(
+                "region {name} has {} bytes; it has to be a multiple of 2 MiB, and more than {FIRST_SLICE}",
+                size.0
+            ));
+        }
+        match guest.as_deref().map(|guest| guest.split_once(':')) {
+            None | Some(Some(("unix", _))) => Ok(()),
+            Some(Some(("vsock", cid))) if cid.parse::<u32>().is_ok() => Ok(()),
+            _ => Err(format!("region {name}: a guest is vsock:CID or unix:PATH")),
         }
     }
 }
@@ -148,6 +191,7 @@ impl Config {
         if self.listen.is_empty() {
             return Err(ConfigError::Value("listen is empty: no guest could connect".to_owned()));
         }
+        self.region.iter().try_for_each(RegionConfig::check).map_err(ConfigError::Value)?;
         if self.max_sessions == 0 {
             return Err(ConfigError::Value("max_sessions is 0: no guest could connect".to_owned()));
         }
@@ -276,6 +320,11 @@ mod tests {
         let config = Config {
             device: Some("llvmpipe".to_owned()),
             limits: Limits { window: Some(Size(2 << 30)), ..Limits::default() },
+            region: vec![RegionConfig {
+                name: "vm-1".to_owned(),
+                size: Size(1 << 30),
+                guest: Some("vsock:4".to_owned()),
+            }],
             ..Config::default()
         };
         assert_eq!(Config::parse(&config.to_toml().unwrap(), "test").unwrap(), config);
@@ -297,6 +346,9 @@ mod tests {
         for (text, needle) in [
             ("colour = 1", "colour"),
             ("listen = []", "listen is empty"),
+            ("[[region]]\nname = \"a\"\nsize = \"3 MiB\"", "2 MiB"),
+            ("[[region]]\nname = \"a b\"\nsize = \"1 GiB\"", "no name"),
+            ("[[region]]\nname = \"a\"\nsize = \"1 GiB\"\nguest = \"me\"", "vsock:CID"),
             ("max_sessions = 0", "max_sessions"),
             ("[limits]\nring = 100000", "power of two"),
             ("[limits]\nwindow = \"3 parsecs\"", "parsecs"),

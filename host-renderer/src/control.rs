@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use vw_transport::attached::RegionId;
+
+use crate::config::{RegionConfig, Size};
 use crate::frames::picture::Picture;
 use crate::frames::statistics::Summary;
 
@@ -18,10 +21,10 @@ const MAX_ANSWER: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Longest request, in bytes.
-pub const MAX_REQUEST: usize = 64;
+pub const MAX_REQUEST: usize = 512;
 
 /// What can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// All sessions: a line for each.
     Status,
@@ -29,22 +32,41 @@ pub enum Request {
     Statistics(u64),
     /// The frames of the session with this number.
     Pictures(u64),
+    /// All regions: a line for each.
+    Regions,
+    /// This region, which is made unless it is there: its line.
+    Region(RegionConfig),
+    /// That the region of this name is given up.
+    Forget(String),
 }
 
 impl Request {
     /// Reads a line; none for one that is no request.
     pub fn parse(line: &str) -> Option<Self> {
         match line.split_once(' ') {
+            None if line == "regions" => Some(Self::Regions),
             None => (line == "status").then_some(Self::Status),
             Some(("frames", number)) => number.parse().ok().map(Self::Statistics),
             Some(("pictures", number)) => number.parse().ok().map(Self::Pictures),
+            Some(("region", region)) => {
+                let mut words = region.splitn(3, ' ');
+                let (name, size) = (words.next()?.to_owned(), Size(words.next()?.parse().ok()?));
+                Some(Self::Region(RegionConfig { name, size, guest: words.next().map(ToOwned::to_owned) }))
+            }
+            Some(("forget", name)) => Some(Self::Forget(name.to_owned())),
             Some(_) => None,
         }
     }
 
     /// The line, with its end.
-    fn to_line(self) -> String {
+    fn to_line(&self) -> String {
         match self {
+            Self::Regions => "regions\n".to_owned(),
+            Self::Region(RegionConfig { name, size, guest }) => {
+                let guest = guest.iter().map(|guest| format!(" {guest}")).collect::<String>();
+                format!("region {name} {}{guest}\n", size.0)
+            }
+            Self::Forget(name) => format!("forget {name}\n"),
             Self::Status => "status\n".to_owned(),
             Self::Statistics(number) => format!("frames {number}\n"),
             Self::Pictures(number) => format!("pictures {number}\n"),
@@ -52,7 +74,7 @@ impl Request {
     }
 
     /// Asks the broker that listens at `socket`.
-    fn send(self, socket: &Path) -> io::Result<UnixStream> {
+    fn send(&self, socket: &Path) -> io::Result<UnixStream> {
         let mut stream = UnixStream::connect(path(socket))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(self.to_line().as_bytes())?;
@@ -106,6 +128,59 @@ impl SessionInfo {
     }
 }
 
+/// A region as the broker knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionInfo {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The name in its header.
+    pub id: RegionId,
+    /// What a virtual machine's monitor opens, as the broker's user or as root: gone with the broker.
+    pub path: String,
+    /// Sessions that have a slice.
+    pub sessions: usize,
+    /// Bytes of their slices.
+    pub used: u64,
+    /// Bytes that have pages now.
+    pub resident: u64,
+    /// The one guest that may use it.
+    pub guest: Option<String>,
+}
+
+impl RegionInfo {
+    /// Appends the line of this region.
+    pub fn write(&self, text: &mut String) {
+        let Self { name, size, id, path, sessions, used, resident, guest } = self;
+        let guest = guest.as_deref().unwrap_or("-");
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name} {size} {id} {path} {sessions} {used} {resident} {guest}");
+    }
+
+    /// The line of this region.
+    pub fn to_line(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text);
+        text
+    }
+
+    /// Reads a line; `None` for one that is not a region's.
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut parts = line.splitn(8, ' ');
+        Some(Self {
+            name: parts.next()?.to_owned(),
+            size: parts.next()?.parse().ok()?,
+            id: parts.next()?.parse().ok()?,
+            path: parts.next()?.to_owned(),
+            sessions: parts.next()?.parse().ok()?,
+            used: parts.next()?.parse().ok()?,
+            resident: parts.next()?.parse().ok()?,
+            guest: Some(parts.next()?).filter(|guest| *guest != "-").map(ToOwned::to_owned),
+        })
+    }
+}
+
 /// Where a renderer listens, as one says who asks it: `unix:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Socket(pub PathBuf);
@@ -129,7 +204,7 @@ pub fn path(socket: &Path) -> PathBuf {
 }
 
 /// The text that is the answer to a request.
-fn ask(socket: &Path, request: Request) -> io::Result<String> {
+fn ask(socket: &Path, request: &Request) -> io::Result<String> {
     let mut text = String::new();
     request.send(socket)?.take(MAX_ANSWER).read_to_string(&mut text)?;
     match text.strip_prefix("error: ") {
@@ -147,8 +222,35 @@ fn no_answer(what: &str) -> io::Error {
 /// # Errors
 /// What the system says; `InvalidData` for an answer that is none.
 pub fn sessions(socket: &Path) -> io::Result<Vec<SessionInfo>> {
-    let text = ask(socket, Request::Status)?;
+    let text = ask(socket, &Request::Status)?;
     text.lines().map(|line| SessionInfo::parse(line).ok_or_else(|| no_answer("a list of sessions"))).collect()
+}
+
+/// The regions of the broker that listens at `socket`.
+///
+/// # Errors
+/// As [`sessions`].
+pub fn regions(socket: &Path) -> io::Result<Vec<RegionInfo>> {
+    let text = ask(socket, &Request::Regions)?;
+    text.lines().map(|line| RegionInfo::parse(line).ok_or_else(|| no_answer("a list of regions"))).collect()
+}
+
+/// The region that `config` says, which the broker that listens at `socket` makes unless it is there.
+///
+/// # Errors
+/// As [`sessions`]; `Other` with the broker's words where it cannot be.
+pub fn region(socket: &Path, config: RegionConfig) -> io::Result<RegionInfo> {
+    config.check().map_err(io::Error::other)?;
+    let text = ask(socket, &Request::Region(config))?;
+    RegionInfo::parse(text.trim_end()).ok_or_else(|| no_answer("a region"))
+}
+
+/// Has the broker that listens at `socket` give up a region that no session uses.
+///
+/// # Errors
+/// As [`region`].
+pub fn forget_region(socket: &Path, name: &str) -> io::Result<()> {
+    ask(socket, &Request::Forget(name.to_owned())).map(drop)
 }
 
 /// What was measured of the frames of a session of the broker that listens at `socket`.
@@ -156,7 +258,7 @@ pub fn sessions(socket: &Path) -> io::Result<Vec<SessionInfo>> {
 /// # Errors
 /// As [`sessions`]; `Other` with the broker's words where there is no such session.
 pub fn statistics(socket: &Path, session: u64) -> io::Result<Summary> {
-    let text = ask(socket, Request::Statistics(session))?;
+    let text = ask(socket, &Request::Statistics(session))?;
     Summary::parse(&text).ok_or_else(|| no_answer("a summary of frames"))
 }
 
@@ -195,12 +297,44 @@ mod tests {
 
     #[test]
     fn request_when_written_and_parsed_is_the_same() {
-        for request in [Request::Status, Request::Statistics(1), Request::Pictures(u64::MAX)] {
+        let region = |guest: Option<&str>| RegionConfig {
+            name: "x".repeat(64),
+            size: Size(u64::MAX),
+            guest: guest.map(ToOwned::to_owned),
+        };
+        for request in [
+            Request::Status,
+            Request::Statistics(1),
+            Request::Pictures(u64::MAX),
+            Request::Regions,
+            Request::Region(region(None)),
+            Request::Region(region(Some("unix:/run/a path/with spaces"))),
+            Request::Forget("vm-1".to_owned()),
+        ] {
             let line = request.to_line();
             assert!(line.len() <= MAX_REQUEST);
             assert_eq!(Request::parse(line.trim_end()), Some(request));
         }
         assert_eq!(Request::parse("status 1"), None);
+        assert_eq!(Request::parse("region a"), None);
+    }
+
+    #[test]
+    fn region_when_written_and_parsed_is_the_same() {
+        for guest in [None, Some("vsock:4".to_owned())] {
+            let region = RegionInfo {
+                name: "vm-1".to_owned(),
+                size: 1 << 30,
+                id: "0123456789abcdef0123456789abcdef".parse().expect("an id"),
+                path: "/proc/1/fd/2".to_owned(),
+                sessions: 3,
+                used: 4,
+                resident: 5,
+                guest,
+            };
+            assert_eq!(RegionInfo::parse(region.to_line().trim_end()), Some(region));
+        }
+        assert_eq!(RegionInfo::parse("a 1 2"), None);
     }
 
     #[test]

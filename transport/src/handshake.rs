@@ -124,6 +124,15 @@ pub enum Grant {
     Attached(Slice),
 }
 
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed => f.write_str("passed"),
+            Self::Attached(slice) => write!(f, "attached at {} of region {}", slice.offset, slice.id),
+        }
+    }
+}
+
 impl Grant {
     /// The [`feature`] that stands for it.
     pub fn feature(&self) -> u64 {

@@ -97,6 +97,8 @@ pub struct Region {
     file: Option<OwnedFd>,
     /// Where the region starts in it, in bytes.
     file_offset: u64,
+    /// It is mapped from a device.
+    on_device: bool,
     /// Keeps it like the other side's region, where they share no pages.
     mirror: OnceLock<Arc<Mirror>>,
 }
@@ -193,7 +195,9 @@ impl Region {
         layout: &Layout,
         weak: bool,
     ) -> Result<Self, RegionError> {
-        Self::map(device, offset, layout, weak)
+        let mut region = Self::map(device, offset, layout, weak)?;
+        region.on_device = true;
+        Ok(region)
     }
 
     /// What stands where the host writes its proof.
@@ -241,6 +245,7 @@ impl Region {
             control,
             file: None,
             file_offset,
+            on_device: false,
             mirror: OnceLock::new(),
         };
 
@@ -271,6 +276,11 @@ impl Region {
             .map_err(os(step, len))?;
         }
         Ok(region)
+    }
+
+    /// Whether pages of it can be mapped a second time ([`pages::alias`](crate::pages::alias)): a device maps as it likes.
+    pub fn can_alias(&self) -> bool {
+        !self.on_device
     }
 
     /// Where the parts stand.

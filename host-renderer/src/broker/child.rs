@@ -10,11 +10,14 @@ use std::time::Instant;
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal};
 
+use super::doors::Origin;
 use super::handoff;
+use super::regions::Regions;
 use crate::control::SessionInfo;
 use crate::frames::watch::Wish;
 use crate::perf::Perf;
 use crate::session::end::End;
+use crate::session::slice::{self, Request};
 use crate::session::status::{Lines, Status};
 
 /// This program, whatever happened to its file since.
@@ -33,8 +36,12 @@ pub(super) struct SessionProcess {
     /// 0 as long as it has no guest.
     number: u64,
     child: Child,
-    /// Where it gets its guest from, and then those who want to look at its frames.
+    /// Where it gets its guest from, and then those who want to look at its frames; where it asks for memory.
     handoff: UnixStream,
+    /// Where its guest has come in.
+    origin: Option<Origin>,
+    /// It has closed its end, or sent what cannot be read: nothing more is heard there.
+    mute: bool,
     pipe: Option<ChildStdout>,
     lines: Lines,
     guest: Option<(u32, String)>,
@@ -75,6 +82,8 @@ impl SessionProcess {
             number: 0,
             child,
             handoff,
+            origin: None,
+            mute: false,
             pipe,
             lines: Lines::default(),
             guest: None,
@@ -98,9 +107,15 @@ impl SessionProcess {
     ///
     /// # Errors
     /// What the system says; the process may have ended.
-    pub(super) fn hand_over(&mut self, number: u64, guest: BorrowedFd<'_>) -> io::Result<()> {
-        handoff::send(self.handoff.as_fd(), number, guest)?;
+    pub(super) fn hand_over(
+        &mut self,
+        number: u64,
+        guest: BorrowedFd<'_>,
+        origin: &Origin,
+    ) -> io::Result<()> {
+        handoff::send(self.handoff.as_fd(), [number, 0, 0, 0, 0], Some(guest))?;
         self.number = number;
+        self.origin = Some(origin.clone());
         self.started = Instant::now();
         tracing::debug!(session = number, pid = self.child.id(), "session process has its guest");
         Ok(())
@@ -116,7 +131,27 @@ impl SessionProcess {
     /// # Errors
     /// What the system says; the process may have ended, or not have taken the last ones.
     pub(super) fn introduce(&self, wish: Wish, who: &UnixStream) -> io::Result<()> {
-        handoff::send(self.handoff.as_fd(), wish as u64, who.as_fd())
+        handoff::send(self.handoff.as_fd(), [wish as u64, 0, 0, 0, 0], Some(who.as_fd()))
+    }
+
+    /// Where it asks for memory; readable when it does.
+    pub(super) fn asks(&self) -> Option<BorrowedFd<'_>> {
+        (!self.mute && self.origin.is_some()).then(|| self.handoff.as_fd())
+    }
+
+    /// Answers what it has asked for, from `regions`.
+    pub(super) fn serve(&mut self, regions: &mut Regions) {
+        let Some(origin) = self.origin.as_ref().filter(|_| !self.mute) else { return };
+        let parcel = match handoff::try_receive(self.handoff.as_fd()) {
+            Ok(Some(parcel)) => parcel,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Ok(None) | Err(_) => return self.mute = true,
+        };
+        let Some((request, guest)) = Request::parse(parcel) else { return self.mute = true };
+        let slice = regions.grant(self.number, origin, &request, guest);
+        if let Err(error) = slice::answer(self.handoff.as_fd(), slice.as_ref().map_err(|denied| *denied)) {
+            tracing::warn!(session = self.number, "a session process does not hear its answer: {error}");
+        }
     }
 
     /// What it tells; readable when there is something.

@@ -1,6 +1,6 @@
 //! The control socket: who asks there is trusted, and nobody is waited for.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -106,9 +106,13 @@ pub(super) fn refuse(mut stream: &UnixStream, why: &str) {
     let _ = stream.write_all(format!("error: {why}\n").as_bytes());
 }
 
-/// Answers with a text, as much of it as the socket takes at once.
-pub(super) fn answer(mut stream: &UnixStream, text: &str) -> io::Result<()> {
-    stream.write_all(text.as_bytes())
+/// Answers with a text, as much of it as the socket takes at once, or with why there is none.
+pub(super) fn answer(mut stream: &UnixStream, text: Result<String, String>) {
+    match text {
+        // Who does not read gets what fits.
+        Ok(text) => drop(stream.write_all(text.as_bytes())),
+        Err(why) => refuse(stream, &why),
+    }
 }
 
 #[cfg(test)]

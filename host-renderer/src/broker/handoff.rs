@@ -1,5 +1,6 @@
-//! How connections get from the broker to a session process: messages of a number with a socket along with it. The first is
-//! the session's number and its guest; later ones are what somebody [wants](crate::frames::watch::Wish) of the session.
+//! How connections get from the broker to a session process: messages of a few numbers, most with a descriptor along. The first
+//! is the session's number and its guest; later ones are what somebody [wants](crate::frames::watch::Wish) of the session, and
+//! the answer to what it [asks](crate::session::slice) for.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -12,42 +13,66 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
-/// Hands `guest` over with a `number`.
+/// What one message carries.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    /// What it is about, and what that says.
+    pub(crate) words: Words,
+    /// A descriptor.
+    pub(crate) fd: Option<OwnedFd>,
+}
+
+/// The numbers of a message.
+pub(crate) type Words = [u64; 5];
+
+/// Sends a message.
 ///
 /// # Errors
 /// What the system says; the process at the other end may be gone.
-pub(crate) fn send(process: BorrowedFd<'_>, number: u64, guest: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn send(to: BorrowedFd<'_>, words: Words, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let fds = [guest];
-    if !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
+    let fds = fd.as_slice();
+    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(Errno::NOBUFS.into());
     }
     // A few bytes: a process that takes them finds them soon, so that the socket is never full.
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    let bytes = number.to_le_bytes();
-    let sent = retry_on_intr(|| sendmsg(process, &[IoSlice::new(&bytes)], &mut ancillary, flags))?;
+    let bytes: [u8; size_of::<Words>()] = bytemuck::cast(words);
+    let sent = retry_on_intr(|| sendmsg(to, &[IoSlice::new(&bytes)], &mut ancillary, flags))?;
     if sent == bytes.len() { Ok(()) } else { Err(Errno::NOBUFS.into()) }
 }
 
-/// Waits for a number and a socket; none when the broker has closed its end.
+/// Waits for a message; none when the other side has closed its end.
 ///
 /// # Errors
-/// What the system says, or that the message is not the broker's.
-pub(crate) fn receive(broker: BorrowedFd<'_>) -> io::Result<Option<(u64, OwnedFd)>> {
-    let mut bytes = [0; size_of::<u64>()];
+/// What the system says, or that it is no message.
+pub(crate) fn receive(from: BorrowedFd<'_>) -> io::Result<Option<Parcel>> {
+    receive_with(from, RecvFlags::empty())
+}
+
+/// As [`receive`]; `WouldBlock` when there is none.
+///
+/// # Errors
+/// As there.
+pub(crate) fn try_receive(from: BorrowedFd<'_>) -> io::Result<Option<Parcel>> {
+    receive_with(from, RecvFlags::DONTWAIT)
+}
+
+fn receive_with(from: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<Option<Parcel>> {
+    let mut bytes = [0; size_of::<Words>()];
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = retry_on_intr(|| {
-        recvmsg(broker, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-    })?;
-    let guest = ancillary.drain().find_map(|message| match message {
+    let flags = flags | RecvFlags::CMSG_CLOEXEC;
+    let received =
+        retry_on_intr(|| recvmsg(from, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags))?;
+    let fd = ancillary.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     });
-    match (received.bytes, guest) {
-        (0, None) => Ok(None),
-        (8, Some(guest)) => Ok(Some((u64::from_le_bytes(bytes), guest))),
+    match received.bytes {
+        0 if fd.is_none() => Ok(None),
+        count if count == bytes.len() => Ok(Some(Parcel { words: bytemuck::cast(bytes), fd })),
         _ => Err(Errno::BADMSG.into()),
     }
 }
@@ -65,11 +90,15 @@ mod tests {
     fn guest_when_handed_over_can_be_talked_to() {
         let (broker, process) = UnixStream::pair().unwrap();
         let (guest, mut program) = UnixStream::pair().unwrap();
-        send(broker.as_fd(), 7, guest.as_fd()).unwrap();
+        let words = [7, 0, 0, 0, u64::MAX];
+        send(broker.as_fd(), words, Some(guest.as_fd())).unwrap();
         drop(guest);
-        let (number, guest) = receive(process.as_fd()).unwrap().unwrap();
-        assert_eq!(number, 7);
-        UnixStream::from(guest).write_all(b"hello").unwrap();
+        let parcel = receive(process.as_fd()).unwrap().unwrap();
+        assert_eq!(parcel.words, words);
+        UnixStream::from(parcel.fd.unwrap()).write_all(b"hello").unwrap();
+        send(process.as_fd(), words, None).unwrap();
+        assert!(try_receive(broker.as_fd()).unwrap().unwrap().fd.is_none());
+        assert_eq!(try_receive(broker.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let mut text = String::new();
         program.read_to_string(&mut text).unwrap();
         assert_eq!(text, "hello");
@@ -82,8 +111,8 @@ mod tests {
         assert!(receive(process.as_fd()).unwrap().is_none());
         let (broker, process) = UnixStream::pair().unwrap();
         (&broker).write_all(&[1; 8]).unwrap();
-        assert!(receive(process.as_fd()).is_err(), "a number without a guest");
+        assert!(receive(process.as_fd()).is_err(), "a part of a message");
         drop(process);
-        assert!(send(broker.as_fd(), 1, broker.as_fd()).is_err());
+        assert!(send(broker.as_fd(), [1; 5], Some(broker.as_fd())).is_err());
     }
 }

@@ -7,6 +7,7 @@ mod child;
 mod control;
 mod doors;
 pub(crate) mod handoff;
+mod regions;
 
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -23,7 +24,8 @@ use vw_transport::connection::refuse;
 
 use self::child::SessionProcess;
 use self::control::Control;
-use self::doors::Door;
+use self::doors::{Door, Origin};
+use self::regions::Regions;
 use crate::config::{Config, ConfigError};
 use crate::control::Request;
 use crate::frames::watch::Wish;
@@ -107,6 +109,8 @@ pub struct Broker {
     /// Where `vwctl` asks.
     control: Control,
     signals: Signals,
+    /// Memory of virtual machines.
+    regions: Regions,
     config: Config,
     /// The configuration as session processes read it.
     handed_on: String,
@@ -130,11 +134,16 @@ impl Broker {
         let signals = Signals::register().map_err(system("handle signals"))?;
         let doors = config.listen.iter().map(Door::open).collect::<Result<_, _>>()?;
         let control = Control::new(config.main_socket())?;
+        let mut regions = Regions::default();
+        for region in &config.region {
+            regions.create(region.clone()).map_err(ConfigError::Value)?;
+        }
         let handed_on = config.to_toml()?;
         Ok(Self {
             doors,
             control,
             signals,
+            regions,
             config,
             handed_on,
             sessions: Vec::new(),
@@ -161,7 +170,7 @@ impl Broker {
         while !self.signals.stop.load(Ordering::Acquire) {
             self.wait().map_err(|error| system("wait for guests")(error.into()))?;
             self.signals.clear();
-            self.sessions.retain_mut(|session| !session.look());
+            self.look_at_sessions();
             self.warm.retain_mut(|process| !process.look());
             self.accept();
             self.replenish();
@@ -169,6 +178,21 @@ impl Broker {
         }
         self.shut_down();
         Ok(())
+    }
+
+    /// Hears what the sessions say, and frees what those held that have ended.
+    fn look_at_sessions(&mut self) {
+        let regions = &mut self.regions;
+        self.sessions.retain_mut(|session| {
+            let over = session.look();
+            if over {
+                regions.end(session.number());
+            } else {
+                session.serve(regions);
+            }
+            !over
+        });
+        regions.sweep();
     }
 
     /// Sleeps until there is something to do.
@@ -183,6 +207,9 @@ impl Broker {
                 .filter_map(SessionProcess::pipe)
                 .map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)),
         );
+        let asks = self.sessions.iter().filter_map(SessionProcess::asks);
+        fds.extend(asks.map(|asks| PollFd::from_borrowed_fd(asks, PollFlags::IN)));
+        fds.extend(self.regions.polled());
         fds.extend(self.control.polled());
         if !paused {
             fds.extend(self.doors.iter().map(|door| PollFd::from_borrowed_fd(door.as_fd(), PollFlags::IN)));
@@ -231,17 +258,23 @@ impl Broker {
             let number = self.next;
             self.next += 1;
             tracing::debug!(session = number, %origin, "a guest has come");
-            let session = self.serve(number, stream.as_fd()).map_err(|e| ("start a session process", e))?;
+            let session =
+                self.serve(number, stream.as_fd(), &origin).map_err(|e| ("start a session process", e))?;
             self.sessions.push(session);
             self.replenish_at = Some(Instant::now() + REPLENISH);
         }
     }
 
     /// A process for this guest: one that waits, or a new one.
-    fn serve(&mut self, number: u64, guest: BorrowedFd<'_>) -> std::io::Result<SessionProcess> {
+    fn serve(
+        &mut self,
+        number: u64,
+        guest: BorrowedFd<'_>,
+        origin: &Origin,
+    ) -> std::io::Result<SessionProcess> {
         while let Some(mut process) = self.warm.pop() {
             self.tried = process.tried().or_else(|| self.tried.take());
-            match process.hand_over(number, guest) {
+            match process.hand_over(number, guest, origin) {
                 Ok(()) => return Ok(process),
                 // It has ended, and nobody has looked yet.
                 Err(error) => tracing::debug!("a session process does not take a guest: {error}"),
@@ -249,7 +282,7 @@ impl Broker {
             process.kill();
         }
         let mut process = SessionProcess::start(&self.handed_on, self.tried.as_deref())?;
-        process.hand_over(number, guest)?;
+        process.hand_over(number, guest, origin)?;
         Ok(process)
     }
 
@@ -275,8 +308,20 @@ impl Broker {
                 Request::Status => {
                     let mut text = String::new();
                     self.sessions.iter().for_each(|session| session.info().write(&mut text));
-                    // Who does not read gets what fits.
-                    let _ = control::answer(&stream, &text);
+                    control::answer(&stream, Ok(text));
+                    continue;
+                }
+                Request::Regions => {
+                    control::answer(&stream, Ok(self.regions.list()));
+                    continue;
+                }
+                Request::Region(region) => {
+                    let made = self.regions.create(region);
+                    control::answer(&stream, made.map(|info| info.to_line()));
+                    continue;
+                }
+                Request::Forget(name) => {
+                    control::answer(&stream, self.regions.forget(&name).map(|()| String::new()));
                     continue;
                 }
                 Request::Statistics(number) => (Wish::Statistics, number),

@@ -47,8 +47,10 @@ impl Wish {
 pub fn start(broker: OwnedFd, frames: Arc<Frames>) -> std::io::Result<()> {
     let watchers = Arc::new(AtomicUsize::new(0));
     thread::Builder::new().name("vw-frames".to_owned()).spawn(move || {
-        while let Ok(Some((wish, connection))) = handoff::receive(broker.as_fd()) {
-            let Some(wish) = Wish::from_u64(wish) else { continue };
+        while let Ok(Some(parcel)) = handoff::receive(broker.as_fd()) {
+            let (Some(wish), Some(connection)) = (Wish::from_u64(parcel.words[0]), parcel.fd) else {
+                continue;
+            };
             if watchers.fetch_add(1, Ordering::Relaxed) >= MAX_WATCHERS {
                 watchers.fetch_sub(1, Ordering::Relaxed);
                 continue;
@@ -116,7 +118,7 @@ mod tests {
         start(process.into(), Arc::clone(&frames)).unwrap();
         let introduce = |wish: Wish| {
             let (mine, theirs) = UnixStream::pair().unwrap();
-            handoff::send(broker.as_fd(), wish as u64, theirs.as_fd()).unwrap();
+            handoff::send(broker.as_fd(), [wish as u64, 0, 0, 0, 0], Some(theirs.as_fd())).unwrap();
             mine
         };
         let mut watcher = introduce(Wish::Pictures);
@@ -150,7 +152,7 @@ mod tests {
         watcher.write_all(&[0]).unwrap();
         drop(watcher);
         let (mut mine, theirs) = UnixStream::pair().unwrap();
-        handoff::send(broker.as_fd(), 99, theirs.as_fd()).unwrap();
+        handoff::send(broker.as_fd(), [99; 5], Some(theirs.as_fd())).unwrap();
         drop(theirs);
         assert_eq!(mine.read(&mut [0]).unwrap(), 0);
     }

@@ -1,21 +1,26 @@
 //! From a connection to a session: handshake, the host's device, the region.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ash::vk;
-use vw_transport::connection::{AcceptError, accept_handshake};
+use vw_transport::attached::{RegionId, Slice};
+use vw_transport::connection::{AcceptError, accept_handshake, no_memory};
 use vw_transport::handshake::feature;
-use vw_transport::layout::system_page_size;
-use vw_transport::{Connection, Grant, Hello, Limits as Sizes, Offer, Region, Versions};
+use vw_transport::layout::{DEVICE_GRANULE, system_page_size};
+use vw_transport::{Connection, Grant, Hello, Layout, Limits as Sizes, Offer, Region, Versions};
 use vw_wire_protocol::generated::extensions::{REGISTRY_VERSION, TABLE_HASH};
 
 use super::end::End;
+use super::slice::Request;
 use crate::config::Config;
 use crate::gpu::Gpu;
 use crate::gpu::import::{Import, alignment, probe};
 
 /// What both sides must have in common.
 pub const VERSIONS: Versions = Versions::new(REGISTRY_VERSION, TABLE_HASH);
+
+/// Bytes of host-visible memory that a session can do something with.
+const LEAST_WINDOW: u64 = 16 << 20;
 
 /// What a session is made from.
 #[derive(Debug)]
@@ -83,7 +88,8 @@ fn open(config: &Config, program: &str) -> Result<Gpu, String> {
 
 /// Shakes hands with the guest on `socket`, and opens the device that it gets.
 ///
-/// `heard` is called with the guest's hello before anything is decided.
+/// `broker` is asked for memory that the guest has as a device; `heard` is called with the guest's hello before anything is
+/// decided.
 ///
 /// # Errors
 /// [`End`] says why there is no session; the guest was told wherever it can be.
@@ -91,15 +97,17 @@ pub fn greet(
     socket: OwnedFd,
     config: &Config,
     ready: Result<Ready, String>,
+    broker: BorrowedFd<'_>,
     heard: impl FnOnce(&Hello),
 ) -> Result<Greeted, End> {
+    let guest = socket.try_clone().map_err(|error| End::Internal(format!("the guest's socket: {error}")))?;
     let mut opened = None;
     let accepted = accept_handshake(socket, VERSIONS, |hello| {
         heard(hello);
         let (gpu, mut import) = ready?.into_device(config, &hello.program)?;
-        let offer = offer(&gpu, config, hello, import.alignment);
+        let offer = offer(&gpu, config, hello, import.alignment, (broker, guest.as_fd()))?;
         import.alignment = offer.limits.page_size;
-        tracing::info!(device = gpu.name, window = offer.limits.window_size, "session starts");
+        tracing::info!(device = gpu.name, window = offer.limits.window_size, memory = %offer.memory, "session starts");
         opened = Some((gpu, import));
         Ok(offer)
     });
@@ -112,16 +120,53 @@ pub fn greet(
     }
 }
 
-/// What the guest is offered.
-fn offer(gpu: &Gpu, config: &Config, hello: &Hello, alignment: u64) -> Offer {
+/// What the guest is offered; `broker` and the guest's socket are for what only the broker can give.
+fn offer(
+    gpu: &Gpu,
+    config: &Config,
+    hello: &Hello,
+    alignment: u64,
+    (broker, guest): (BorrowedFd<'_>, BorrowedFd<'_>),
+) -> Result<Offer, String> {
     let page_size = system_page_size().max(hello.page_size).max(alignment);
     let limits = sizes(gpu, config, hello, page_size);
-    Offer {
-        memory: Grant::Passed,
-        limits,
-        features: feature::DESCRIPTORS,
-        host: format!("vw-renderer {}", env!("CARGO_PKG_VERSION")),
+    let host = format!("vw-renderer {}", env!("CARGO_PKG_VERSION"));
+    if hello.features & feature::PASSED != 0 {
+        return Ok(Offer { memory: Grant::Passed, limits, features: feature::DESCRIPTORS, host });
     }
+    if hello.features & feature::ATTACHED != 0 {
+        let chosen = config.limits.window.is_some() || hello.limits.window_size != 0;
+        let mut why = no_memory(hello);
+        for id in &hello.regions {
+            match attach(*id, limits, chosen, broker, guest) {
+                Ok((slice, limits)) => {
+                    return Ok(Offer { memory: Grant::Attached(slice), limits, features: 0, host });
+                }
+                Err(error) => why = error,
+            }
+        }
+        return Err(why);
+    }
+    Err(no_memory(hello))
+}
+
+/// A slice of the region, and the sizes that it has room for; the window is as large as in `limits` at most, or if none was
+/// `chosen` as large as the broker likes.
+fn attach(
+    id: RegionId,
+    limits: Sizes,
+    chosen: bool,
+    broker: BorrowedFd<'_>,
+    guest: BorrowedFd<'_>,
+) -> Result<(Slice, Sizes), String> {
+    let limits = Sizes { ring_size: limits.ring_size.max(DEVICE_GRANULE), ..limits };
+    let laid_out =
+        |window_size| Layout::in_device(&Sizes { window_size, ..limits }).map_err(|error| error.to_string());
+    let least = laid_out(limits.window_size.min(LEAST_WINDOW))?;
+    let most = if chosen { laid_out(limits.window_size)?.total_size() as u64 } else { 0 };
+    let slice = Request { id, least: least.total_size() as u64, most }.send(broker, guest)?;
+    let window = slice.length.saturating_sub(least.window_offset() as u64).min(limits.window_size);
+    Ok((slice, Sizes { window_size: window / limits.page_size * limits.page_size, ..limits }))
 }
 
 /// The guest's wishes, within what the operator allows.

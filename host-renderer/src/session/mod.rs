@@ -11,6 +11,7 @@ pub mod policy;
 pub mod process;
 pub mod reply;
 pub mod resolve;
+pub(crate) mod slice;
 pub mod stats;
 pub mod status;
 pub mod straight;

@@ -19,7 +19,7 @@ use super::greet::{Greeted, Ready, greet};
 use super::stats::Stats;
 use super::status::{Reporter, Status};
 use super::warden::Warden;
-use crate::broker::handoff::receive;
+use crate::broker::handoff::{Parcel, receive};
 use crate::config::Config;
 use crate::frames::watch;
 
@@ -40,8 +40,9 @@ pub fn run(config: &Config, broker: u32, tried: Option<&str>) -> ExitCode {
                 reporter.send(&Status::Tried(ready.tried()));
             }
             let (number, guest) = match receive(handoff.as_fd()) {
-                Ok(Some(guest)) => guest,
+                Ok(Some(Parcel { words: [number, ..], fd: Some(guest) })) => (number, guest),
                 Ok(None) => return ExitCode::SUCCESS,
+                Ok(Some(_)) => return ExitCode::from(&End::Internal(String::new())),
                 Err(error) => {
                     tracing::error!("no guest from the broker: {error}");
                     return ExitCode::from(&End::Internal(String::new()));
@@ -130,7 +131,7 @@ fn serve(
         Ok(socket) => socket,
         Err(error) => return End::Internal(format!("the guest's socket: {error}")),
     };
-    let greeted = greet(socket, config, ready, |hello| {
+    let greeted = greet(socket, config, ready, broker.as_fd(), |hello| {
         tracing::info!(program = hello.program, guest_pid = hello.pid, "guest connected");
         reporter.send(&Status::Guest { pid: hello.pid, program: hello.program.clone() });
     });
