@@ -46,6 +46,13 @@ pub struct Explained {
 }
 
 impl Explained {
+    /// These and others.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.patterns.extend(other.patterns);
+        self
+    }
+
     /// None: everything must be equal.
     pub fn nothing() -> Self {
         Self::default()
@@ -101,18 +108,18 @@ pub fn assert_same(what: &str, expected: &str, actual: &str, explained: &Explain
 }
 
 /// Compares what the differential suite writes. The guest's surfaces are its own: where the host's driver has none, there is
-/// nothing to compare them with.
+/// nothing to compare them with. `explained`: what differs besides.
 ///
 /// # Panics
 /// As [`assert_same`].
 #[track_caller]
-pub fn assert_same_suite(native: &str, vw: &str) {
+pub fn assert_same_suite(native: &str, vw: &str, explained: Explained) {
     let surfaces = !native.contains("headless surfaces: not offered");
     let comparable = |text: &str| {
         let lines = text.lines().filter(|line| surfaces || !line.starts_with("presentation."));
         lines.collect::<Vec<_>>().join("\n")
     };
-    let explained = Explained::from_file("differential.txt");
+    let explained = Explained::from_file("differential.txt").and(explained);
     assert_same("the differential suite", &comparable(native), &comparable(vw), &explained);
 }
 

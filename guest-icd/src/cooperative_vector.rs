@@ -49,6 +49,7 @@ unsafe fn convert(session: &Session, device: *mut c_void, info: &ConvertInfo) ->
         let (offset, base) = (staging.offset(), staging.base().as_ptr());
         let source = std::ptr::with_exposed_provenance::<u8>(info.src_data as usize);
         base.add(ALIGNMENT as usize).copy_from_nonoverlapping(source, info.src_size);
+        staging.settle();
         let sent = ConvertInfo { src_data: offset + ALIGNMENT, dst_data: offset + target, ..*info };
         let result = call(&sent);
         if result == Ok(vk::Result::SUCCESS) {

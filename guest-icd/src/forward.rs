@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ash::vk;
 use vw_wire_protocol::codec::{Writer, asks_for_results, created_one_by_one, encode_request};
+use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::MAX_RECORD;
 use vw_wire_protocol::schema::{Class, Command, Count, Dir, Op, Pointer, Ret};
@@ -70,6 +71,9 @@ pub(crate) unsafe fn send(object: *mut c_void, cmd: &Command, args: &[u64]) -> i
     unsafe {
         guard(object, lost, || {
             let Some(session) = dispatch::session(object) else { return lost };
+            if releases(cmd) {
+                session.settle();
+            }
             let result = if let Some(sent) = straight::send(session, cmd, args) {
                 sent.map(|()| 0)
             } else if asks_for_results(cmd, args) {
@@ -80,6 +84,11 @@ pub(crate) unsafe fn send(object: *mut c_void, cmd: &Command, args: &[u64]) -> i
             result.unwrap_or_else(|failure| refusal(cmd, failure).as_raw())
         })
     }
+}
+
+/// Whether submissions that the host has already may go on after the command, and read what the program wrote before.
+fn releases(cmd: &Command) -> bool {
+    [commands::VK_SET_EVENT.opcode, commands::VK_SIGNAL_SEMAPHORE.opcode].contains(&cmd.opcode)
 }
 
 /// Calls a command: its results are written through `args`, its return value is returned, widened as

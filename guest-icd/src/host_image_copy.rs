@@ -257,6 +257,7 @@ impl Transfer<'_> {
                 };
             }
         }
+        staging.settle();
         let sent = CopyInfo {
             region_count: copies.len() as u32,
             p_regions: copies.as_ptr(),
@@ -339,6 +340,9 @@ pub(crate) unsafe extern "system" fn vkCopyImageToImage(
             let mut known = images.map(|image| session.objects.host_images.get(image.as_raw())).into_iter();
             known.any(|image| image.is_none_or(|image| image.linear))
         });
+        if let Some(session) = dispatch::session(device).filter(|_| seen) {
+            session.settle();
+        }
         if seen { forward::call(device, cmd, &args) as i32 } else { forward::send(device, cmd, &args) }
     }
 }

@@ -3,13 +3,17 @@
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 
 use ash::vk;
 use ash::vk::Handle as _;
 use vw_transport::pages;
+use vw_wire_protocol::codec::DecodeError;
+use vw_wire_protocol::record::op;
 
 use crate::chain;
 use crate::dispatch;
+use crate::failure::Failure;
 use crate::log;
 use crate::memories::Memory;
 use crate::session::{Session, lock};
@@ -36,8 +40,9 @@ pub(crate) unsafe extern "system" fn vkMapMemory(
     // SAFETY: the application's valid usage of this command.
     unsafe {
         let Some(session) = dispatch::session(device) else { return vk::Result::ERROR_DEVICE_LOST.as_raw() };
-        let memory = session.memories.get(memory);
-        match memory.and_then(|memory| session.memories.address(&memory, offset)) {
+        let known = session.memories.get(memory);
+        let known = known.filter(|known| session.show(memory, known).is_ok());
+        match known.and_then(|known| session.memories.address(&known, offset)) {
             Some(address) => {
                 data.write(address.as_ptr().cast());
                 vk::Result::SUCCESS
@@ -46,6 +51,18 @@ pub(crate) unsafe extern "system" fn vkMapMemory(
         }
     }
     .as_raw()
+}
+
+impl Session {
+    /// Before the program looks at memory: where the host sees other pages, has it keep them alike from now on.
+    pub(crate) fn show(&self, id: u64, memory: &Memory) -> Result<(), Failure> {
+        let (Some(mirror), Some(offset)) = (self.region().mirror(), memory.offset()) else { return Ok(()) };
+        if !memory.shown.swap(true, Ordering::AcqRel) {
+            mirror.show(offset, memory.size());
+            self.call(op::SHOW_MEMORY, &|w| w.put_u64(id), |_| Ok::<_, DecodeError>(()))?;
+        }
+        Ok(())
+    }
 }
 
 /// `vkMapMemory2`
@@ -137,7 +154,7 @@ pub(crate) unsafe extern "system" fn vkUnmapMemory2(
     .as_raw()
 }
 
-/// `vkFlushMappedMemoryRanges`: host and guest see the same pages.
+/// `vkFlushMappedMemoryRanges`: host and guest see the same pages, or those of coherent memory that are kept alike.
 pub(crate) unsafe extern "system" fn vkFlushMappedMemoryRanges(
     _: *mut c_void,
     _: u32,
@@ -146,7 +163,7 @@ pub(crate) unsafe extern "system" fn vkFlushMappedMemoryRanges(
     vk::Result::SUCCESS.as_raw()
 }
 
-/// `vkInvalidateMappedMemoryRanges`: host and guest see the same pages.
+/// `vkInvalidateMappedMemoryRanges`: as `vkFlushMappedMemoryRanges`.
 pub(crate) unsafe extern "system" fn vkInvalidateMappedMemoryRanges(
     _: *mut c_void,
     _: u32,

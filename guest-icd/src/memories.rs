@@ -1,12 +1,12 @@
 //! The allocations of a session, and the pages that they take.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ash::vk;
-use vw_transport::SharedFile;
 use vw_transport::pages::{self, Mapping};
+use vw_transport::{Region, SharedFile};
 use vw_wire_protocol::record::{IN_FILE, NO_OFFSET, PROGRAM};
 
 use crate::external_memory::Wish;
@@ -32,6 +32,8 @@ pub(crate) struct Memories {
     pub(crate) released: AtomicU64,
     pub(crate) recycled: Recycled,
     table: Table<Arc<Memory>>,
+    /// Where the host does not see the window: the region, which tells it.
+    mirrored: Option<Arc<Region>>,
 }
 
 // SAFETY: `base` is only an address: of the mapping that the session keeps and that all threads may use.
@@ -54,6 +56,8 @@ pub(crate) struct Memory {
     device: usize,
     /// Where the program has it mapped by its own choice.
     pub(crate) placed: Mutex<Option<Placed>>,
+    /// Where the host does not see the window: it knows that the program looks at this.
+    pub(crate) shown: AtomicBool,
 }
 
 /// Where the pages of an allocation are.
@@ -114,7 +118,7 @@ impl Memory {
     }
 
     /// The range of the window.
-    fn offset(&self) -> Option<u64> {
+    pub(crate) fn offset(&self) -> Option<u64> {
         match self.place {
             Place::Window(offset) | Place::Program { offset, .. } => Some(offset),
             Place::Hidden | Place::File(_) | Place::Driver(_) => None,
@@ -143,7 +147,13 @@ impl Memories {
             released: AtomicU64::new(0),
             recycled: Recycled::default(),
             table: Table::default(),
+            mirrored: None,
         }
+    }
+
+    /// The host sees other pages than the program; `region` has the window.
+    pub(crate) fn mirror(&mut self, region: &Arc<Region>) {
+        self.mirrored = region.mirror().is_some().then(|| Arc::clone(region));
     }
 
     /// Writes how many bytes of each heap are in use.
@@ -194,7 +204,16 @@ impl Memories {
             Wish::File(file, _) => Ok(Place::File(file)),
         };
         match place {
-            Ok(place) => Ok(Memory { place, size, heap, imported, kind, device, placed: Mutex::default() }),
+            Ok(place) => Ok(Memory {
+                place,
+                size,
+                heap,
+                imported,
+                kind,
+                device,
+                placed: Mutex::default(),
+                shown: AtomicBool::new(false),
+            }),
             Err(result) => {
                 self.leave_heap(heap, size);
                 Err(result)
@@ -289,6 +308,9 @@ impl Memories {
     /// The pages of an allocation are free.
     pub(crate) fn free_pages(&self, memory: &Memory) {
         if let Some(offset) = memory.offset() {
+            if let Some(mirror) = self.mirrored.as_ref().and_then(|region| region.mirror()) {
+                mirror.hide(offset, memory.size);
+            }
             self.free_range(offset, memory.size);
         }
     }

@@ -107,6 +107,7 @@ impl Queue {
         let fence = session.objects.fences.get(fence);
         let mut submitted = lock(&self.submitted);
         let result = session.with_sender(|sender| {
+            session.settle();
             for (i, batch) in batches.iter().enumerate() {
                 let ends = fence.is_some() && i + 1 == batches.len();
                 let watch = ends || batch.ties.signal_anything() || !session.perf.unwatched;
@@ -206,6 +207,7 @@ impl Queue {
         let batches = unsafe { cut(info, 1, |info, ties| ties.of_submission(session, info)) };
         let mut submitted = lock(&self.submitted);
         let sent = session.with_sender(|sender| {
+            session.settle();
             before(sender)?;
             for batch in &batches {
                 // SAFETY: the caller's promise.

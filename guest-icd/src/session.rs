@@ -88,6 +88,8 @@ impl Session {
         let region = connection.region;
         let peer = connection.peer;
         let (window, size) = region.window();
+        let mut memories = Memories::new(window, size, region.layout().page_size());
+        memories.mirror(&region);
         let perf = Perf::from_environment();
         let spin = || if perf.spin { Spin::adaptive() } else { Spin::off() };
         let mut producer = Producer::new(Arc::clone(&region), Arc::<Peer>::clone(&peer));
@@ -95,7 +97,7 @@ impl Session {
         Self {
             sender: Mutex::new(Sender::new(producer, perf.batch)),
             chunks: Mutex::new(Chunks::new(region.arena().1)),
-            memories: Memories::new(window, size, region.layout().page_size()),
+            memories,
             region,
             peer,
             call: Mutex::new(0),
@@ -136,6 +138,13 @@ impl Session {
     /// The region's control page.
     pub(crate) fn control(&self) -> &Control {
         self.region.control()
+    }
+
+    /// Where the host sees other pages than the program: sends what the program has written, before what is sent next.
+    pub(crate) fn settle(&self) {
+        if let Some(mirror) = self.region.mirror() {
+            mirror.settle();
+        }
     }
 
     /// Whether the connection is of no more use, or another process's: one that forked this one.

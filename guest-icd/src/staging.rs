@@ -4,12 +4,11 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::memories::Memories;
 use crate::session::Session;
 
 /// A range of the window through which a call's data travel; given back when dropped.
 pub(crate) struct Staging<'a> {
-    memories: &'a Memories,
+    session: &'a Session,
     offset: u64,
     bytes: u64,
 }
@@ -22,13 +21,21 @@ impl Staging<'_> {
 
     /// Where it is in this process.
     pub(crate) fn base(&self) -> NonNull<u8> {
-        self.memories.in_window(self.offset)
+        self.session.memories.in_window(self.offset)
+    }
+
+    /// Before a call that reads what was written there, or mapped memory.
+    pub(crate) fn settle(&self) {
+        if let Some(mirror) = self.session.region().mirror() {
+            mirror.settle();
+            mirror.settle_range(self.offset, self.bytes);
+        }
     }
 }
 
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
-        self.memories.free_range(self.offset, self.bytes);
+        self.session.memories.free_range(self.offset, self.bytes);
     }
 }
 
@@ -37,7 +44,7 @@ impl Session {
     pub(crate) fn stage(&self, bytes: u64) -> Option<Staging<'_>> {
         let offset = self.memories.take_range(bytes)?;
         self.await_releases();
-        Some(Staging { memories: &self.memories, offset, bytes })
+        Some(Staging { session: self, offset, bytes })
     }
 
     /// Notes that all that was sent so far may release memory.
@@ -51,6 +58,9 @@ impl Session {
     /// host knows of their use has to: until then it may still punch out what they were before.
     pub(crate) fn await_releases(&self) {
         let last = self.memories.released.load(Ordering::Acquire);
+        if let Some(mirror) = self.region().mirror().filter(|_| self.control().head_cursor().load() < last) {
+            mirror.ask(last);
+        }
         while self.control().head_cursor().load() < last && !self.lost_now() {
             self.flush();
             std::thread::sleep(Duration::from_micros(20));

@@ -34,8 +34,10 @@ pub mod feature {
     pub const PASSED: u64 = 1 << 8;
     /// The region is a slice of memory that both sides have already: a device of the guest's machine.
     pub const ATTACHED: u64 = 1 << 9;
+    /// Each side has a region of its own, and a stream keeps them alike.
+    pub const STREAM: u64 = 1 << 10;
     /// All ways to have memory in common. A hello has those that the guest can go, a welcome the one that is gone.
-    pub const MEMORY: u64 = PASSED | ATTACHED;
+    pub const MEMORY: u64 = PASSED | ATTACHED | STREAM;
 }
 
 /// Most regions that a hello names.
@@ -122,12 +124,15 @@ pub enum Grant {
     Passed,
     /// A slice of a region that the guest's machine has as a device.
     Attached(Slice),
+    /// None: each side has a region of its own, and a stream keeps them alike.
+    Stream,
 }
 
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Passed => f.write_str("passed"),
+            Self::Stream => f.write_str("none, over the stream"),
             Self::Attached(slice) => write!(f, "attached at {} of region {}", slice.offset, slice.id),
         }
     }
@@ -139,6 +144,7 @@ impl Grant {
         match self {
             Self::Passed => feature::PASSED,
             Self::Attached(_) => feature::ATTACHED,
+            Self::Stream => feature::STREAM,
         }
     }
 }

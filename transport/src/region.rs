@@ -278,9 +278,10 @@ impl Region {
         Ok(region)
     }
 
-    /// Whether pages of it can be mapped a second time ([`pages::alias`](crate::pages::alias)): a device maps as it likes.
+    /// Whether pages of it can be mapped a second time ([`pages::alias`](crate::pages::alias)): a device maps as it likes, and
+    /// a mirror does not notice what is written elsewhere.
     pub fn can_alias(&self) -> bool {
-        !self.on_device
+        !self.on_device && self.mirror().is_none()
     }
 
     /// Where the parts stand.

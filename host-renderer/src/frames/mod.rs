@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use vw_transport::{Region, SharedFile};
+use vw_transport::{Mirror, Region, SharedFile};
 
 use self::picture::{Format, Picture};
 use self::statistics::Statistics;
@@ -93,6 +93,8 @@ impl Frame {
 pub struct Frames {
     state: Mutex<State>,
     changed: Condvar,
+    /// The session's region, whose stream is counted.
+    region: Option<Arc<Region>>,
 }
 
 #[derive(Debug, Default)]
@@ -128,6 +130,11 @@ impl Announced {
 }
 
 impl Frames {
+    /// Of a session with this region.
+    pub fn new(region: Arc<Region>) -> Arc<Self> {
+        Arc::new(Self { region: Some(region), ..Self::default() })
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,7 +170,10 @@ impl Frames {
 
     /// What was measured so far.
     pub fn statistics(&self) -> statistics::Summary {
-        self.lock().statistics.summary()
+        let mirror = self.region.as_ref().and_then(|region| region.mirror());
+        let stream = mirror.map(Mirror::volume).unwrap_or_default();
+        let stream = (stream.0.bytes, stream.1.bytes);
+        statistics::Summary { stream, ..self.lock().statistics.summary() }
     }
 
     /// A picture of the last frame if its number is above `serial`, or of the next one that is complete within `patience`.

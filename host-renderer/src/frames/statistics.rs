@@ -89,6 +89,8 @@ pub struct Summary {
     pub shown: Quantiles,
     /// From one complete frame to the next of the same swapchain.
     pub interval: Quantiles,
+    /// Bytes that went over the guest's stream, to it and from it; 0 where both have the same pages.
+    pub stream: (u64, u64),
 }
 
 impl Summary {
@@ -103,6 +105,8 @@ impl Summary {
         self.done.write("done", &mut text);
         self.shown.write("shown", &mut text);
         self.interval.write("interval", &mut text);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "stream {} {}", self.stream.0, self.stream.1);
         text
     }
 
@@ -116,6 +120,10 @@ impl Summary {
             done: Quantiles::parse(lines.next()?, "done ")?,
             shown: Quantiles::parse(lines.next()?, "shown ")?,
             interval: Quantiles::parse(lines.next()?, "interval ")?,
+            stream: {
+                let (to, from) = lines.next()?.strip_prefix("stream ")?.split_once(' ')?;
+                (to.parse().ok()?, from.parse().ok()?)
+            },
         })
     }
 }
@@ -175,6 +183,7 @@ impl Statistics {
                 done: Quantiles::of(&times.done),
                 shown: Quantiles::of(&times.shown),
                 interval: Quantiles::of(&times.interval),
+                stream: (0, 0),
             },
         }
     }

@@ -1,6 +1,7 @@
 //! What guests may use of the device: a core version and extensions.
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 
 use vw_wire_protocol::generated::extensions::EXTENSIONS;
 use vw_wire_protocol::schema::{Extension, Provider, Support};
@@ -35,6 +36,11 @@ impl Offer {
         });
         let extensions = forwarded.collect();
         Self { api_version, extensions, host: host.into_iter().map(|(name, _)| name).collect(), instance }
+    }
+
+    /// Guests are not to have the device extension `name`.
+    pub fn withdraw(&mut self, name: &CStr) {
+        self.extensions.retain(|known, _| known.as_bytes() != name.to_bytes());
     }
 
     /// Forwarded device extensions with their revisions, by name.

@@ -135,7 +135,11 @@ impl Binding<'_> {
     unsafe fn buffer(&self, info: &vk::BindBufferMemoryInfo<'_>) -> Result<(), End> {
         // SAFETY: the caller's promise.
         let needs = unsafe { self.buffer_needs(info.buffer)? };
-        self.whole("a buffer", &needs, info.memory, info.memory_offset)
+        self.whole("a buffer", &needs, info.memory, info.memory_offset)?;
+        if !self.session.only_reads(info.buffer) {
+            self.may_change(&needs, info.memory, info.memory_offset)?;
+        }
+        Ok(())
     }
 
     /// # Safety
@@ -177,7 +181,21 @@ impl Binding<'_> {
         }
         // SAFETY: a live image with such planes.
         let needs = unsafe { self.image_needs(info.image, plane)? };
-        self.whole("an image", &needs, info.memory, info.memory_offset)
+        self.whole("an image", &needs, info.memory, info.memory_offset)?;
+        self.may_change(&needs, info.memory, info.memory_offset)
+    }
+
+    /// The device may write what is bound there.
+    fn may_change(
+        &self,
+        needs: &vk::MemoryRequirements,
+        memory: vk::DeviceMemory,
+        offset: u64,
+    ) -> Result<(), End> {
+        if let (Some(window), Some(mirror)) = (self.memory(memory)?.window, self.session.region.mirror()) {
+            mirror.may_change(window + offset, needs.size);
+        }
+        Ok(())
     }
 
     /// # Safety

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 
 use ash::vk;
+use ash::vk::Handle as _;
 use vw_wire_protocol::codec::{Arena, DecodeError};
+use vw_wire_protocol::generated::handles::HandleType;
 
 use super::external::find;
 use crate::gpu::Gpu;
 use crate::gpu::import::HANDLE_TYPE;
+use crate::session::Session;
 
 /// Flags of buffers that are never bound to imported pages.
 const SPARSE: vk::BufferCreateFlags = vk::BufferCreateFlags::from_raw(
@@ -15,6 +18,56 @@ const SPARSE: vk::BufferCreateFlags = vk::BufferCreateFlags::from_raw(
         | vk::BufferCreateFlags::SPARSE_RESIDENCY.as_raw()
         | vk::BufferCreateFlags::SPARSE_ALIASED.as_raw(),
 );
+
+/// What devices only read. An address of a buffer may be written to, whatever else it is for.
+const READ: vk::BufferUsageFlags = vk::BufferUsageFlags::from_raw(
+    vk::BufferUsageFlags::TRANSFER_SRC.as_raw()
+        | vk::BufferUsageFlags::UNIFORM_TEXEL_BUFFER.as_raw()
+        | vk::BufferUsageFlags::UNIFORM_BUFFER.as_raw()
+        | vk::BufferUsageFlags::INDEX_BUFFER.as_raw()
+        | vk::BufferUsageFlags::VERTEX_BUFFER.as_raw()
+        | vk::BufferUsageFlags::INDIRECT_BUFFER.as_raw()
+        | vk::BufferUsageFlags::CONDITIONAL_RENDERING_EXT.as_raw()
+        | vk::BufferUsageFlags::SHADER_BINDING_TABLE_KHR.as_raw()
+        | vk::BufferUsageFlags::ACCELERATION_STRUCTURE_BUILD_INPUT_READ_ONLY_KHR.as_raw()
+        | vk::BufferUsageFlags::SAMPLER_DESCRIPTOR_BUFFER_EXT.as_raw()
+        | vk::BufferUsageFlags::RESOURCE_DESCRIPTOR_BUFFER_EXT.as_raw(),
+);
+
+/// Whether no use of a buffer writes it.
+///
+/// # Safety
+/// `info` must be null or point to a decoded structure.
+unsafe fn is_for_reading(info: *const vk::BufferCreateInfo<'_>) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let Some(info) = info.as_ref() else { return false };
+        let newer = find::<vk::BufferUsageFlags2CreateInfoKHR<'_>>(info.p_next).is_some();
+        !newer && READ.contains(info.usage)
+    }
+}
+
+impl Session {
+    /// Remembers a new buffer where it matters whether the device can write it.
+    ///
+    /// # Safety
+    /// `info` must be null or point to the decoded structure that the buffer was created with.
+    pub(crate) unsafe fn remember_buffer(&mut self, id: u64, info: *const vk::BufferCreateInfo<'_>) {
+        // SAFETY: the caller's promise.
+        if self.region.mirror().is_some() && unsafe { is_for_reading(info) } {
+            self.read_only.insert(id);
+        }
+    }
+
+    /// Whether the device cannot write a buffer that the last record names.
+    pub(crate) fn only_reads(&self, buffer: vk::Buffer) -> bool {
+        let mut named = self.touched.iter().filter(|(ty, _)| *ty == HandleType::Buffer);
+        named.any(|(ty, id)| {
+            self.read_only.contains(id)
+                && self.tables.object(*ty, *id).is_some_and(|object| object.raw == buffer.as_raw())
+        })
+    }
+}
 
 /// Which buffers are declared to take imported pages.
 #[derive(Debug)]

@@ -11,12 +11,17 @@ use crate::session::end::{End, violation};
 const INFO: usize = 1;
 
 impl Session {
-    /// Puts addresses in the places of the matrices' offsets, in a request of `vkConvertCooperativeVectorMatrixNV`.
+    /// Puts addresses in the places of the matrices' offsets, in a request of `vkConvertCooperativeVectorMatrixNV`. Returns
+    /// where the window is written: offset and length.
     ///
     /// # Errors
     /// A violation when a matrix is not in the window, or the source shorter than what the driver reads. (The driver
     /// writes no more than it is told that there is room for.)
-    pub(crate) fn place_matrices(&self, device: u16, request: &Request<'_>) -> Result<(), End> {
+    pub(crate) fn place_matrices(
+        &self,
+        device: u16,
+        request: &Request<'_>,
+    ) -> Result<Option<(u64, u64)>, End> {
         // SAFETY: the policy requires the structure, which was decoded by its table; nothing else refers to it.
         let info = unsafe { &mut *(request.args[INFO] as *mut ConvertInfo) };
         // SAFETY: null or decoded by its table.
@@ -25,15 +30,16 @@ impl Session {
         };
         if info.dst_data == 0 {
             info.src_data = 0;
-            return Ok(());
+            return Ok(None);
         }
         let needed = self.source_bytes(device, request.args[0], info)?;
         if info.src_data == 0 || needed.is_none_or(|needed| needed > info.src_size) {
             return Err(violation(format!("a matrix of {} bytes that takes {needed:?}", info.src_size)));
         }
         info.src_data = self.address(info.src_data, info.src_size)?;
+        let written = (info.dst_data, room as u64);
         info.dst_data = self.address(info.dst_data, room)?;
-        Ok(())
+        Ok(Some(written))
     }
 
     /// The address of `bytes` at `offset` of the window.

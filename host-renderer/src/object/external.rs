@@ -18,6 +18,8 @@ const FILE: HandleTypes = HandleTypes::OPAQUE_FD;
 pub struct Handles {
     /// Descriptors pass on the guest's socket.
     pub descriptors: bool,
+    /// The host sees the guest's pages, so that those of a program can be imported.
+    pub pages: bool,
 }
 
 /// A question about one handle type.
@@ -34,14 +36,15 @@ pub enum Question {
 impl Handles {
     /// Whether a guest may have handles of all these types.
     pub fn has(self, types: HandleTypes) -> bool {
-        let own = if self.descriptors { HANDLE_TYPE | FILE } else { HANDLE_TYPE };
-        own.contains(types)
+        let pages = if self.pages { HANDLE_TYPE } else { HandleTypes::empty() };
+        let files = if self.descriptors { FILE } else { HandleTypes::empty() };
+        (pages | files).contains(types)
     }
 
     /// Makes a question about the handle type one that the driver can answer.
     pub fn ask(self, handle_type: &mut HandleTypes) -> Question {
         match *handle_type {
-            types if types.is_empty() || types == HANDLE_TYPE => Question::Plain,
+            types if types.is_empty() || self.pages && types == HANDLE_TYPE => Question::Plain,
             FILE if self.descriptors => {
                 *handle_type = HANDLE_TYPE;
                 Question::Files
@@ -91,7 +94,7 @@ mod tests {
 
     #[test]
     fn question_when_about_files_is_asked_about_host_pointers_and_answered_about_files() {
-        let handles = Handles { descriptors: true };
+        let handles = Handles { descriptors: true, pages: true };
         let mut asked = FILE;
         let question = handles.ask(&mut asked);
         assert!(question == Question::Files && asked == HANDLE_TYPE);
@@ -111,7 +114,7 @@ mod tests {
     #[test]
     fn handles_when_descriptors_do_not_pass_are_host_pointers_alone() {
         for (descriptors, question) in [(false, Question::None), (true, Question::Files)] {
-            let handles = Handles { descriptors };
+            let handles = Handles { descriptors, pages: true };
             assert_eq!(handles.ask(&mut FILE.clone()), question);
             assert_eq!(handles.has(FILE | HANDLE_TYPE), descriptors);
             assert!(handles.has(HANDLE_TYPE) && !handles.has(HandleTypes::DMA_BUF_EXT));

@@ -22,15 +22,16 @@ const _: () = assert!(
 
 impl Session {
     /// Puts the addresses of the texels in the places of their offsets, in a request of `vkCopyMemoryToImage` or
-    /// `vkCopyImageToMemory`.
+    /// `vkCopyImageToMemory`. Returns where the texels are in the window: offsets and lengths.
     ///
     /// # Errors
     /// A violation when a region is not in its image or its texels are not in the window.
-    pub(crate) fn place_texels(&self, device: u16, request: &Request<'_>) -> Result<(), End> {
+    pub(crate) fn place_texels(&self, device: u16, request: &Request<'_>) -> Result<Vec<(u64, u64)>, End> {
         // SAFETY: the policy requires the structure, which was decoded by its table.
         let info = unsafe { &*(request.args[INFO] as *const vk::CopyMemoryToImageInfoEXT<'_>) };
         let image = self.copied().next().ok_or_else(|| violation("a copy without an image"))?;
         let (base, window) = self.region.window();
+        let mut places = Vec::new();
         for i in 0..count(info.region_count, info.p_regions) {
             // SAFETY: as above, with as many regions as the count says; nothing else refers to them.
             let copy = unsafe { &mut *info.p_regions.add(i).cast_mut() };
@@ -47,15 +48,17 @@ impl Session {
                 None => return Err(outside(&region, &image)),
             };
             let offset = copy.p_host_pointer.addr() as u64;
-            if bytes.and_then(|bytes| bytes.checked_add(offset)).is_none_or(|end| end > window as u64) {
+            let end = bytes.and_then(|bytes| bytes.checked_add(offset)).filter(|end| *end <= window as u64);
+            let Some(end) = end else {
                 return Err(violation(format!(
                     "{bytes:?} bytes of texels at {offset:#x} of a window of {window} bytes"
                 )));
-            }
+            };
+            places.push((offset, end - offset));
             // SAFETY: the offset was checked to lie in the window.
             copy.p_host_pointer = unsafe { base.as_ptr().add(offset as usize) }.cast_const().cast();
         }
-        Ok(())
+        Ok(places)
     }
 
     /// Checks the regions of `vkCopyImageToImage`.

@@ -49,15 +49,21 @@ pub struct Span {
     pub bytes: u64,
     /// Index of its memory type.
     pub ty: u32,
+    /// Where it is in the window, if it is there.
+    pub window: Option<u64>,
 }
 
 impl Allocation {
     fn span(&self) -> Span {
+        let window = match self.pages {
+            Pages::Window(offset, _) => Some(offset),
+            Pages::Hidden | Pages::File(..) | Pages::Driver(_) => None,
+        };
         let bytes = match self.pages {
             Pages::Hidden => self.bytes,
             Pages::Window(_, length) | Pages::File(_, length) | Pages::Driver(length) => length,
         };
-        Span { bytes, ty: self.ty }
+        Span { bytes, ty: self.ty, window }
     }
 }
 
@@ -144,6 +150,23 @@ impl Session {
             self.memories.by_id.insert(new, allocation);
         }
         Ok(())
+    }
+
+    /// The record `SHOW_MEMORY`: `u64` id.
+    ///
+    /// # Errors
+    /// When the guest broke the protocol.
+    pub(crate) fn show_memory(&mut self, mut reader: Reader<'_>) -> Result<(), End> {
+        let id = reader.take_u64().map_err(violation)?;
+        reader.finish().map_err(violation)?;
+        let Some(allocation) = self.memories.get(id) else {
+            return Err(violation(format!("memory {id:#x} cannot be shown: there is none")));
+        };
+        if let (Pages::Window(offset, length), Some(mirror)) = (&allocation.pages, self.region.mirror()) {
+            mirror.show(*offset, *length);
+            mirror.settle_changes(*offset, *length);
+        }
+        self.replies.post(|_| {})
     }
 
     /// The record `ALLOCATE_MEMORY`: `u64` offset in the window, then a `vkAllocateMemory` request.
@@ -238,14 +261,18 @@ impl Session {
             (vk::Result::SUCCESS, Pages::Driver(length)) => {
                 // SAFETY: the driver has written the one handle that the decoder made room for.
                 let memory = unsafe { request.new.iter().next().map(|new| new.raw.read()) };
-                Ok(self.show_memory(seen, vk::DeviceMemory::from_raw(memory.unwrap_or_default()), *length)?)
+                Ok(self.locate_memory(
+                    seen,
+                    vk::DeviceMemory::from_raw(memory.unwrap_or_default()),
+                    *length,
+                )?)
             }
             (result, _) => Ok((result, None)),
         }
     }
 
     /// Finds out where the driver's memory can be mapped; it is freed if that cannot be.
-    fn show_memory(
+    fn locate_memory(
         &mut self,
         seen: Seen,
         memory: vk::DeviceMemory,
@@ -361,6 +388,9 @@ impl Session {
         let Some(allocation) = self.memories.remove(id) else { return };
         self.frames.forget(id);
         self.stats.remove_memory(allocation.bytes);
+        if let (Pages::Window(offset, length), Some(mirror)) = (&allocation.pages, self.region.mirror()) {
+            mirror.forget(*offset, *length);
+        }
         if let Pages::Window(offset, length) = allocation.pages
             && let Err(error) = self.region.punch(offset as usize, length as usize)
         {

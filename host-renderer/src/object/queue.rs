@@ -31,6 +31,9 @@ const FENCE: usize = 3;
 /// How long a completion thread waits for a fence before it looks whether it is to end, in nanoseconds.
 const WAIT: u64 = 100_000_000;
 
+/// The same, where programs that look at memory without waiting have to be sent what the device writes meanwhile.
+const LOOK: u64 = 5_000_000;
+
 /// How long what a guest has left running may take, once the guest is gone, until semaphores and fences that others wait for
 /// are signalled all the same. Shorter than the session process lives then.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -419,13 +422,22 @@ fn no_thread(error: &std::io::Error) -> String {
 
 /// Waits for fences in order and publishes what is complete.
 fn complete(shared: &Shared, slot: usize, receiver: &Receiver<Pending>) {
+    let mirror = shared.region.mirror();
     while let Ok(pending) = receiver.recv() {
         let fences = Vec::from_iter(pending.fence);
+        let mut wait = if mirror.is_some() { LOOK } else { WAIT };
         while !fences.is_empty() {
             // SAFETY: the fence is of this device and used by this thread alone once it is submitted.
-            match unsafe { shared.device.wait_for_fences(&fences, true, WAIT) } {
+            match unsafe { shared.device.wait_for_fences(&fences, true, wait) } {
                 Ok(()) => break,
-                Err(vk::Result::TIMEOUT) if !shared.is_over() => {}
+                Err(vk::Result::TIMEOUT) if !shared.is_over() => {
+                    let start = Instant::now();
+                    if let Some(mirror) = mirror {
+                        mirror.settle_now();
+                        // Not for more than a small part of the time.
+                        wait = LOOK.max(20 * start.elapsed().as_nanos() as u64).min(WAIT);
+                    }
+                }
                 Err(vk::Result::TIMEOUT) => return,
                 Err(result) => {
                     let number = pending.number;

@@ -61,6 +61,8 @@ impl Session {
             return self.conclude(command, &request, ret, seen, waits);
         }
         let mut call = request.poisoned.is_none();
+        // Ranges of the window that the command may write, though no memory of the guest's is there.
+        let mut written = Vec::new();
         match kind {
             Kind::Submit => {
                 return self.submit(command, &mut request, seen, flags & FLAG_WATCH != 0, Shares::default());
@@ -96,8 +98,8 @@ impl Session {
             }
             // SAFETY: decoded by its table, listing.
             Kind::Bind if call => unsafe { self.check_binding(command, &request, seen)? },
-            Kind::HostCopy if call => self.place_texels(seen.device, &request)?,
-            Kind::ConvertMatrix if call => self.place_matrices(seen.device, &request)?,
+            Kind::HostCopy if call => written = self.place_texels(seen.device, &request)?,
+            Kind::ConvertMatrix if call => written.extend(self.place_matrices(seen.device, &request)?),
             Kind::HostImageCopy if call => self.check_image_copy(&request)?,
             // What was never begun cannot be ended.
             Kind::End => {
@@ -118,7 +120,19 @@ impl Session {
         if kind == Kind::Image && call {
             self.remember_image(command, &request);
         }
+        if command.opcode == commands::VK_CREATE_BUFFER.opcode
+            && let Some(id) = request.new.iter().next().and_then(|new| new.ids.first())
+        {
+            // SAFETY: decoded by the command's table.
+            unsafe { self.remember_buffer(*id, request.args[INFO] as *const _) };
+        }
         self.after(kind, command, call, ret, seen);
+        if let Some(mirror) = self.region.mirror() {
+            written.into_iter().for_each(|(offset, bytes)| mirror.settle_range(offset, bytes));
+            if kind.changes_memory() || is_set(command, ret) {
+                mirror.settle();
+            }
+        }
         self.conclude(command, &request, ret, seen, waits)
     }
 
@@ -293,6 +307,9 @@ impl Session {
             HandleType::Image => {
                 self.images.remove(&id);
             }
+            HandleType::Buffer => {
+                self.read_only.remove(&id);
+            }
             _ => {}
         }
     }
@@ -418,6 +435,11 @@ fn spare_poisoned(command: &Command, request: &Request<'_>) -> bool {
         _ => None,
     });
     pool.is_some_and(|raw| *raw != 0)
+}
+
+/// Whether the device tells the guest by an event that it has written something.
+fn is_set(command: &Command, ret: u64) -> bool {
+    command.opcode == commands::VK_GET_EVENT_STATUS.opcode && ret as i32 == vk::Result::EVENT_SET.as_raw()
 }
 
 fn child_of_pool(ty: HandleType) -> bool {

@@ -134,9 +134,9 @@ fn offer(
     if hello.features & feature::PASSED != 0 {
         return Ok(Offer { memory: Grant::Passed, limits, features: feature::DESCRIPTORS, host });
     }
+    let mut why = no_memory(hello);
     if hello.features & feature::ATTACHED != 0 {
         let chosen = config.limits.window.is_some() || hello.limits.window_size != 0;
-        let mut why = no_memory(hello);
         for id in &hello.regions {
             match attach(*id, limits, chosen, broker, guest) {
                 Ok((slice, limits)) => {
@@ -145,9 +145,16 @@ fn offer(
                 Err(error) => why = error,
             }
         }
-        return Err(why);
     }
-    Err(no_memory(hello))
+    if hello.features & feature::STREAM != 0 {
+        if hello.features & feature::ATTACHED != 0 {
+            tracing::warn!("no memory in common, everything goes over the stream: {why}");
+        }
+        // What is recorded goes with the ring.
+        let limits = Sizes { arena_size: 0, ..limits };
+        return Ok(Offer { memory: Grant::Stream, limits, features: 0, host });
+    }
+    Err(why)
 }
 
 /// A slice of the region, and the sizes that it has room for; the window is as large as in `limits` at most, or if none was

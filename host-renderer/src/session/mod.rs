@@ -20,7 +20,7 @@ pub mod tables;
 pub mod warden;
 pub mod workers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,7 @@ use crate::frames::Frames;
 use crate::gpu::Gpu;
 use crate::gpu::driver_memory::Files;
 use crate::gpu::facts;
-use crate::gpu::import::Import;
+use crate::gpu::import::{self, Import};
 use crate::gpu::procs::Procs;
 use crate::object::command_buffer::CommandBuffers;
 use crate::object::compiling::Compiling;
@@ -78,6 +78,8 @@ pub struct Session {
     pub(crate) memories: Memories,
     /// What each image was created with.
     pub(crate) images: HashMap<u64, Made>,
+    /// Buffers that the device cannot write, where that matters.
+    pub(crate) read_only: HashSet<u64>,
     pub(crate) pools: Pools,
     /// Pipelines that are not in the tables yet.
     pub(crate) compiling: Compiling,
@@ -149,6 +151,11 @@ impl Session {
         stats: Arc<Stats>,
     ) -> Self {
         let region = Arc::clone(&connection.region);
+        let mut gpu = gpu;
+        if region.mirror().is_some() {
+            // The program's pages cannot become the host's.
+            gpu.offer.withdraw(import::EXTENSION);
+        }
         let descriptors = connection.welcome.features & feature::DESCRIPTORS != 0;
         import.sparse = import.sparse.offered(descriptors);
         let mut tables = Tables::new(Arc::clone(&stats));
@@ -170,10 +177,10 @@ impl Session {
             memory_types: gpu.memory_properties().memory_type_count,
             physical_procs,
             peer: Arc::clone(&connection.peer),
-            handles: Handles { descriptors },
+            handles: Handles { descriptors, pages: region.mirror().is_none() },
             shares_sync: descriptors && gpu.has_timeline_semaphores(),
             payloads: Payloads::default(),
-            frames: Arc::default(),
+            frames: Frames::new(Arc::clone(&region)),
             files: Files::default(),
             replies: Replies::new(Arc::clone(&region)),
             robust_buffer_access: limits.robust_buffer_access,
@@ -186,6 +193,7 @@ impl Session {
             devices: Vec::new(),
             memories: Memories::default(),
             images: HashMap::new(),
+            read_only: HashSet::new(),
             pools: Pools::default(),
             compiling: Compiling::default(),
             buffers: CommandBuffers::default(),
@@ -324,6 +332,7 @@ impl Session {
             }
             op::CREATE_DEVICE => self.create_device(arena, reader),
             op::ALLOCATE_MEMORY => self.allocate_memory(arena, reader),
+            op::SHOW_MEMORY => self.show_memory(reader),
             op::RENAME_MEMORY => self.rename_memory(reader),
             op::ATTACH_PAYLOAD => self.attach_payload(reader),
             op::DETACH_PAYLOAD => self.detach_payload(reader),

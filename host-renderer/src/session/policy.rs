@@ -58,6 +58,13 @@ pub enum Kind {
     Refused(&'static str),
 }
 
+impl Kind {
+    /// Whether the host's processor may write memory that the guest sees while such a command runs.
+    pub fn changes_memory(self) -> bool {
+        matches!(self, Self::HostCopy | Self::HostImageCopy)
+    }
+}
+
 /// Commands with a reason of their own not to be taken as they are.
 const REFUSED: &[(&str, &str)] = &[
     ("vkCreateDevice", "devices are created with a record of vw's own"),

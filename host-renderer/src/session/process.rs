@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::Session;
-use super::end::End;
+use super::end::{End, violation};
 use super::greet::{Greeted, Ready, greet};
 use super::stats::Stats;
 use super::status::{Reporter, Status};
@@ -163,6 +163,20 @@ fn serve(
     }
     if !matches!(end, End::Disconnected) {
         connection.peer.close(&end.to_string());
+    }
+    if let Some(fault) = connection.peer.link().and_then(|link| link.fault()) {
+        end = violation(fault);
+    }
+    if let Some(mirror) = region.mirror() {
+        let (to, from) = mirror.volume();
+        tracing::info!(
+            frames_presented = session.frames.statistics().frames,
+            bytes_to_guest = to.bytes,
+            bytes_from_guest = from.bytes,
+            packets_to_guest = to.frames,
+            packets_from_guest = from.frames,
+            "what went over the stream"
+        );
     }
     let held = stats.held();
     let wakes = region.control().wakes();

@@ -134,6 +134,10 @@ impl Session {
                 self.note_loss(command, ret, seen);
                 let created = if failed(command, ret) { 0 } else { created };
                 self.settle_one(command, ret, creation.ty, (new, created), seen, false);
+                if kind == Kind::Buffer {
+                    // SAFETY: as above.
+                    unsafe { self.remember_buffer(new, info.cast()) };
+                }
             }
             Call::Destroy(ty) => {
                 let object = word(1);

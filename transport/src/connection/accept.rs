@@ -10,6 +10,7 @@ use crate::attached::{Half, Place, RegionId, Slice, pump};
 use crate::handshake::{Grant, Hello, Message, MessageError, Offer, Refusal, Versions, Welcome, feature};
 use crate::layout::{Layout, Limits, MAX_PAGE_SIZE, MIN_PAGE_SIZE, system_page_size};
 use crate::message::{Channel, ChannelError};
+use crate::mirror::{Mirror, Side};
 use crate::peer::Peer;
 use crate::region::{Region, RegionError};
 
@@ -150,6 +151,7 @@ pub fn accept_handshake_within(
     let made = match offer.memory {
         Grant::Passed => Region::create(&limits).map(|(region, fd)| Made::Passed(region, fd)),
         Grant::Attached(slice) => attach(slice, &limits),
+        Grant::Stream => Region::create(&limits).map(|(region, _)| Made::Mirrored(region)),
     };
     let made = match made {
         Ok(made) => made,
@@ -185,8 +187,11 @@ pub fn accept_handshake_within(
             .send(&Message::Ready(ours), None)
             .map_err(failed)?;
     }
+    let mirrored = matches!(made, Made::Mirrored(_));
     let region = Arc::new(made.into_region());
-    let peer = if welcome.place.is_some() {
+    let peer = if mirrored {
+        Mirror::connect(&region, socket, ours, Side::Host, false).map_err(AcceptError::Os)?
+    } else if welcome.place.is_some() {
         pump::connect(&region, socket, ours, false).map_err(AcceptError::Os)?
     } else {
         Peer::new(socket, ours)
@@ -197,6 +202,7 @@ pub fn accept_handshake_within(
 /// A region as the guest learns of it.
 enum Made {
     Passed(Region, OwnedFd),
+    Mirrored(Region),
     Attached {
         region: Region,
         place: Place,
@@ -208,7 +214,7 @@ enum Made {
 impl Made {
     fn place(&self) -> Option<Place> {
         match self {
-            Self::Passed(..) => None,
+            Self::Passed(..) | Self::Mirrored(_) => None,
             Self::Attached { place, .. } => Some(*place),
         }
     }
@@ -216,19 +222,19 @@ impl Made {
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Passed(_, fd) => Some(fd.as_fd()),
-            Self::Attached { .. } => None,
+            Self::Mirrored(_) | Self::Attached { .. } => None,
         }
     }
 
     fn region(&self) -> &Region {
         match self {
-            Self::Passed(region, _) | Self::Attached { region, .. } => region,
+            Self::Passed(region, _) | Self::Mirrored(region) | Self::Attached { region, .. } => region,
         }
     }
 
     fn into_region(self) -> Region {
         match self {
-            Self::Passed(region, _) | Self::Attached { region, .. } => region,
+            Self::Passed(region, _) | Self::Mirrored(region) | Self::Attached { region, .. } => region,
         }
     }
 }

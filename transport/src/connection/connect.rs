@@ -21,6 +21,7 @@ use crate::handshake::{
     Hello, MAX_REGIONS, Message, MessageError, PROTOCOL_VERSION, Versions, Welcome, feature,
 };
 use crate::message::{Channel, ChannelError};
+use crate::mirror::{Mirror, Side};
 use crate::peer::Peer;
 use crate::region::{Region, RegionError};
 use crate::vsock::{self, SocketAddrVm};
@@ -162,11 +163,15 @@ pub enum Choice {
     Passed,
     /// A slice of a device that this machine has.
     Attached,
+    /// None: what is written is sent over the stream.
+    Stream,
+    /// The same, and what is written is found by comparison, whatever the kernel can tell.
+    StreamCompared,
 }
 
 /// Text that is no [`Choice`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no way to have memory in common; write auto, passed or attached")]
+#[error("\"{0}\" is no way to have memory in common; write auto, passed, attached or stream")]
 pub struct ChoiceError(String);
 
 impl FromStr for Choice {
@@ -177,6 +182,8 @@ impl FromStr for Choice {
             "auto" => Ok(Self::Auto),
             "passed" => Ok(Self::Passed),
             "attached" => Ok(Self::Attached),
+            "stream" => Ok(Self::Stream),
+            "stream-compared" => Ok(Self::StreamCompared),
             _ => Err(ChoiceError(text.to_owned())),
         }
     }
@@ -188,6 +195,8 @@ impl fmt::Display for Choice {
             Self::Auto => "auto",
             Self::Passed => "passed",
             Self::Attached => "attached",
+            Self::Stream => "stream",
+            Self::StreamCompared => "stream-compared",
         })
     }
 }
@@ -241,6 +250,10 @@ impl Dial {
         let mut hello = hello.clone();
         let attached = match (self.memory, &self.host) {
             (Choice::Auto, Address::Unix(_)) | (Choice::Passed, Address::Unix(_)) => false,
+            (Choice::Stream | Choice::StreamCompared, _) => {
+                hello.features = hello.features & !feature::DESCRIPTORS | feature::STREAM;
+                return attempt.shake_hands(attempt.connect()?, &hello, &[]);
+            }
             (Choice::Passed, Address::Vsock { .. }) => {
                 return Err(ConnectError::CannotPass { host: self.host.clone() });
             }
@@ -251,7 +264,13 @@ impl Dial {
             return attempt.shake_hands(attempt.connect()?, &hello, &[]);
         }
         let (devices, errors) = Device::find(self.device.as_deref());
-        hello.features = hello.features & !feature::DESCRIPTORS | feature::ATTACHED;
+        hello.features &= !feature::DESCRIPTORS;
+        if !devices.is_empty() || self.memory == Choice::Attached {
+            hello.features |= feature::ATTACHED;
+        }
+        if self.memory == Choice::Auto {
+            hello.features |= feature::STREAM;
+        }
         hello.regions = devices.iter().take(MAX_REGIONS).map(Device::id).collect();
         hello.note = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let result = attempt.shake_hands(attempt.connect()?, &hello, &devices);
@@ -362,15 +381,20 @@ impl Attempt<'_> {
                     .map_err(|source| ConnectError::Region { host: self.host(), source })?
             }
             feature::ATTACHED => self.attach(&channel, hello.versions, &welcome, devices)?,
+            feature::STREAM => {
+                Region::create(welcome.layout.limits())
+                    .map_err(|source| ConnectError::Region { host: self.host(), source })?
+                    .0
+            }
             _ => return Err(self.unexpected("it does not say how memory is shared")),
         };
         let region = Arc::new(region);
-        let peer = if welcome.place.is_some() {
-            pump::connect(&region, socket, hello.versions, true).map_err(|source| ConnectError::Os {
-                host: self.host(),
-                step: "start to listen",
-                source,
-            })?
+        let listening = |source| ConnectError::Os { host: self.host(), step: "start to listen", source };
+        let peer = if welcome.features & feature::STREAM != 0 {
+            let compare = self.dial.memory == Choice::StreamCompared;
+            Mirror::connect(&region, socket, hello.versions, Side::Guest, compare).map_err(listening)?
+        } else if welcome.place.is_some() {
+            pump::connect(&region, socket, hello.versions, true).map_err(listening)?
         } else {
             Peer::new(socket, hello.versions)
         };

@@ -66,6 +66,11 @@ impl Look {
         }
     }
 
+    /// Host: what the device may write of a range.
+    pub(super) fn changeable(&self, offset: u64, length: u64) -> Vec<(u64, u64)> {
+        self.changeable.within(offset, offset.saturating_add(length)).collect()
+    }
+
     /// The parts, from start to end.
     pub(super) fn parts(&mut self, region: &Region) -> Vec<(u64, u64)> {
         if self.side == Side::Host {

@@ -185,11 +185,27 @@ impl Mirror {
         }
     }
 
+    /// As [`settle`](Self::settle), with nothing to follow.
+    pub fn settle_now(&self) {
+        self.settle();
+        // As there.
+        let _ = self.link.batch().flush();
+    }
+
     /// As [`settle`](Self::settle), for `length` bytes from `offset` on, which the program need not see.
     pub fn settle_range(&self, offset: u64, length: u64) {
         if let Some(region) = self.region.upgrade() {
             let _told = lock(&self.told);
             let _ = self.differences(&region, &mut self.link.batch(), [(offset, offset + length)]);
+        }
+    }
+
+    /// Host: as [`settle`](Self::settle), for what the device may have written of `length` bytes from `offset` on.
+    pub fn settle_changes(&self, offset: u64, length: u64) {
+        if let Some(region) = self.region.upgrade() {
+            let _told = lock(&self.told);
+            let parts = lock(&self.look).changeable(offset, length);
+            let _ = self.differences(&region, &mut self.link.batch(), parts);
         }
     }
 

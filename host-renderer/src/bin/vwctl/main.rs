@@ -96,6 +96,15 @@ fn frames(summary: &Summary) -> String {
     line("from submission to done", &summary.done);
     line("from presenting to shown", &summary.shown);
     line("from frame to frame", &summary.interval);
+    if summary.stream != (0, 0) {
+        let each = |bytes: u64| bytes as f64 / 1024.0 / summary.frames.max(1) as f64;
+        let (to, from) = summary.stream;
+        text += &format!(
+            "\nover the stream, KiB a frame: {:.1} to the guest, {:.1} from it\n",
+            each(to),
+            each(from)
+        );
+    }
     text
 }
 
@@ -127,7 +136,9 @@ mod tests {
     #[test]
     fn frames_when_measured_are_told_in_milliseconds() {
         let done = Quantiles { count: 3, p50: 1_500_000, p90: 2_000_000, p99: 3_000_000, max: 4_000_000 };
-        let text = frames(&Summary { frames: 3, span: 1_000_000_000, done, ..Default::default() });
+        let stream = (6 << 10, 3 << 9);
+        let text = frames(&Summary { frames: 3, span: 1_000_000_000, done, stream, ..Default::default() });
+        assert!(text.ends_with("2.0 to the guest, 0.5 from it\n"), "{text}");
         assert!(
             text.starts_with("3 frames, 2.0 per second") && text.contains("    1.500     2.000"),
             "{text}"

@@ -138,6 +138,9 @@ unsafe fn buffer_for(device: &ash::Device, handle_type: Handles) -> (vk::Buffer,
 
 /// What the program writes the device reads where it stands, and the other way round, again and again.
 pub(super) unsafe fn host_pointer(gpu: &Gpu, report: &Report) {
+    if !gpu.has(ext::external_memory_host::NAME) {
+        return report.line("external memory", "not offered");
+    }
     let pages = Pages::new(SIZE);
     for round in 0..3u32 {
         pages.fill(round);
@@ -174,6 +177,9 @@ pub(super) unsafe fn host_pointer(gpu: &Gpu, report: &Report) {
 
 /// An image in the program's pages.
 pub(super) unsafe fn host_pointer_image(gpu: &Gpu, report: &Report) {
+    if !gpu.has(ext::external_memory_host::NAME) {
+        return report.line("external memory", "not offered");
+    }
     let mut external =
         vk::ExternalMemoryImageCreateInfo::default().handle_types(Handles::HOST_ALLOCATION_EXT);
     let info = plain(vk::Format::R8G8B8A8_UNORM, SIDE, TARGET).push_next(&mut external);
@@ -280,6 +286,9 @@ impl Drop for Shared {
 
 /// Between allocations of one device, and of two instances.
 pub(super) unsafe fn file(gpu: &Gpu, report: &Report) {
+    if !gpu.has(khr::external_memory_fd::NAME) {
+        return report.line("external memory", "not offered");
+    }
     let first = Shared::new(&gpu.device, None);
     report.bytes("new", first.bytes());
     let second = Shared::new(&gpu.device, Some(first.export(&gpu.instance)));
@@ -322,6 +331,9 @@ fn with_peer(report: &Report, work: &str, descriptor: &OwnedFd) {
 
 /// Between two processes.
 pub(super) unsafe fn processes(gpu: &Gpu, report: &Report) {
+    if !gpu.has(khr::external_memory_fd::NAME) {
+        return report.line("external memory", "not offered");
+    }
     let shared = Shared::new(&gpu.device, None);
     gpu.run(|cb| {
         gpu.device.cmd_fill_buffer(cb, shared.buffer, 0, SIZE / 2, 0xaaaa_0001);
