@@ -120,6 +120,12 @@ impl Driver {
         Self { name: format!("{} and {}", self.name, other.name), manifest: manifest.into(), variables }
     }
 
+    /// The same driver where the memory that it shares with its host is a device, as in a virtual machine; `device` stands for it.
+    #[must_use]
+    pub fn attached(self, device: &Path) -> Self {
+        self.with("VW_MEMORY", "attached").with("VW_REGION", device)
+    }
+
     /// The same driver with one more environment variable.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
@@ -137,7 +143,14 @@ impl Driver {
 
     /// Makes a command run on this driver.
     pub fn apply(&self, command: &mut Command) {
-        for name in ["VW_HOST", "VK_INSTANCE_LAYERS", "VK_ADD_DRIVER_FILES", "LD_LIBRARY_PATH"] {
+        for name in [
+            "VW_HOST",
+            "VW_MEMORY",
+            "VW_REGION",
+            "VK_INSTANCE_LAYERS",
+            "VK_ADD_DRIVER_FILES",
+            "LD_LIBRARY_PATH",
+        ] {
             command.env_remove(name);
         }
         command.env("VK_DRIVER_FILES", &self.manifest).env("VK_ICD_FILENAMES", &self.manifest);

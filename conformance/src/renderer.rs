@@ -16,6 +16,17 @@ use crate::{Error, Result, doing, procfs, products, scratch_folder};
 /// How long a renderer may take until it listens, and to end when asked.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Memory that a virtual machine would have as a device.
+#[derive(Debug, Clone)]
+pub struct Region {
+    /// The broker's file.
+    pub path: PathBuf,
+    /// Sessions that have a part of it.
+    pub sessions: usize,
+    /// Bytes that have pages.
+    pub resident: u64,
+}
+
 /// A `vw-renderer` that runs. Ended, and its folder removed, when dropped.
 pub struct Renderer {
     child: Child,
@@ -37,22 +48,25 @@ impl Renderer {
     /// # Errors
     /// As [`Renderer::start`].
     pub fn start_with(host: &Driver, arguments: &[&str]) -> Result<Self> {
-        let mut command = host.command(products::renderer()?);
-        command.args(arguments);
-        Self::start_command(command)
+        Self::start_listening(host.command(products::renderer()?), arguments)
     }
 
     /// Starts a prepared command; `--listen` is added here.
     ///
     /// # Errors
     /// As [`Renderer::start`].
-    pub fn start_command(mut command: Command) -> Result<Self> {
+    pub fn start_command(command: Command) -> Result<Self> {
+        Self::start_listening(command, &[])
+    }
+
+    /// Its own socket is the first that it listens at: the control socket is beside that.
+    fn start_listening(mut command: Command, arguments: &[&str]) -> Result<Self> {
         let folder = scratch_folder("renderer")?;
         let socket = folder.join("vw.sock");
         let guest = Driver::vw(&socket, &folder)?;
         let log = File::create(folder.join("log")).map_err(doing("making the renderer's log"))?;
         let log_too = log.try_clone().map_err(doing("making the renderer's log"))?;
-        command.arg("--listen").arg(format!("unix:{}", socket.display()));
+        command.arg("--listen").arg(format!("unix:{}", socket.display())).args(arguments);
         let child = command
             .stdin(Stdio::null())
             .stdout(log)
@@ -95,12 +109,35 @@ impl Renderer {
 
     /// Process ids of its sessions, as it says itself: those that wait for a guest are none.
     pub fn sessions(&self) -> Vec<u32> {
+        let text = self.ask("status");
+        text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect()
+    }
+
+    /// The region of this name, which is made unless it is there: memory that a virtual machine would have as a device.
+    ///
+    /// # Errors
+    /// [`Error::Renderer`] when it cannot be.
+    pub fn region(&self, name: &str, bytes: u64) -> Result<Region> {
+        let text = self.ask(&format!("region {name} {bytes}"));
+        let words: Vec<_> = text.split(' ').collect();
+        match words[..] {
+            [_, _, _, path, sessions, _, resident, ..] => Ok(Region {
+                path: path.into(),
+                sessions: sessions.parse().unwrap_or(usize::MAX),
+                resident: resident.parse().unwrap_or(u64::MAX),
+            }),
+            _ => Err(self.error(format!("no region {name}: {text}"))),
+        }
+    }
+
+    /// What the control socket answers; nothing where it does not.
+    fn ask(&self, request: &str) -> String {
         let mut text = String::new();
         if let Ok(mut control) = UnixStream::connect(self.folder.join("vw.sock.ctl")) {
-            // What cannot be read is no session.
-            let _ = control.write_all(b"status\n").and_then(|()| control.read_to_string(&mut text));
+            // What cannot be read is no answer.
+            let _ = writeln!(control, "{request}").and_then(|()| control.read_to_string(&mut text));
         }
-        text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect()
+        text
     }
 
     /// What it and its sessions wrote so far.

@@ -292,14 +292,17 @@ impl Link {
     /// `asks`: this side asks after the other one when an answer is owed and nothing comes. To be called by one thread.
     ///
     /// # Errors
-    /// Always: why it is over. The socket is shut down then.
+    /// Always: why it is over. The socket is shut down then, unless the other side has done it.
     pub fn pump(&self, asks: bool, mut take: impl FnMut(Frame<'_>) -> Result<(), FrameError>) -> LinkError {
         let error = self.read(asks, &mut take).err().unwrap_or(LinkError::Gone(PeerGone));
-        if !matches!(error, LinkError::Gone(_)) {
+        if matches!(error, LinkError::Gone(_)) {
+            // The socket stays as it is until it is closed: that tells the other side's owner that this one has let go of memory.
+            self.gone.store(true, Ordering::Release);
+        } else {
             // Before anybody can ask why.
             let _ = self.blame.set(error.to_string());
+            self.hang_up();
         }
-        self.hang_up();
         error
     }
 

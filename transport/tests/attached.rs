@@ -21,7 +21,7 @@ use vw_transport::connection::accept_handshake_within;
 use vw_transport::handshake::{Message, PREAMBLE_SIZE, Preamble, Versions, Welcome, feature};
 use vw_transport::{
     AcceptError, Address, Choice, ConnectError, Connection, Consumer, Dial, Grant, Hello, Layout, Limits,
-    Listener, Liveness, Offer, Producer, Spin, accept_handshake,
+    Listener, Liveness, Offer, Producer, Spin, Woken, accept_handshake,
 };
 
 const SIZE: u64 = 32 << 20;
@@ -122,7 +122,10 @@ fn sides_when_they_see_the_same_pages_wake_each_other_by_frames_alone() {
         unsafe { space.ptr.cast::<u64>().write(8 << 32 | u64::from(call)) };
         producer.commit(8);
         producer.publish();
-        control.reply().wait_until(&Spin::off(), None, &Awaited, || control.reply_seq() != before).unwrap();
+        let deadline = Some(Instant::now() + SOON);
+        let woken =
+            control.reply().wait_until(&Spin::off(), deadline, &Awaited, || control.reply_seq() != before);
+        assert_eq!(woken, Ok(Woken::Ready), "nobody rings");
         assert_eq!(control.reply_len(), call);
     }
     let wakes = server.join().unwrap();

@@ -38,8 +38,8 @@ pub(crate) fn send(to: BorrowedFd<'_>, words: Words, fd: Option<BorrowedFd<'_>>)
     }
     // A few bytes: a process that takes them finds them soon, so that the socket is never full.
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    let bytes: [u8; size_of::<Words>()] = bytemuck::cast(words);
-    let sent = retry_on_intr(|| sendmsg(to, &[IoSlice::new(&bytes)], &mut ancillary, flags))?;
+    let bytes = bytemuck::bytes_of(&words);
+    let sent = retry_on_intr(|| sendmsg(to, &[IoSlice::new(bytes)], &mut ancillary, flags))?;
     if sent == bytes.len() { Ok(()) } else { Err(Errno::NOBUFS.into()) }
 }
 
@@ -60,19 +60,20 @@ pub(crate) fn try_receive(from: BorrowedFd<'_>) -> io::Result<Option<Parcel>> {
 }
 
 fn receive_with(from: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<Option<Parcel>> {
-    let mut bytes = [0; size_of::<Words>()];
+    let mut words = Words::default();
+    let bytes = bytemuck::bytes_of_mut(&mut words);
+    let whole = bytes.len();
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = flags | RecvFlags::CMSG_CLOEXEC;
-    let received =
-        retry_on_intr(|| recvmsg(from, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags))?;
+    let received = retry_on_intr(|| recvmsg(from, &mut [IoSliceMut::new(bytes)], &mut ancillary, flags))?;
     let fd = ancillary.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     });
     match received.bytes {
         0 if fd.is_none() => Ok(None),
-        count if count == bytes.len() => Ok(Some(Parcel { words: bytemuck::cast(bytes), fd })),
+        count if count == whole => Ok(Some(Parcel { words, fd })),
         _ => Err(Errno::BADMSG.into()),
     }
 }

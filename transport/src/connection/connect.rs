@@ -263,24 +263,7 @@ impl Dial {
             hello.features |= feature::PASSED;
             return attempt.shake_hands(attempt.connect()?, &hello, &[]);
         }
-        let (devices, errors) = Device::find(self.device.as_deref());
-        hello.features &= !feature::DESCRIPTORS;
-        if !devices.is_empty() || self.memory == Choice::Attached {
-            hello.features |= feature::ATTACHED;
-        }
-        if self.memory == Choice::Auto {
-            hello.features |= feature::STREAM;
-        }
-        hello.regions = devices.iter().take(MAX_REGIONS).map(Device::id).collect();
-        hello.note = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let result = attempt.shake_hands(attempt.connect()?, &hello, &devices);
-        match (result, errors.into_iter().next()) {
-            // The host was told, for its log; the reason is on this side.
-            (Err(ConnectError::Refused { .. }), Some(source)) if devices.is_empty() => {
-                Err(ConnectError::Device { host: self.host.clone(), source })
-            }
-            (result, _) => result,
-        }
+        attempt.find_memory(hello, self.memory == Choice::Auto)
     }
 }
 
@@ -291,6 +274,34 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
+    /// Connects by a device that is the host's memory; `or_none`: or else with no memory in common.
+    fn find_memory(&self, mut hello: Hello, or_none: bool) -> Result<Connection, ConnectError> {
+        let (devices, errors) = Device::find(self.dial.device.as_deref());
+        hello.features &= !feature::DESCRIPTORS;
+        if !devices.is_empty() || !or_none {
+            hello.features |= feature::ATTACHED;
+        }
+        if or_none {
+            hello.features |= feature::STREAM;
+        }
+        hello.regions = devices.iter().take(MAX_REGIONS).map(Device::id).collect();
+        hello.note = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let result = self.shake_hands(self.connect()?, &hello, &devices);
+        match (result, errors.into_iter().next()) {
+            // The host was told, for its log; the reason is on this side.
+            (Err(ConnectError::Refused { .. }), Some(source)) if devices.is_empty() => {
+                Err(ConnectError::Device { host: self.host(), source })
+            }
+            (Err(ConnectError::Device { source, .. }), _) if or_none => {
+                hello.features &= !feature::ATTACHED;
+                hello.regions.clear();
+                hello.note = source.to_string();
+                self.shake_hands(self.connect()?, &hello, &[])
+            }
+            (result, _) => result,
+        }
+    }
+
     fn connect(&self) -> Result<OwnedFd, ConnectError> {
         match &self.dial.host {
             Address::Unix(path) => self.connect_unix(path),
@@ -489,4 +500,60 @@ impl Attempt<'_> {
 fn is_socket(path: &Path) -> bool {
     // If it cannot be asked, it was a socket when connect looked at it, more likely than not.
     std::fs::metadata(path).map_or(true, |m| m.file_type().is_socket())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::os::fd::AsRawFd as _;
+
+    use super::*;
+    use crate::attached::{FIRST_SLICE, Memory};
+    use crate::connection::{AcceptError, Listener, accept_handshake};
+    use crate::handshake::{Grant, Offer};
+    use crate::layout::Limits;
+
+    #[test]
+    fn guest_when_its_device_is_not_what_the_host_sees_goes_without() {
+        const SIZE: u64 = 32 << 20;
+        let versions = Versions::new(1, 1);
+        let folder = std::env::temp_dir().join(format!("vw-fallback-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (ours, theirs) = (Memory::create(SIZE).unwrap(), Memory::create(SIZE).unwrap());
+        let mut header = [0; 48];
+        rustix::io::pread(&ours, &mut header, 0).unwrap();
+        rustix::io::pwrite(&theirs, &header, 0).unwrap();
+        let limits = Limits {
+            ring_size: 2 << 20,
+            reply_size: 1 << 20,
+            arena_size: 0,
+            window_size: 1 << 20,
+            ..Limits::default()
+        };
+        let listener = Listener::bind(folder.join("vw.sock")).unwrap();
+        let host = std::thread::spawn(move || {
+            let serve = || {
+                accept_handshake(listener.accept().unwrap(), versions, |hello| {
+                    let memory = if hello.features & feature::ATTACHED != 0 {
+                        Grant::Attached(ours.slice(FIRST_SLICE, 8 << 20).unwrap())
+                    } else {
+                        assert!(hello.note.contains("swapped"), "{}", hello.note);
+                        Grant::Stream
+                    };
+                    Ok(Offer { memory, limits, features: 0, host: String::new() })
+                })
+            };
+            (serve(), serve())
+        });
+        let mut dial = Dial::new(Address::Unix(folder.join("vw.sock")));
+        dial.device = Some(format!("/proc/self/fd/{}", theirs.as_fd().as_raw_fd()).into());
+        dial.timeout = Duration::from_secs(60);
+        let attempt = Attempt { dial: &dial, deadline: Instant::now() + dial.timeout };
+        let guest = attempt.find_memory(Hello::new(versions, "test"), true).unwrap();
+        assert_eq!(guest.welcome.features & feature::MEMORY, feature::STREAM);
+        let (first, second) = host.join().unwrap();
+        assert!(matches!(first, Err(AcceptError::Left { .. })));
+        assert!(second.is_ok());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }
