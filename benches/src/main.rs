@@ -139,20 +139,34 @@ fn measured(arguments: &Arguments) -> Result<Results, Box<dyn Error>> {
     // Under cargo these are built; the measuring process could not do that.
     products::renderer()?;
     products::guest_driver()?;
+    products::frame_times()?;
     let program = std::env::current_exe()?;
-    let mut command = Command::new(&program);
-    command.args(std::env::args_os().skip(1)).arg("--collect").env("VW_PRODUCTS_BUILT", "1");
+    let mut results = collected(&program, &[])?;
+    if arguments.options.has_windows_outside() {
+        let windows = collected(&program, &["--windows-alone"])?;
+        results.rows.extend(windows.rows);
+        results.notes.extend(windows.notes);
+        results.notes.push(
+            "Venus has no rows of windows, because it presents to no X server without DRI3; they were measured outside of its folder".into(),
+        );
+    }
+    if !arguments.no_instructions {
+        count(&program, &arguments.options, &mut results);
+    }
+    Ok(results)
+}
+
+/// What a measuring process with these arguments and more has found.
+fn collected(program: &Path, more: &[&str]) -> Result<Results, Box<dyn Error>> {
+    let mut command = Command::new(program);
+    command.args(std::env::args_os().skip(1)).args(more).arg("--collect").env("VW_PRODUCTS_BUILT", "1");
     // SAFETY: a system call and nothing else between fork and exec.
     unsafe { command.pre_exec(|| Ok(rustix::process::setsid().map(|_| ())?)) };
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(format!("the measuring process failed ({})", output.status).into());
     }
-    let mut results: Results = serde_json::from_slice(&output.stdout)?;
-    if !arguments.no_instructions {
-        count(&program, &arguments.options, &mut results);
-    }
-    Ok(results)
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn count(program: &Path, options: &collect::Options, results: &mut Results) {

@@ -1,5 +1,6 @@
 //! A Wayland compositor without a screen, for programs that want a window.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -54,7 +55,12 @@ impl Compositor {
 
     /// Makes it the compositor of a program.
     pub fn apply(&self, command: &mut Command) {
-        command.env("XDG_RUNTIME_DIR", &self.folder).env("WAYLAND_DISPLAY", SOCKET);
+        command.envs(self.variables());
+    }
+
+    /// The variables by which programs find it.
+    pub fn variables(&self) -> [(&'static str, &OsStr); 2] {
+        [("XDG_RUNTIME_DIR", self.folder.as_os_str()), ("WAYLAND_DISPLAY", OsStr::new(SOCKET))]
     }
 
     /// Ends it at once, whoever uses it.

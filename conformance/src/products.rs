@@ -68,6 +68,14 @@ pub fn counting_driver() -> Result<PathBuf> {
     built("libvw_counting.so")
 }
 
+/// The layer that notes when a program presents.
+///
+/// # Errors
+/// As [`renderer`].
+pub fn frame_times() -> Result<PathBuf> {
+    built("libvw_frame_times.so")
+}
+
 /// A program of this crate.
 ///
 /// # Errors
@@ -147,7 +155,9 @@ fn build(folder: &Path) {
     DONE.get_or_init(|| {
         let mut command = Command::new(cargo);
         command.args(["build", "--quiet"]);
-        for package in ["vw-guest-icd", "vw-host-renderer", "vw-viewer", "vw-counting-driver"] {
+        for package in
+            ["vw-guest-icd", "vw-host-renderer", "vw-viewer", "vw-counting-driver", "vw-frame-times"]
+        {
             command.args(["--package", package]);
         }
         if folder.ends_with("release") {

@@ -45,7 +45,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
 /// Builds what the end-to-end tests start: the driver, the renderer, the programs.
 pub(crate) fn build_products(workspace: &Workspace) -> Result<()> {
-    let packages = ["vw-guest-icd", "vw-host-renderer", "vw-viewer", "vw-counting-driver", "vw-conformance"];
+    let packages = [
+        "vw-guest-icd",
+        "vw-host-renderer",
+        "vw-viewer",
+        "vw-counting-driver",
+        "vw-frame-times",
+        "vw-conformance",
+    ];
     let mut command = workspace.cargo();
     command.args(["build", "--release"]);
     process::run(command.args(packages.iter().flat_map(|package| ["--package", *package])))

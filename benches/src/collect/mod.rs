@@ -36,6 +36,9 @@ pub(crate) use side::{NATIVE, PEER, PEER_NO_FEEDBACK, VW, WITHOUT};
 /// Longest run of one measurement.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// What the rows of programs in windows are called together.
+const WINDOWS: &str = "windows";
+
 /// Why something could not be measured.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -61,6 +64,9 @@ pub(crate) struct Options {
     /// Everything once or twice: whether it works at all.
     #[arg(long, hide = true, conflicts_with = "quick")]
     smoke: bool,
+    /// Only programs in windows, and outside of the peer's folder.
+    #[arg(long, hide = true)]
+    windows_alone: bool,
     /// Rounds; each measures everything on every driver.
     #[arg(long)]
     rounds: Option<u32>,
@@ -94,7 +100,14 @@ impl Options {
     }
 
     fn wants(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|word| name.contains(word.as_str()))
+        (name == WINDOWS || !self.windows_alone)
+            && (self.only.is_empty() || self.only.iter().any(|word| name.contains(word.as_str())))
+    }
+
+    /// Programs in windows are measured by a process of their own: the peer presents to no X server without DRI3, and its
+    /// folder needs neither a server nor these programs.
+    pub(crate) fn has_windows_outside(&self) -> bool {
+        self.peer.is_some() && self.wants(WINDOWS)
     }
 
     fn host(&self) -> Result<Driver> {
@@ -109,6 +122,8 @@ impl Options {
 
 /// Measures everything.
 pub(crate) fn collect(options: &Options) -> Result<Results> {
+    let outside = Options { peer: None, ..options.clone() };
+    let options = if options.windows_alone { &outside } else { options };
     let mut notes = Vec::new();
     notes.extend(prepare());
     let program = std::env::current_exe().map_err(system("finding this program"))?;
@@ -281,20 +296,20 @@ impl Collector {
             return;
         }
         match options.vkmark.clone().or_else(|| find("vkmark")) {
-            Some(program) if options.wants("vkmark") => self.vkmark(&program),
-            Some(_) => (),
+            _ if !options.wants("vkmark") => (),
+            Some(program) => self.vkmark(&program),
             None => self.results.notes.push("no rows of vkmark: it is not installed".into()),
         }
         match options.vkoverhead.clone().or_else(|| find("vkoverhead")) {
-            Some(program) if options.wants("vkoverhead") => self.vkoverhead(&program),
-            Some(_) => (),
+            _ if !options.wants("vkoverhead") => (),
+            Some(program) => self.vkoverhead(&program),
             None => self.results.notes.push("no rows of vkoverhead: it is not installed".into()),
         }
     }
 
     /// Programs in windows, where they and an X server are installed.
     fn windows(&mut self, options: &Options) {
-        if self.effort == Effort::Smoke || !options.wants("windows") {
+        if !options.wants(WINDOWS) || options.peer.is_some() {
             return;
         }
         let display = match windows::display() {
@@ -302,12 +317,13 @@ impl Collector {
             Err(error) => return self.results.notes.push(format!("no rows of windows: {error}")),
         };
         for window in &windows::ALL {
-            eprintln!("{}", window.row.name);
-            for _ in 0..if self.effort == Effort::Full { 3 } else { 1 } {
+            let name = window.rows[0].name;
+            eprintln!("{name}");
+            for _ in 0..if self.effort == Effort::Full { 7 } else { 1 } {
                 for side in self.order() {
-                    let rate = window.rate(&self.sides[side], &display, self.effort);
-                    let rate = rate.map(|rate| vec![Some(rate)]);
-                    self.add_all(window.row.name, std::slice::from_ref(&window.row), side, rate);
+                    let values = window.measure(&self.sides[side], &display, self.effort);
+                    let values = values.map(|values| values.map(Some).to_vec());
+                    self.add_all(name, &window.rows, side, values);
                 }
             }
         }

@@ -8,11 +8,14 @@ mod expectations;
 mod report;
 mod run;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use vw_conformance::compositor::Compositor;
+use vw_conformance::display::Display;
 use vw_conformance::driver::Driver;
 use vw_conformance::renderer::Renderer;
 
@@ -57,6 +60,9 @@ struct Arguments {
     /// Use the newer Mesa that `cargo xtask setup` unpacked as the host driver.
     #[arg(long)]
     newer_mesa: bool,
+    /// Give the cases an X server and a Wayland compositor without screens, for `dEQP-VK.wsi`.
+    #[arg(long)]
+    windows: bool,
     /// Programs at once.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -105,8 +111,19 @@ fn run(arguments: &Arguments) -> Result<bool> {
         .with_context(|| format!("making {}", arguments.output.display()))?;
 
     let host = if arguments.newer_mesa { Driver::newer_lavapipe()? } else { Driver::lavapipe()? };
+    // The server would start anew, and refuse programs meanwhile, whenever the last one has gone.
+    let display = arguments.windows.then(|| Display::start_with(&["-noreset"])).transpose()?;
+    let compositor = arguments.windows.then(Compositor::start).transpose()?;
+    let windows: Vec<(&'static str, OsString)> = display
+        .iter()
+        .map(|display| ("DISPLAY", OsString::from(&display.name)))
+        .chain(
+            compositor.iter().flat_map(Compositor::variables).map(|(name, value)| (name, value.to_owned())),
+        )
+        .collect();
     let suite = |name, driver: &Driver| {
-        Suite::new(name, &arguments.deqp, driver, &arguments.output, arguments.timeout, &expectations)
+        let driver = windows.iter().fold(driver.clone(), |driver, (name, value)| driver.with(name, value));
+        Suite::new(name, &arguments.deqp, &driver, &arguments.output, arguments.timeout, &expectations)
     };
     let mut native = suite("native", &host)?;
     if arguments.native {

@@ -144,11 +144,10 @@ pub(crate) unsafe extern "system" fn vkGetPhysicalDeviceSurfaceCapabilities2KHR(
             && let Some(surface) = Surface::of((*info).surface)
         {
             // Each frame is shown by its own mode. The one that was asked about stands first, so that it is also in an
-            // answer that is cut off. (Without a mode the answer is not defined.)
+            // answer that is cut off.
             let asked = mode.map(|mode| mode.present_mode);
             let others = surface.window.modes().iter().copied().filter(|other| Some(*other) != asked);
-            let listed: Vec<_> =
-                asked.into_iter().flat_map(|asked| [asked].into_iter().chain(others.clone())).collect();
+            let listed: Vec<_> = asked.into_iter().chain(others).collect();
             let (count, modes) = (&raw mut compatible.present_mode_count, compatible.p_present_modes);
             let _ = enumerate::copy(&listed, count, modes);
         }

@@ -1073,7 +1073,7 @@ pub static EXTENSIONS: [Extension; 398] = [
         name: "VK_EXT_swapchain_colorspace",
         spec_version: 5,
         instance: true,
-        support: Support::NotOffered("window systems show sRGB"),
+        support: Support::Guest,
         promoted_to: 0x0,
     },
     Extension {
