@@ -13,6 +13,7 @@ use vw_transport::attached::RegionId;
 use crate::config::{RegionConfig, Size};
 use crate::frames::picture::Picture;
 use crate::frames::statistics::Summary;
+use crate::frames::surfaces::Number;
 
 /// Most that is read of an answer, in bytes.
 const MAX_ANSWER: u64 = 4 << 20;
@@ -30,8 +31,8 @@ pub enum Request {
     Status,
     /// What was measured of the frames of the session with this number.
     Statistics(u64),
-    /// The frames of the session with this number.
-    Pictures(u64),
+    /// The frames of the session with this number: of the surface with that number, or of whichever is presented to.
+    Pictures(u64, Option<Number>),
     /// All regions: a line for each.
     Regions,
     /// This region, which is made unless it is there: its line.
@@ -47,7 +48,12 @@ impl Request {
             None if line == "regions" => Some(Self::Regions),
             None => (line == "status").then_some(Self::Status),
             Some(("frames", number)) => number.parse().ok().map(Self::Statistics),
-            Some(("pictures", number)) => number.parse().ok().map(Self::Pictures),
+            Some(("pictures", numbers)) => match numbers.split_once(' ') {
+                None => Some(Self::Pictures(numbers.parse().ok()?, None)),
+                Some((session, surface)) => {
+                    Some(Self::Pictures(session.parse().ok()?, Some(surface.parse().ok()?)))
+                }
+            },
             Some(("region", region)) => {
                 let mut words = region.splitn(3, ' ');
                 let (name, size) = (words.next()?.to_owned(), Size(words.next()?.parse().ok()?));
@@ -69,7 +75,8 @@ impl Request {
             Self::Forget(name) => format!("forget {name}\n"),
             Self::Status => "status\n".to_owned(),
             Self::Statistics(number) => format!("frames {number}\n"),
-            Self::Pictures(number) => format!("pictures {number}\n"),
+            Self::Pictures(number, None) => format!("pictures {number}\n"),
+            Self::Pictures(number, Some(surface)) => format!("pictures {number} {surface}\n"),
         }
     }
 
@@ -267,12 +274,12 @@ pub fn statistics(socket: &Path, session: u64) -> io::Result<Summary> {
 pub struct Pictures(UnixStream);
 
 impl Pictures {
-    /// Of a session of the broker that listens at `socket`.
+    /// Of a session of the broker that listens at `socket`: of one of its surfaces, or of whichever is presented to.
     ///
     /// # Errors
     /// What the system says.
-    pub fn of(socket: &Path, session: u64) -> io::Result<Self> {
-        Request::Pictures(session).send(socket).map(Self)
+    pub fn of(socket: &Path, session: u64, surface: Option<Number>) -> io::Result<Self> {
+        Request::Pictures(session, surface).send(socket).map(Self)
     }
 
     /// The next frame; the first time the last one, if there is one.
@@ -305,7 +312,8 @@ mod tests {
         for request in [
             Request::Status,
             Request::Statistics(1),
-            Request::Pictures(u64::MAX),
+            Request::Pictures(u64::MAX, None),
+            Request::Pictures(u64::MAX, Some(Number::MAX)),
             Request::Regions,
             Request::Region(region(None)),
             Request::Region(region(Some("unix:/run/a path/with spaces"))),
@@ -316,6 +324,7 @@ mod tests {
             assert_eq!(Request::parse(line.trim_end()), Some(request));
         }
         assert_eq!(Request::parse("status 1"), None);
+        assert_eq!(Request::parse("pictures 1 0"), None);
         assert_eq!(Request::parse("region a"), None);
     }
 

@@ -106,16 +106,16 @@ fn frames_when_presented_are_seen_and_measured_on_the_host() {
     let renderer = Renderer::start(&[]);
     let mut guest = renderer.connect();
     prepare(&mut guest);
-    let mut pictures = Pictures::of(&renderer.socket(), 1).unwrap();
+    let mut pictures = Pictures::of(&renderer.socket(), 1, None).unwrap();
     for (serial, byte) in [(1, 11), (2, 22)] {
         present(&mut guest, FRAME, byte);
         let picture = pictures.next(PATIENCE).unwrap();
-        assert_eq!((picture.serial, picture.swapchain), (serial, 5));
+        assert_eq!((picture.serial, picture.surface.get()), (serial, 1));
         assert_eq!((picture.width, picture.height, picture.format), (3, 2, Format::Rgba));
         assert_eq!(picture.texels, [byte; 24]);
     }
     // One who comes later sees the last frame.
-    let last = Pictures::of(&renderer.socket(), 1).unwrap().next(PATIENCE).unwrap();
+    let last = Pictures::of(&renderer.socket(), 1, None).unwrap().next(PATIENCE).unwrap();
     assert_eq!((last.serial, last.texels), (2, vec![22; 24]));
     guest.send(op::SHOWN, &shown(&[1_000_000, 3_000_000], 2)).unwrap();
     guest.call(op::FACTS, &[]).unwrap();
@@ -125,7 +125,7 @@ fn frames_when_presented_are_seen_and_measured_on_the_host() {
     // What is freed is not seen any more.
     guest.command(&commands::VK_FREE_MEMORY, &[dispatchable(1), 1, 0]).unwrap();
     guest.call(op::FACTS, &[]).unwrap();
-    let nothing = Pictures::of(&renderer.socket(), 1).unwrap().next(Duration::from_millis(300));
+    let nothing = Pictures::of(&renderer.socket(), 1, None).unwrap().next(Duration::from_millis(300));
     assert_eq!(nothing.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     drop(guest);
     assert_eq!(pictures.next(PATIENCE).unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
@@ -135,7 +135,7 @@ fn frames_when_presented_are_seen_and_measured_on_the_host() {
 fn session_when_there_is_none_is_an_error_with_words() {
     let renderer = Renderer::start(&[]);
     let socket = renderer.socket();
-    let error = Pictures::of(&socket, 7).unwrap().next(PATIENCE).unwrap_err().to_string();
+    let error = Pictures::of(&socket, 7, None).unwrap().next(PATIENCE).unwrap_err().to_string();
     assert_eq!(error, "there is no session 7");
     assert_eq!(control::statistics(&socket, 7).unwrap_err().to_string(), "there is no session 7");
     // Those who say nothing keep nobody.
@@ -158,7 +158,7 @@ fn pictures_when_written_by_vwctl_are_files() {
         String::from_utf8(output.stdout).unwrap()
     };
     let file = renderer.folder.file("shot.png");
-    assert!(vwctl(&["screenshot", "1", file.to_str().unwrap()]).contains("frame 1: 3 x 2"));
+    assert!(vwctl(&["screenshot", "1", file.to_str().unwrap()]).contains("frame 1: 3 x 2, surface 1"));
     let file = std::io::BufReader::new(std::fs::File::open(file).unwrap());
     let mut reader = png::Decoder::new(file).read_info().unwrap();
     let mut bytes = vec![0; reader.output_buffer_size().unwrap()];

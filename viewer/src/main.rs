@@ -19,6 +19,7 @@ use softbuffer::{Context, Surface};
 use vw_host_renderer::control::Socket;
 use vw_host_renderer::control::{self, Pictures, SessionInfo};
 use vw_host_renderer::frames::picture::Picture;
+use vw_host_renderer::frames::surfaces::Number;
 use winit::application::ApplicationHandler;
 use winit::dpi::PhysicalSize;
 use winit::event::WindowEvent;
@@ -42,6 +43,9 @@ struct Cli {
     socket: Socket,
     /// The session's number; the newest by default
     session: Option<u64>,
+    /// The surface's number, as `vwctl frames` lists them; by default the one that was presented to last
+    #[arg(long)]
+    surface: Option<Number>,
 }
 
 /// What the thread that asks for pictures tells.
@@ -75,8 +79,8 @@ struct Shown {
 }
 
 fn main() -> ExitCode {
-    let Cli { socket: Socket(socket), session } = Cli::parse();
-    match view(&socket, session) {
+    let Cli { socket: Socket(socket), session, surface } = Cli::parse();
+    match view(&socket, session, surface) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vw-viewer: {error}");
@@ -85,9 +89,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn view(socket: &Path, session: Option<u64>) -> Result<(), Box<dyn std::error::Error>> {
+fn view(
+    socket: &Path,
+    session: Option<u64>,
+    surface: Option<Number>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let session = find(socket, session)?;
-    let pictures = Pictures::of(socket, session.number)?;
+    let pictures = Pictures::of(socket, session.number, surface)?;
     let events = EventLoop::<News>::with_user_event().build()?;
     let context = Context::new(events.owned_display_handle())?;
     let (slot, proxy) = (Slot::default(), events.create_proxy());
@@ -236,7 +244,7 @@ mod tests {
     fn title_when_nothing_is_known_of_showing_leaves_it_out() {
         let mut picture = Picture {
             serial: 1,
-            swapchain: 1,
+            surface: Number::MIN,
             width: 1,
             height: 1,
             format: Format::Bgra,

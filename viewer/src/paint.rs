@@ -19,6 +19,8 @@ pub(crate) fn fit(picture: &Picture, pixels: &mut [u32], width: usize, height: u
 
 #[cfg(test)]
 mod tests {
+    use vw_host_renderer::frames::surfaces::Number;
+
     use super::*;
 
     #[test]
@@ -26,7 +28,7 @@ mod tests {
         let texels = [[1, 2, 3, 255], [4, 5, 6, 255]].concat();
         let picture = Picture {
             serial: 1,
-            swapchain: 1,
+            surface: Number::MIN,
             width: 2,
             height: 1,
             format: Format::Rgba,

@@ -74,8 +74,9 @@ pub mod op {
     pub const SUBMIT_SHARED: u16 = 0xF032;
     /// `u64` queue, `u64` number: the fence with this payload is signalled once all that was submitted is finished.
     pub const SIGNAL_FENCE: u16 = 0xF033;
-    /// `u64` queue, `u64` swapchain, `u64` memory, `u64` offset in it, `u32` width and `u32` height in texels, `u32` bytes from row
-    /// to row, `u32` `VkFormat`: the next submission to the queue writes a frame there, which is presented when it is complete.
+    /// `u64` queue, `u64` surface, `u64` memory, `u64` offset in it, `u32` width and `u32` height in texels, `u32` bytes from row
+    /// to row, `u32` `VkFormat`: the next submission to the queue writes a frame there, which is presented when it is complete. The surface is a number that no
+    /// other one of the session has.
     pub const FRAME: u16 = 0xF040;
     /// `u32` count (at most [`super::MAX_SHOWN`]), then as many `u64`: how long frames took from their being presented until they
     /// were seen, in nanoseconds.

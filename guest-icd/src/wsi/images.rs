@@ -79,7 +79,7 @@ impl Shown {
 /// A copy of an image to its pages, as the host is told of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Announcement {
-    /// Queue, swapchain, memory, and where the pages begin there.
+    /// Queue, surface, memory, and where the pages begin there.
     place: [u64; 4],
     /// Width, height, bytes of a row, format.
     texels: [u32; 4],
@@ -267,11 +267,11 @@ impl Images {
         Some((self.memory, *self.offsets.get(image as usize)?))
     }
 
-    /// What the host is told of a copy of an image of a swapchain to its pages.
-    pub(crate) fn announcement(&self, queue: u64, swapchain: u64, image: u32) -> Announcement {
+    /// What the host is told of a copy of an image to its pages.
+    pub(crate) fn announcement(&self, queue: u64, surface: u64, image: u32) -> Announcement {
         let vk::Extent2D { width, height } = self.extent;
         Announcement {
-            place: [queue, swapchain, self.buffer_memory, self.stride * u64::from(image)],
+            place: [queue, surface, self.buffer_memory, self.stride * u64::from(image)],
             texels: [width, height, width * TEXEL as u32, self.format.as_raw().cast_unsigned()],
         }
     }

@@ -30,7 +30,6 @@ pub(crate) unsafe extern "system" fn vkQueuePresentKHR(
 
 /// What `VkPresentInfoKHR` and its chain say of one swapchain.
 struct Part {
-    id: u64,
     swapchain: Arc<Swapchain>,
     image: u32,
     present_id: u64,
@@ -45,8 +44,7 @@ impl Part {
     unsafe fn of(session: &Session, info: &vk::PresentInfoKHR<'_>, i: usize) -> Option<Self> {
         // SAFETY: the caller's promise: the arrays have an element for each swapchain, or are null where they may be.
         unsafe {
-            let id = (*info.p_swapchains.add(i)).as_raw();
-            let swapchain = session.objects.swapchains.get(id)?;
+            let swapchain = session.objects.swapchains.get((*info.p_swapchains.add(i)).as_raw())?;
             let ids = chain::find::<vk::PresentIdKHR<'_>>(info.p_next).as_ref();
             let ids = ids.filter(|ids| !ids.p_present_ids.is_null());
             let modes = chain::find::<vk::SwapchainPresentModeInfoEXT<'_>>(info.p_next).as_ref();
@@ -54,7 +52,6 @@ impl Part {
             let regions = chain::find::<vk::PresentRegionsKHR<'_>>(info.p_next).as_ref();
             let regions = regions.filter(|regions| !regions.p_regions.is_null());
             Some(Self {
-                id,
                 image: *info.p_image_indices.add(i),
                 present_id: ids.map_or(0, |ids| *ids.p_present_ids.add(i)),
                 mode: modes.map_or(swapchain.mode, |modes| *modes.p_present_modes.add(i)),
@@ -138,7 +135,7 @@ unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_
         let mut copies = parts.iter().zip(&buffers).map(|(part, buffer)| PageCopy {
             queue: std::ptr::from_ref(queue) as usize,
             buffer: *buffer,
-            announcement: part.swapchain.images.announcement(queue.id(), part.id, part.image),
+            announcement: part.swapchain.images.announcement(queue.id(), part.swapchain.surface, part.image),
         });
         if parts.iter().all(Part::replaces) {
             let drawn = match queue.submit_own(session, &waiting, |_| Ok(())) {

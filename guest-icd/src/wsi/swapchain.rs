@@ -22,6 +22,8 @@ use super::window::Surface;
 pub(crate) struct Swapchain {
     pub(super) images: Images,
     pub(super) pacer: Arc<Pacer>,
+    /// Number of its surface.
+    pub(super) surface: u64,
     /// When frames are to be seen that do not say it themselves.
     pub(super) mode: vk::PresentModeKHR,
     /// Handle of the device, as an address.
@@ -93,7 +95,13 @@ unsafe fn create(
             Pacer::start(session, screen, info.min_image_count)
         });
         match pacer {
-            Ok(pacer) => Ok(Swapchain { images, pacer, mode: info.present_mode, device: device as usize }),
+            Ok(pacer) => Ok(Swapchain {
+                images,
+                pacer,
+                surface: surface.number,
+                mode: info.present_mode,
+                device: device as usize,
+            }),
             Err(result) => {
                 images.destroy(device);
                 Err(result)

@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ash::vk;
 
@@ -18,6 +19,8 @@ use super::x11::XWindow;
 pub(crate) struct Surface {
     /// The window.
     pub(crate) window: Window,
+    /// What the host knows it by: no other surface of the process has it.
+    pub(crate) number: u64,
     allocator: HostAllocator,
 }
 
@@ -88,7 +91,8 @@ impl Window {
     /// Opens it for a swapchain whose images are shown from these pages.
     ///
     /// # Errors
-    /// `VK_ERROR_SURFACE_LOST_KHR` where the window or its server is gone.
+    /// `VK_ERROR_SURFACE_LOST_KHR` where the window or its server is gone, `VK_ERROR_OUT_OF_DEVICE_MEMORY` where the images are
+    /// too large for it.
     pub(crate) fn open(
         &self,
         shown: Shown,
@@ -101,6 +105,9 @@ impl Window {
         }
     }
 }
+
+/// How many there were.
+static SURFACES: AtomicU64 = AtomicU64::new(0);
 
 impl Surface {
     /// The surface behind a handle.
@@ -141,7 +148,9 @@ pub(crate) unsafe fn create(
     unsafe {
         let parent = instance.as_ref().map(Instance::allocator).unwrap_or_default();
         let allocator = HostAllocator::new(callbacks).or(parent);
-        let placed = allocator.place(Surface { window, allocator }, vk::SystemAllocationScope::OBJECT);
+        let number = SURFACES.fetch_add(1, Ordering::Relaxed);
+        let placed =
+            allocator.place(Surface { window, number, allocator }, vk::SystemAllocationScope::OBJECT);
         surface.write(placed.as_ref().map_or(0, |placed| placed.as_ptr() as u64));
         let result = if placed.is_ok() { vk::Result::SUCCESS } else { vk::Result::ERROR_OUT_OF_HOST_MEMORY };
         result.as_raw()

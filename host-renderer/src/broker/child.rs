@@ -131,7 +131,7 @@ impl SessionProcess {
     /// # Errors
     /// What the system says; the process may have ended, or not have taken the last ones.
     pub(super) fn introduce(&self, wish: Wish, who: &UnixStream) -> io::Result<()> {
-        handoff::send(self.handoff.as_fd(), [wish as u64, 0, 0, 0, 0], Some(who.as_fd()))
+        handoff::send(self.handoff.as_fd(), [wish.to_u64(), 0, 0, 0, 0], Some(who.as_fd()))
     }
 
     /// Where it asks for memory; readable when it does.

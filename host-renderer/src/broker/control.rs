@@ -133,7 +133,7 @@ mod tests {
         client.write_all(b"pictu").unwrap();
         assert_eq!(asking.read(), None);
         client.write_all(b"res 7\nmore").unwrap();
-        assert_eq!(asking.read(), Some(Ok(Request::Pictures(7))));
+        assert_eq!(asking.read(), Some(Ok(Request::Pictures(7, None))));
         let mut rest = [0; 4];
         asking.stream.read_exact(&mut rest).unwrap();
         assert_eq!(&rest, b"more", "not the broker's");

@@ -325,7 +325,7 @@ impl Broker {
                     continue;
                 }
                 Request::Statistics(number) => (Wish::Statistics, number),
-                Request::Pictures(number) => (Wish::Pictures, number),
+                Request::Pictures(number, surface) => (Wish::Pictures(surface), number),
             };
             let session = self.sessions.iter().find(|session| session.number() == number);
             let why = match session.map(|session| session.introduce(wish, &stream)) {

@@ -7,6 +7,7 @@
 
 pub mod picture;
 pub mod statistics;
+pub mod surfaces;
 pub mod watch;
 
 use std::ptr::NonNull;
@@ -16,7 +17,8 @@ use std::time::{Duration, Instant};
 use vw_transport::{Mirror, Region, SharedFile};
 
 use self::picture::{Format, Picture};
-use self::statistics::Statistics;
+use self::statistics::{Statistics, SurfaceSummary};
+use self::surfaces::{Number, Surfaces};
 
 /// Where the pages of frames are. They stay mapped as long as this lives.
 #[derive(Debug, Clone)]
@@ -39,8 +41,8 @@ impl Place {
 /// A frame that a guest has submitted.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    /// The guest's id of the swapchain.
-    pub swapchain: u64,
+    /// What the guest calls the surface.
+    pub surface: u64,
     /// The guest's id of the memory.
     pub memory: u64,
     /// Where its pages are.
@@ -101,8 +103,7 @@ pub struct Frames {
 struct State {
     /// Number of the last complete frame, counted from 1.
     serial: u64,
-    /// That frame and how long it took, unless something else is or will be in its pages.
-    last: Option<(Frame, Duration)>,
+    surfaces: Surfaces,
     /// The frame that somebody takes a picture of.
     read: Option<Frame>,
     statistics: Statistics,
@@ -122,8 +123,9 @@ impl Announced {
         let took = frame.submitted.elapsed();
         let mut state = frames.lock();
         state.serial += 1;
-        state.statistics.complete(frame.swapchain, took);
-        state.last = Some((frame, took));
+        let serial = state.serial;
+        let since = state.surfaces.complete(serial, frame, took);
+        state.statistics.complete(took, since);
         drop(state);
         frames.changed.notify_all();
     }
@@ -156,7 +158,7 @@ impl Frames {
 
     fn take_back(&self, is_meant: impl Fn(&Frame) -> bool) {
         let mut state = self.lock();
-        state.last.take_if(|(frame, _)| is_meant(frame));
+        state.surfaces.take_back(&is_meant);
         while state.read.as_ref().is_some_and(&is_meant) {
             state = self.wait(state);
         }
@@ -173,32 +175,44 @@ impl Frames {
         let mirror = self.region.as_ref().and_then(|region| region.mirror());
         let stream = mirror.map(Mirror::volume).unwrap_or_default();
         let stream = (stream.0.bytes, stream.1.bytes);
-        statistics::Summary { stream, ..self.lock().statistics.summary() }
+        let state = self.lock();
+        let surfaces = state.surfaces.all().map(|(number, surface)| SurfaceSummary {
+            number,
+            frames: surface.frames,
+            span: u64::try_from(surface.span().as_nanos()).unwrap_or(u64::MAX),
+            width: surface.width,
+            height: surface.height,
+        });
+        statistics::Summary { stream, ..state.statistics.summary(surfaces.collect()) }
     }
 
-    /// A picture of the last frame if its number is above `serial`, or of the next one that is complete within `patience`.
-    pub fn picture(&self, serial: u64, patience: Duration) -> Option<Picture> {
+    /// A picture of the last frame if its number is above `after`, or of the next one that is complete within `patience`: of
+    /// a surface, with the frame's number there, or of the one that was presented to last, with its number in the session.
+    pub fn picture(&self, of: Option<Number>, after: u64, patience: Duration) -> Option<Picture> {
         let end = Instant::now() + patience;
         let mut state = self.lock();
-        let (frame, took) = loop {
+        let (surface, serial, frame, took) = loop {
             if state.read.is_none()
-                && state.serial > serial
-                && let Some((frame, took)) = &state.last
+                && let Some((number, surface)) = state.surfaces.find(of)
+                && let Some((frame, took)) = &surface.last
             {
-                break (frame.clone(), *took);
+                let serial = if of.is_some() { surface.frames } else { surface.serial };
+                if serial > after {
+                    break (number, serial, frame.clone(), *took);
+                }
             }
             let left = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         };
         state.read = Some(frame.clone());
-        let (serial, shown) = (state.serial, state.statistics.last_shown());
+        let shown = state.statistics.last_shown();
         drop(state);
         let texels = frame.read();
         self.lock().read = None;
         self.changed.notify_all();
-        let Frame { swapchain, width, height, format, .. } = frame;
+        let Frame { width, height, format, .. } = frame;
         let done = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        Some(Picture { serial, swapchain, width, height, format, done, shown, texels })
+        Some(Picture { serial, surface, width, height, format, done, shown, texels })
     }
 }
 
@@ -209,7 +223,7 @@ mod tests {
 
     fn frame(file: &Arc<SharedFile>, offset: u64) -> Frame {
         Frame {
-            swapchain: 1,
+            surface: 1,
             memory: 7,
             place: Place::File(Arc::clone(file)),
             offset,
@@ -235,22 +249,22 @@ mod tests {
     fn picture_when_a_frame_is_complete_has_its_texels_until_its_pages_are_announced_again() {
         let file = Arc::new(SharedFile::create(8192).unwrap());
         let frames = Arc::new(Frames::default());
-        assert!(frames.picture(0, Duration::ZERO).is_none());
+        assert!(frames.picture(None, 0, Duration::ZERO).is_none());
         draw(&file, 64, 3);
         let announced = frames.announce(frame(&file, 64));
-        assert!(frames.picture(0, Duration::ZERO).is_none(), "not complete");
+        assert!(frames.picture(None, 0, Duration::ZERO).is_none(), "not complete");
         announced.complete();
-        let picture = frames.picture(0, Duration::ZERO).unwrap();
+        let picture = frames.picture(None, 0, Duration::ZERO).unwrap();
         assert_eq!((picture.serial, picture.width, picture.texels), (1, 2, vec![3; 16]));
-        assert!(frames.picture(1, Duration::ZERO).is_none(), "seen already");
+        assert!(frames.picture(None, 1, Duration::ZERO).is_none(), "seen already");
         let elsewhere = frames.announce(frame(&file, 4096));
-        assert!(frames.picture(0, Duration::ZERO).is_some(), "other pages");
+        assert!(frames.picture(None, 0, Duration::ZERO).is_some(), "other pages");
         drop(frames.announce(frame(&file, 64)));
-        assert!(frames.picture(0, Duration::ZERO).is_none(), "it is being drawn over");
+        assert!(frames.picture(None, 0, Duration::ZERO).is_none(), "it is being drawn over");
         elsewhere.complete();
-        assert_eq!(frames.picture(1, Duration::ZERO).unwrap().serial, 2);
+        assert_eq!(frames.picture(None, 1, Duration::ZERO).unwrap().serial, 2);
         frames.forget(7);
-        assert!(frames.picture(0, Duration::ZERO).is_none(), "its memory is freed");
+        assert!(frames.picture(None, 0, Duration::ZERO).is_none(), "its memory is freed");
         assert_eq!(frames.statistics().frames, 2);
     }
 
@@ -269,7 +283,7 @@ mod tests {
             });
             let mut serial = 0;
             while serial < 20_000 {
-                let Some(picture) = frames.picture(serial, Duration::from_secs(20)) else {
+                let Some(picture) = frames.picture(None, serial, Duration::from_secs(20)) else {
                     panic!("no frame")
                 };
                 let byte = (picture.serial - 1) as u8;
@@ -277,6 +291,33 @@ mod tests {
                 serial = picture.serial;
             }
         });
+    }
+
+    #[test]
+    fn picture_when_a_surface_is_chosen_is_of_that_one() {
+        let file = Arc::new(SharedFile::create(8192).unwrap());
+        let frames = Arc::new(Frames::default());
+        let present = |surface, offset, byte| {
+            let announced = frames.announce(Frame { surface, ..frame(&file, offset) });
+            draw(&file, offset as usize, byte);
+            announced.complete();
+        };
+        present(77, 0, 1);
+        present(55, 4096, 2);
+        present(55, 4096, 3);
+        let seen = |number| {
+            let picture = frames.picture(number, 0, Duration::ZERO)?;
+            Some((picture.surface.get(), picture.serial, picture.texels[0]))
+        };
+        let [first, second, third] = [1, 2, 3].map(Number::new);
+        assert_eq!((seen(first), seen(second)), (Some((1, 1, 1)), Some((2, 2, 3))));
+        assert_eq!((seen(None), seen(third)), (Some((2, 3, 3)), None), "the last, and one that there is not");
+        drop(frames.announce(Frame { surface: 55, ..frame(&file, 4096) }));
+        assert_eq!((seen(None), seen(first)), (None, Some((1, 1, 1))), "one is being drawn over");
+        let counts: Vec<_> = frames.statistics().surfaces.iter().map(|surface| surface.frames).collect();
+        assert_eq!(counts, [1, 2]);
+        (100..10_000).for_each(|surface| present(surface, 0, 0));
+        assert!(frames.statistics().surfaces.len() <= 64, "those that are long gone are forgotten");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 
 use ash::vk;
 
+use super::surfaces::Number;
+
 /// The first bytes of a picture; an answer without them is an error in words.
 const MAGIC: [u8; 8] = *b"vwframe\n";
 
@@ -49,10 +51,10 @@ impl Format {
 /// A frame as it was when it was complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
-    /// The frame's number in its session, counted from 1.
+    /// The frame's number, counted from 1: at its surface if one was chosen, else in its session.
     pub serial: u64,
-    /// The guest's id of its swapchain.
-    pub swapchain: u64,
+    /// The number of its surface in the session.
+    pub surface: Number,
     /// Texels in a row.
     pub width: u32,
     /// Rows.
@@ -76,10 +78,11 @@ impl Picture {
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
         let mut head = Vec::with_capacity(64);
         head.extend_from_slice(&MAGIC);
-        for number in [self.serial, self.swapchain, self.done, self.shown] {
+        for number in [self.serial, self.done, self.shown] {
             head.extend_from_slice(&number.to_le_bytes());
         }
-        for number in [self.width, self.height, u32::from(self.format == Format::Rgba)] {
+        let rgba = u32::from(self.format == Format::Rgba);
+        for number in [self.surface.get(), self.width, self.height, rgba] {
             head.extend_from_slice(&number.to_le_bytes());
         }
         to.write_all(&head)?;
@@ -102,17 +105,20 @@ impl Picture {
             return Err(io::Error::other(text.trim_start_matches("error: ").trim_end().to_owned()));
         }
         let (mut long, mut short) = ([0; 8], [0; 4]);
-        let mut longs = [0; 4];
+        let mut longs = [0; 3];
         for number in &mut longs {
             from.read_exact(&mut long)?;
             *number = u64::from_le_bytes(long);
         }
-        let mut shorts = [0; 3];
+        let mut shorts = [0; 4];
         for number in &mut shorts {
             from.read_exact(&mut short)?;
             *number = u32::from_le_bytes(short);
         }
-        let ([serial, swapchain, done, shown], [width, height, rgba]) = (longs, shorts);
+        let ([serial, done, shown], [surface, width, height, rgba]) = (longs, shorts);
+        let Some(surface) = Number::new(surface) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a picture of no surface"));
+        };
         if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
             let what = format!("a picture of {width} x {height} texels");
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
@@ -120,7 +126,7 @@ impl Picture {
         let format = if rgba == 0 { Format::Bgra } else { Format::Rgba };
         let mut texels = vec![0; width as usize * height as usize * Format::TEXEL];
         from.read_exact(&mut texels)?;
-        Ok(Self { serial, swapchain, width, height, format, done, shown, texels })
+        Ok(Self { serial, surface, width, height, format, done, shown, texels })
     }
 
     /// Red, green and blue of its texels, row by row. What is shown of a frame is opaque.
@@ -138,7 +144,7 @@ mod tests {
     fn picture() -> Picture {
         Picture {
             serial: 1,
-            swapchain: 2,
+            surface: Number::MIN,
             width: 2,
             height: 1,
             format: Format::Bgra,
@@ -156,7 +162,7 @@ mod tests {
         assert_eq!(picture().rgb(), [3, 2, 1, 7, 6, 5]);
         let cut = Picture::read(&mut &bytes[..bytes.len() - 1]).unwrap_err();
         assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
-        bytes[40] = 0;
+        bytes[36] = 0;
         assert!(Picture::read(&mut bytes.as_slice()).unwrap_err().to_string().contains("0 x 1"));
     }
 

@@ -1,16 +1,14 @@
 //! What is measured of a session's frames: how many, how long each takes, and how long it is from one to the next.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use super::surfaces::Number;
+
 /// Longest time that is told from longer ones, in nanoseconds: a minute.
 const LONGEST: u64 = 60_000_000_000;
-
-/// Swapchains whose last frame is remembered; a guest has as many as it likes.
-const SWAPCHAINS: usize = 64;
 
 /// Collected of all frames of a session.
 #[derive(Debug, Default)]
@@ -18,8 +16,6 @@ pub struct Statistics {
     frames: u64,
     first: Option<Instant>,
     last: Option<Instant>,
-    /// Of each swapchain.
-    lasts: BTreeMap<u64, Instant>,
     /// The last that was said of any.
     last_shown: u64,
     /// None without frames: most sessions have none.
@@ -77,7 +73,7 @@ impl Quantiles {
 }
 
 /// What is said of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Summary {
     /// Complete frames.
     pub frames: u64,
@@ -87,16 +83,56 @@ pub struct Summary {
     pub done: Quantiles,
     /// From the program's presenting until the window system was done with it, as the guest says.
     pub shown: Quantiles,
-    /// From one complete frame to the next of the same swapchain.
+    /// From one complete frame to the next of the same surface.
     pub interval: Quantiles,
+    /// Of each surface.
+    pub surfaces: Vec<SurfaceSummary>,
     /// Bytes that went over the guest's stream, to it and from it; 0 where both have the same pages.
     pub stream: (u64, u64),
+}
+
+/// What is said of one surface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SurfaceSummary {
+    /// Its number in the session.
+    pub number: Number,
+    /// Its complete frames.
+    pub frames: u64,
+    /// Nanoseconds from the first to the last of them.
+    pub span: u64,
+    /// Texels in a row of the last one.
+    pub width: u32,
+    /// Its rows.
+    pub height: u32,
+}
+
+impl SurfaceSummary {
+    /// Frames in a second.
+    pub fn rate(&self) -> f64 {
+        rate(self.frames, self.span)
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.strip_prefix("surface ")?.split_ascii_whitespace();
+        Some(Self {
+            number: words.next()?.parse().ok()?,
+            frames: words.next()?.parse().ok()?,
+            span: words.next()?.parse().ok()?,
+            width: words.next()?.parse().ok()?,
+            height: words.next()?.parse().ok()?,
+        })
+    }
+}
+
+/// Frames in a second, of so many within so many nanoseconds from the first to the last.
+fn rate(frames: u64, span: u64) -> f64 {
+    if span == 0 { 0.0 } else { frames.saturating_sub(1) as f64 * 1e9 / span as f64 }
 }
 
 impl Summary {
     /// Frames in a second.
     pub fn rate(&self) -> f64 {
-        if self.span == 0 { 0.0 } else { self.frames.saturating_sub(1) as f64 * 1e9 / self.span as f64 }
+        rate(self.frames, self.span)
     }
 
     /// For [`parse`](Self::parse).
@@ -107,6 +143,10 @@ impl Summary {
         self.interval.write("interval", &mut text);
         // Writing to a String cannot fail.
         let _ = writeln!(text, "stream {} {}", self.stream.0, self.stream.1);
+        for SurfaceSummary { number, frames, span, width, height } in &self.surfaces {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "surface {number} {frames} {span} {width} {height}");
+        }
         text
     }
 
@@ -124,6 +164,7 @@ impl Summary {
                 let (to, from) = lines.next()?.strip_prefix("stream ")?.split_once(' ')?;
                 (to.parse().ok()?, from.parse().ok()?)
             },
+            surfaces: lines.map(SurfaceSummary::parse).collect::<Option<_>>()?,
         })
     }
 }
@@ -133,21 +174,16 @@ fn nanoseconds(time: Duration) -> u64 {
 }
 
 impl Statistics {
-    /// A frame is complete, so long after its submission.
-    pub fn complete(&mut self, swapchain: u64, took: Duration) {
+    /// A frame is complete, so long after its submission, and so long after the one before of its surface.
+    pub fn complete(&mut self, took: Duration, since: Option<Duration>) {
         let now = Instant::now();
         self.frames += 1;
         self.first.get_or_insert(now);
         self.last = Some(now);
-        if self.lasts.len() >= SWAPCHAINS && !self.lasts.contains_key(&swapchain) {
-            // The ids of old swapchains are never used again.
-            self.lasts.pop_first();
-        }
-        let before = self.lasts.insert(swapchain, now);
         let Some(times) = self.times() else { return };
         times.done.saturating_record(nanoseconds(took));
-        if let Some(before) = before {
-            times.interval.saturating_record(nanoseconds(now - before));
+        if let Some(since) = since {
+            times.interval.saturating_record(nanoseconds(since));
         }
     }
 
@@ -171,12 +207,12 @@ impl Statistics {
         self.times.as_deref_mut()
     }
 
-    /// All of it.
-    pub fn summary(&self) -> Summary {
+    /// All of it, and what is known of the surfaces.
+    pub fn summary(&self, surfaces: Vec<SurfaceSummary>) -> Summary {
         let span = self.first.zip(self.last).map_or(0, |(first, last)| nanoseconds(last - first));
         let frames = self.frames;
         match &self.times {
-            None => Summary { frames, span, ..Default::default() },
+            None => Summary { frames, span, surfaces, ..Default::default() },
             Some(times) => Summary {
                 frames,
                 span,
@@ -184,6 +220,7 @@ impl Statistics {
                 shown: Quantiles::of(&times.shown),
                 interval: Quantiles::of(&times.interval),
                 stream: (0, 0),
+                surfaces,
             },
         }
     }
@@ -197,25 +234,22 @@ mod tests {
     #[test]
     fn summary_when_frames_were_counted_has_their_quantiles_and_survives_the_text() {
         let mut statistics = Statistics::default();
-        assert_eq!(statistics.summary(), Summary::default());
+        assert_eq!(statistics.summary(Vec::new()), Summary::default());
         for milliseconds in 1..=100 {
-            statistics.complete(milliseconds % 2, Duration::from_millis(milliseconds));
+            let since = (milliseconds > 2).then_some(Duration::from_millis(7));
+            statistics.complete(Duration::from_millis(milliseconds), since);
             statistics.shown(milliseconds * 2_000_000);
         }
         statistics.shown(u64::MAX);
-        let summary = statistics.summary();
+        let surface =
+            SurfaceSummary { number: Number::MIN, frames: 3, span: 1_000_000_000, width: 5, height: 6 };
+        let summary = statistics.summary(vec![surface]);
         let about = |found: u64, milliseconds: u64| found.abs_diff(milliseconds * 1_000_000) <= found / 50;
         assert_eq!((summary.frames, summary.interval.count), (100, 98));
+        assert!(about(summary.interval.p50, 7) && (summary.surfaces[0].rate() - 2.0).abs() < 1e-9);
         assert!(about(summary.done.p50, 50) && about(summary.done.p99, 99), "{summary:?}");
         assert!(about(summary.shown.p50, 102) && about(summary.shown.max, 60_000), "{summary:?}");
         assert_eq!(Summary::parse(&summary.to_text()), Some(summary));
         assert_eq!(Summary::parse("frames 1"), None);
-    }
-
-    #[test]
-    fn swapchains_when_there_are_many_are_forgotten() {
-        let mut statistics = Statistics::default();
-        (0..10_000).for_each(|swapchain| statistics.complete(swapchain, Duration::ZERO));
-        assert!(statistics.lasts.len() <= SWAPCHAINS);
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Frames;
+use super::surfaces::Number;
 use crate::broker::handoff;
 
 /// Most who look at a session at a time.
@@ -25,18 +26,33 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What somebody wants of a session, as its process is told with the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u64)]
 pub enum Wish {
     /// A [`Summary`](super::statistics::Summary) as text.
-    Statistics = 1,
+    Statistics,
     /// For each byte that is sent a [`Picture`](super::picture::Picture): the first of the last frame if there is one, the
-    /// others of later frames.
-    Pictures = 2,
+    /// others of later frames. Of the surface with this number, or of whichever is presented to.
+    Pictures(Option<Number>),
 }
 
 impl Wish {
+    const STATISTICS: u64 = 1;
+    const PICTURES: u64 = 2;
+
+    /// As it travels: the kind, and above it the surface's number, 0 for any.
+    pub(crate) fn to_u64(self) -> u64 {
+        match self {
+            Self::Statistics => Self::STATISTICS,
+            Self::Pictures(surface) => Self::PICTURES | u64::from(surface.map_or(0, Number::get)) << 32,
+        }
+    }
+
     fn from_u64(number: u64) -> Option<Self> {
-        [Self::Statistics, Self::Pictures].into_iter().find(|wish| *wish as u64 == number)
+        let (kind, surface) = (number & u64::from(u32::MAX), Number::new((number >> 32) as u32));
+        match (kind, surface) {
+            (Self::STATISTICS, None) => Some(Self::Statistics),
+            (Self::PICTURES, surface) => Some(Self::Pictures(surface)),
+            _ => None,
+        }
     }
 }
 
@@ -74,13 +90,13 @@ pub fn start(broker: OwnedFd, frames: Arc<Frames>) -> std::io::Result<()> {
 fn serve(wish: Wish, mut stream: UnixStream, frames: &Frames) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    if wish == Wish::Statistics {
+    let Wish::Pictures(surface) = wish else {
         return stream.write_all(frames.statistics().to_text().as_bytes());
-    }
+    };
     let mut serial = 0;
     while stream.read(&mut [0])? == 1 {
         let picture = loop {
-            match frames.picture(serial, LOOK_EVERY) {
+            match frames.picture(surface, serial, LOOK_EVERY) {
                 Some(picture) => break picture,
                 None if is_gone(&stream) => return Ok(()),
                 None => {}
@@ -118,17 +134,17 @@ mod tests {
         start(process.into(), Arc::clone(&frames)).unwrap();
         let introduce = |wish: Wish| {
             let (mine, theirs) = UnixStream::pair().unwrap();
-            handoff::send(broker.as_fd(), [wish as u64, 0, 0, 0, 0], Some(theirs.as_fd())).unwrap();
+            handoff::send(broker.as_fd(), [wish.to_u64(), 0, 0, 0, 0], Some(theirs.as_fd())).unwrap();
             mine
         };
-        let mut watcher = introduce(Wish::Pictures);
+        let mut watcher = introduce(Wish::Pictures(None));
         watcher.write_all(&[0, 0]).unwrap();
-        let present = |byte| {
+        let present = |byte: u8| {
             let file = Arc::new(SharedFile::create(4096).unwrap());
             // SAFETY: the file is larger.
             unsafe { file.base().write_bytes(byte, 4) };
             let frame = Frame {
-                swapchain: 1,
+                surface: byte.into(),
                 memory: byte.into(),
                 place: Place::File(file),
                 offset: 0,
@@ -145,6 +161,9 @@ mod tests {
             let picture = Picture::read(&mut watcher).unwrap();
             assert_eq!((picture.texels, picture.format), (vec![byte; 4], Format::Rgba));
         }
+        let mut second = introduce(Wish::Pictures(Number::new(2)));
+        second.write_all(&[0]).unwrap();
+        assert_eq!(Picture::read(&mut second).unwrap().texels, [6; 4]);
         let mut text = String::new();
         introduce(Wish::Statistics).read_to_string(&mut text).unwrap();
         assert_eq!(Summary::parse(&text).unwrap().frames, 2);

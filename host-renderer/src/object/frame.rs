@@ -20,7 +20,7 @@ impl Session {
     /// When the guest broke the protocol.
     pub(crate) fn announce_frame(&mut self, mut reader: Reader<'_>) -> Result<(), End> {
         let mut long = || reader.take_u64().map_err(violation);
-        let (queue, swapchain, memory, offset) = (long()?, long()?, long()?, long()?);
+        let (queue, surface, memory, offset) = (long()?, long()?, long()?, long()?);
         let mut short = || reader.take_u32().map_err(violation);
         let (width, height, row, format) = (short()?, short()?, short()?, short()?);
         reader.finish().map_err(violation)?;
@@ -42,7 +42,7 @@ impl Session {
         }
         let submitted = Instant::now();
         let offset = begin + offset;
-        let frame = Frame { swapchain, memory, place, offset, width, height, row, format, submitted };
+        let frame = Frame { surface, memory, place, offset, width, height, row, format, submitted };
         let announced = self.frames.announce(frame);
         let (queue, _) = self.queue_mut(queue).ok_or_else(|| wrong("without a queue"))?;
         if queue.announce(announced) {

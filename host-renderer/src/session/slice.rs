@@ -133,7 +133,8 @@ mod tests {
         });
         let (asked, who) = Request::parse(handoff::receive(broker.as_fd()).unwrap().unwrap()).unwrap();
         assert_eq!(asked, request);
-        handoff::send(broker.as_fd(), [Wish::Pictures as u64, 0, 0, 0, 0], Some(who.as_fd())).unwrap();
+        handoff::send(broker.as_fd(), [Wish::Pictures(None).to_u64(), 0, 0, 0, 0], Some(who.as_fd()))
+            .unwrap();
         let slice = memory.slice(FIRST_SLICE, 2 << 20).unwrap();
         answer(broker.as_fd(), Ok(&slice)).unwrap();
         handoff::receive(broker.as_fd()).unwrap().unwrap();

@@ -33,7 +33,7 @@ impl WaylandWindow {
     /// Makes the pages known to the compositor.
     ///
     /// # Errors
-    /// `VK_ERROR_SURFACE_LOST_KHR` where the compositor is gone.
+    /// As [`screen::open`].
     pub(crate) fn open(
         &self,
         shown: Shown,
@@ -42,8 +42,7 @@ impl WaylandWindow {
         let opaque = alpha == vk::CompositeAlphaFlagsKHR::OPAQUE;
         // SAFETY: the application's valid usage: display and surface live as long as the Vulkan surface, and that as long
         // as its swapchains.
-        let screen = unsafe { screen::open(self.display, self.surface, shown, opaque) };
-        Ok(Box::new(screen.ok_or(vk::Result::ERROR_SURFACE_LOST_KHR)?))
+        Ok(Box::new(unsafe { screen::open(self.display, self.surface, shown, opaque)? }))
     }
 }
 

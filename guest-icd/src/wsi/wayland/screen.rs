@@ -89,7 +89,11 @@ impl Dispatch<wl_callback::WlCallback, u64> for Events {
 delegate_noop!(Events: ignore wl_shm::WlShm);
 delegate_noop!(Events: wl_shm_pool::WlShmPool);
 
-/// Makes a screen of a surface; none where the compositor is gone.
+/// Makes a screen of a surface.
+///
+/// # Errors
+/// `VK_ERROR_SURFACE_LOST_KHR` where the compositor is gone; `VK_ERROR_OUT_OF_DEVICE_MEMORY` where the pages are more than the
+/// protocol can name.
 ///
 /// # Safety
 /// `display` and `surface` must be a live `wl_display` and a `wl_surface` of it, and outlive the screen.
@@ -98,27 +102,32 @@ pub(super) unsafe fn open(
     surface: *mut c_void,
     shown: Shown,
     opaque: bool,
-) -> Option<WaylandScreen> {
+) -> Result<WaylandScreen, vk::Result> {
+    let lost = vk::Result::ERROR_SURFACE_LOST_KHR;
+    let too_large = |_| vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     // SAFETY: the caller's promise.
     let (connection, surface) = unsafe {
         let connection = Connection::from_backend(Backend::from_foreign_display(display.cast()));
-        let id = ObjectId::from_ptr(wl_surface::WlSurface::interface(), surface.cast()).ok()?;
-        let surface = wl_surface::WlSurface::from_id(&connection, id).ok()?;
+        let id = ObjectId::from_ptr(wl_surface::WlSurface::interface(), surface.cast());
+        let surface = wl_surface::WlSurface::from_id(&connection, id.map_err(|_| lost)?).map_err(|_| lost)?;
         (connection, surface)
     };
     let (mut queue, mut events) = (connection.new_event_queue(), Events::default());
     let handle = queue.handle();
     connection.display().get_registry(&handle, ());
-    queue.roundtrip(&mut events).ok()?;
-    let shm = events.shm.take()?;
-    let bytes = shown.stride * u64::from(shown.count);
-    let (bytes, stride) = (i32::try_from(bytes).ok()?, i32::try_from(shown.stride).ok()?);
+    queue.roundtrip(&mut events).map_err(|_| lost)?;
+    let shm = events.shm.take().ok_or(lost)?;
+    let bytes = i32::try_from(shown.stride * u64::from(shown.count)).map_err(too_large)?;
+    let stride = i32::try_from(shown.stride).map_err(too_large)?;
     let copy = match &shown.file {
         Some(_) => None,
-        None => Some(SharedFile::create(bytes as usize).ok()?),
+        None => {
+            let created = SharedFile::create(bytes as usize);
+            Some(created.map_err(|_| vk::Result::ERROR_OUT_OF_HOST_MEMORY)?)
+        }
     };
     let file: Option<&OwnedFd> = shown.file.as_ref();
-    let file = file.map(OwnedFd::as_fd).or_else(|| copy.as_ref().map(SharedFile::as_fd))?;
+    let file = file.map(OwnedFd::as_fd).or_else(|| copy.as_ref().map(SharedFile::as_fd)).ok_or(lost)?;
     let pool = shm.create_pool(file, bytes, &handle, ());
     let format = if opaque { wl_shm::Format::Xrgb8888 } else { wl_shm::Format::Argb8888 };
     let (width, height) = (shown.extent.width as i32, shown.extent.height as i32);
@@ -128,7 +137,7 @@ pub(super) unsafe fn open(
     };
     let buffers = (0..shown.count).map(buffer).collect();
     let queue = Mutex::new((queue, events));
-    Some(WaylandScreen { connection, handle, surface, pool, buffers, shown, copy, queue })
+    Ok(WaylandScreen { connection, handle, surface, pool, buffers, shown, copy, queue })
 }
 
 impl WaylandScreen {

@@ -82,6 +82,10 @@ fn id(connection: &RustConnection) -> Result<u32, ReplyError> {
 fn way(server: &Server, window: u32, depth: u8, shown: &Shown) -> Result<Way, ReplyError> {
     let connection = &server.connection;
     let (Some(file), true) = (&shown.file, server.local) else { return Ok(Way::Data) };
+    // The protocol has 32 bits for where an image begins.
+    if u32::try_from(shown.stride * u64::from(shown.count)).is_err() {
+        return Ok(Way::Data);
+    }
     if connection.extension_information(shm::X11_EXTENSION_NAME)?.is_none() {
         return Ok(Way::Data);
     }

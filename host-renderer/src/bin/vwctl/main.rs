@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vw_host_renderer::control::{self, SessionInfo, Socket};
+use vw_host_renderer::control::{self, Pictures, SessionInfo, Socket};
 use vw_host_renderer::frames::statistics::{Quantiles, Summary};
+use vw_host_renderer::frames::surfaces::Number;
 
 /// Asks a running vw-renderer.
 #[derive(Debug, Parser)]
@@ -25,7 +26,7 @@ struct Cli {
 enum Command {
     /// Lists the sessions.
     Status,
-    /// Says how many frames a session has presented, how fast, and how long they took.
+    /// Says how many frames a session has presented, to which surfaces, how fast, and how long they took.
     Frames {
         /// The session's number
         session: u64,
@@ -36,6 +37,9 @@ enum Command {
         session: u64,
         /// The file
         file: PathBuf,
+        /// Of the surface with this number, as `frames` lists them; by default of the one that was presented to last
+        #[arg(long)]
+        surface: Option<Number>,
     },
     /// Writes the frames of a session to files until it ends. The guest does not wait: frames that come too fast are left out.
     Record {
@@ -46,6 +50,9 @@ enum Command {
         /// How many
         #[arg(long)]
         frames: Option<u64>,
+        /// Of the surface with this number, as `frames` lists them; by default of all
+        #[arg(long)]
+        surface: Option<Number>,
         /// As bytes, in the order of the file's extension, instead of PNG
         #[arg(long)]
         raw: bool,
@@ -67,9 +74,11 @@ fn run(socket: &Path, command: Command) -> io::Result<()> {
     match command {
         Command::Status => print!("{}", table(&control::sessions(socket)?)),
         Command::Frames { session } => print!("{}", frames(&control::statistics(socket, session)?)),
-        Command::Screenshot { session, file } => record::screenshot(socket, session, &file)?,
-        Command::Record { session, folder, frames, raw } => {
-            record::record(socket, session, &folder, frames, raw)?;
+        Command::Screenshot { session, file, surface } => {
+            record::screenshot(&mut Pictures::of(socket, session, surface)?, &file)?;
+        }
+        Command::Record { session, folder, frames, surface, raw } => {
+            record::record(&mut Pictures::of(socket, session, surface)?, &folder, frames, raw)?;
         }
     }
     Ok(())
@@ -96,6 +105,11 @@ fn frames(summary: &Summary) -> String {
     line("from submission to done", &summary.done);
     line("from presenting to shown", &summary.shown);
     line("from frame to frame", &summary.interval);
+    text += &format!("\n{:<7} {:>11} {:>9} {:>9}\n", "SURFACE", "SIZE", "FRAMES", "A SECOND");
+    for surface in &summary.surfaces {
+        let size = format!("{} x {}", surface.width, surface.height);
+        text += &format!("{:<7} {size:>11} {:>9} {:>9.1}\n", surface.number, surface.frames, surface.rate());
+    }
     if summary.stream != (0, 0) {
         let each = |bytes: u64| bytes as f64 / 1024.0 / summary.frames.max(1) as f64;
         let (to, from) = summary.stream;
@@ -131,18 +145,25 @@ fn table(sessions: &[SessionInfo]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use vw_host_renderer::frames::statistics::SurfaceSummary;
+
     use super::*;
 
     #[test]
     fn frames_when_measured_are_told_in_milliseconds() {
         let done = Quantiles { count: 3, p50: 1_500_000, p90: 2_000_000, p99: 3_000_000, max: 4_000_000 };
         let stream = (6 << 10, 3 << 9);
-        let text = frames(&Summary { frames: 3, span: 1_000_000_000, done, stream, ..Default::default() });
+        let number = Number::MIN;
+        let surface = SurfaceSummary { number, frames: 2, span: 2_000_000_000, width: 640, height: 480 };
+        let surfaces = vec![surface];
+        let text =
+            frames(&Summary { frames: 3, span: 1_000_000_000, done, surfaces, stream, ..Default::default() });
         assert!(text.ends_with("2.0 to the guest, 0.5 from it\n"), "{text}");
         assert!(
             text.starts_with("3 frames, 2.0 per second") && text.contains("    1.500     2.000"),
             "{text}"
         );
+        assert!(text.contains("\n1         640 x 480         2       0.5\n"), "{text}");
     }
 
     #[test]

@@ -16,24 +16,23 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How many frames may wait to be written while others come.
 const BEHIND: usize = 64;
 
-/// The last frame of a session, or its first if it has none yet, as a PNG.
-pub(crate) fn screenshot(socket: &Path, session: u64, file: &Path) -> io::Result<()> {
-    let picture = next(&mut Pictures::of(socket, session)?)?;
+/// The last frame, or the first if there is none yet, as a PNG.
+pub(crate) fn screenshot(pictures: &mut Pictures, file: &Path) -> io::Result<()> {
+    let picture = next(pictures)?;
     write_png(&picture, file)?;
-    println!("frame {}: {} x {}", picture.serial, picture.width, picture.height);
+    let Picture { serial, width, height, surface, .. } = picture;
+    println!("frame {serial}: {width} x {height}, surface {surface}");
     Ok(())
 }
 
-/// So many frames of a session, or all until it ends, each in a file that has its number and size in its name.
+/// So many frames, or all until the session ends, each in a file that has its number and size in its name.
 pub(crate) fn record(
-    socket: &Path,
-    session: u64,
+    pictures: &mut Pictures,
     folder: &Path,
     frames: Option<u64>,
     raw: bool,
 ) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    let mut pictures = Pictures::of(socket, session)?;
     let (send, written) = sync_channel::<Picture>(BEHIND);
     thread::scope(|scope| {
         let writer = scope.spawn(move || written.iter().try_for_each(|picture| write(&picture, folder, raw)));
@@ -42,7 +41,7 @@ pub(crate) fn record(
             if frames.is_some_and(|frames| recorded >= frames) {
                 break Ok(());
             }
-            let picture = match next(&mut pictures) {
+            let picture = match next(pictures) {
                 Ok(picture) => picture,
                 Err(error) if recorded > 0 && is_over(&error) => break Ok(()),
                 Err(error) => break Err(error),
