@@ -7,10 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{Error, Result, doing, products, scratch_folder};
+use crate::picture::Picture;
+use crate::{Error, Result, child, doing, products, scratch_folder};
 
 /// How long it may take until programs may connect.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Seconds that it may take until something changes on the screen.
+const PAUSE: &str = "10";
 
 /// Name of its socket.
 const SOCKET: &str = "wayland-vw";
@@ -61,6 +65,24 @@ impl Compositor {
     /// The variables by which programs find it.
     pub fn variables(&self) -> [(&'static str, &OsStr); 2] {
         [("XDG_RUNTIME_DIR", self.folder.as_os_str()), ("WAYLAND_DISPLAY", OsStr::new(SOCKET))]
+    }
+
+    /// A picture of the screen, which is taken when something changes on it; none where that takes long.
+    ///
+    /// # Errors
+    /// When Weston's own program for that fails.
+    pub fn screenshot(&self) -> Result<Option<Picture>> {
+        let folder = self.folder.join("screenshot");
+        // Of an earlier picture; none is as good.
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder).map_err(doing("making a folder for a picture"))?;
+        let mut command = Command::new("timeout");
+        command.arg(PAUSE).arg("weston-screenshooter").current_dir(&folder);
+        self.apply(&mut command);
+        child::run(&mut command, PATIENCE)?;
+        // It chooses the name.
+        let entries = std::fs::read_dir(&folder).map_err(doing("listing pictures"))?;
+        entries.filter_map(|entry| Some(Picture::read(&entry.ok()?.path()))).next().transpose()
     }
 
     /// Ends it at once, whoever uses it.

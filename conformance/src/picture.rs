@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, BufWriter};
 use std::path::Path;
 
 use crate::{Result, doing};
@@ -32,6 +32,19 @@ impl Picture {
         let info = reader.next_frame(&mut bytes).map_err(wrong)?;
         let rgb = bytes.chunks_exact(info.color_type.samples()).flat_map(|pixel| pixel[..3].to_vec());
         Ok(Self { width: info.width, height: info.height, rgb: rgb.collect() })
+    }
+
+    /// Writes it as a PNG.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let about = || format!("writing {}", path.display());
+        let wrong = |error: png::EncodingError| doing(about())(std::io::Error::other(error));
+        let file = BufWriter::new(File::create(path).map_err(doing(about()))?);
+        let mut encoder = png::Encoder::new(file, self.width, self.height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.write_header().and_then(|mut writer| writer.write_image_data(&self.rgb)).map_err(wrong)
     }
 
     /// Where the other picture lies in this one, if it does: left, top.

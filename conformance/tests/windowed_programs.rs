@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use vw_conformance::child::{self, Running};
+use vw_conformance::compositor::Compositor;
 use vw_conformance::display::Display;
 use vw_conformance::driver::Driver;
 use vw_conformance::opengl::{Mesa, zink_in_windows};
@@ -29,43 +30,167 @@ enum Look {
     Moves(f64),
 }
 
+impl Look {
+    /// Whether a picture shows what another one does.
+    fn finds(&self, seen: &Picture, native: &Picture) -> bool {
+        match self {
+            Self::Still => seen == native,
+            Self::Moves(least) => seen.likeness(native) >= *least,
+        }
+    }
+}
+
+/// What a program draws with.
+#[derive(Clone, Copy)]
+enum Api {
+    Vulkan,
+    /// With an option that names the device, because it takes no CPU by itself.
+    VulkanDevice(&'static str),
+    /// OpenGL by zink of that Mesa.
+    Zink(Mesa),
+}
+
 /// A program in a window.
 struct Program {
     package: &'static str,
     command: &'static [&'static str],
-    opengl: bool,
+    api: Api,
     look: Look,
 }
 
+/// Of mpv's, whose renderer is libplacebo: one picture for ever.
+const MPV: &[&str] = &[
+    "mpv",
+    "--no-config",
+    "--vo=gpu",
+    "--gpu-api=vulkan",
+    "--no-audio",
+    "--no-osc",
+    "--osd-level=0",
+    "--geometry=+0+0",
+    "av://lavfi:smptebars=size=320x240:rate=25",
+];
+
 const PROGRAMS: &[Program] = &[
-    Program { package: "xvfb", command: &["vkcube"], opengl: false, look: Look::Moves(0.75) },
-    Program { package: "vkd3d-demos", command: &["vkd3d-triangle"], opengl: false, look: Look::Still },
-    Program { package: "vkd3d-demos", command: &["vkd3d-gears"], opengl: false, look: Look::Moves(0.9) },
-    Program { package: "mesa-utils", command: &["glxgears"], opengl: true, look: Look::Moves(0.9) },
+    Program { package: "xvfb", command: &["vkcube"], api: Api::Vulkan, look: Look::Moves(0.75) },
+    Program { package: "vkd3d-demos", command: &["vkd3d-triangle"], api: Api::Vulkan, look: Look::Still },
+    Program { package: "vkd3d-demos", command: &["vkd3d-gears"], api: Api::Vulkan, look: Look::Moves(0.9) },
+    Program {
+        package: "mesa-utils",
+        command: &["glxgears"],
+        api: Api::Zink(Mesa::System),
+        look: Look::Moves(0.9),
+    },
     Program {
         package: "glmark2",
         command: &["glmark2", "--size", "300x200", "-b", "shading:duration=60:shading=phong"],
-        opengl: true,
+        api: Api::Zink(Mesa::System),
         look: Look::Moves(0.8),
     },
     Program {
         package: "glmark2",
         command: &["glmark2", "--size", "300x200", "-b", "effect2d:duration=60"],
-        opengl: true,
+        api: Api::Zink(Mesa::System),
         look: Look::Still,
+    },
+    Program {
+        package: "mesa-utils",
+        command: &["glxgears"],
+        api: Api::Zink(Mesa::Newer),
+        look: Look::Moves(0.9),
+    },
+    Program {
+        package: "glmark2",
+        command: &["glmark2", "--size", "300x200", "-b", "effect2d:duration=60"],
+        api: Api::Zink(Mesa::Newer),
+        look: Look::Still,
+    },
+    Program { package: "mpv", command: MPV, api: Api::VulkanDevice("--vulkan-device"), look: Look::Still },
+];
+
+/// On Wayland.
+const ON_WAYLAND: &[Program] = &[
+    Program { package: "weston", command: &["vkcube-wayland"], api: Api::Vulkan, look: Look::Moves(0.75) },
+    Program {
+        package: "weston",
+        command: &["weston-simple-egl"],
+        api: Api::Zink(Mesa::System),
+        look: Look::Moves(0.75),
+    },
+    Program {
+        package: "weston",
+        command: &["weston-simple-egl"],
+        api: Api::Zink(Mesa::Newer),
+        look: Look::Moves(0.75),
     },
 ];
 
+impl Program {
+    fn name(&self) -> String {
+        let mesa = if let Api::Zink(Mesa::Newer) = self.api { " on Mesa 25" } else { "" };
+        format!("{}{mesa}", self.command.join(" "))
+    }
+
+    /// Of pictures of it.
+    fn file(&self, side: &str) -> PathBuf {
+        let mesa = if let Api::Zink(Mesa::Newer) = self.api { "-25" } else { "" };
+        let option =
+            self.command.last().map_or("", |last| last.split([':', '=']).next_back().unwrap_or(last));
+        pictures().join(format!("{}-{option}{mesa}-{side}.png", self.command[0]))
+    }
+
+    fn is_installed(&self) -> bool {
+        let zink = if let Api::Zink(Mesa::Newer) = self.api { products::installed("mesa") } else { Ok(()) };
+        or_skip(zink.and_then(|()| products::installed(self.package))).is_some()
+    }
+
+    /// What it runs on natively: zink's own Mesa.
+    fn host(&self) -> Driver {
+        match self.api {
+            Api::Zink(Mesa::Newer) => Driver::newer_lavapipe().unwrap(),
+            _ => Driver::lavapipe().unwrap(),
+        }
+    }
+
+    /// A command that runs it on a driver.
+    fn on(&self, driver: &Driver) -> Command {
+        let over = match self.api {
+            Api::Zink(mesa) => zink_in_windows(driver.clone(), mesa).unwrap(),
+            _ => driver.clone(),
+        };
+        let mut command = over.command(self.command[0]);
+        if let Api::VulkanDevice(option) = self.api {
+            command.arg(format!("{option}={}", device(driver)));
+        }
+        command.args(&self.command[1..]);
+        command
+    }
+}
+
+/// The name of a driver's device, as `vulkaninfo` has it.
+fn device(driver: &Driver) -> String {
+    let output = child::run(driver.command("vulkaninfo").arg("--summary"), LIMIT).unwrap();
+    let names = output.expect_success("vulkaninfo").lines();
+    let name = names.filter_map(|line| line.trim().strip_prefix("deviceName")?.split_once("= ")).next();
+    name.unwrap().1.to_owned()
+}
+
 /// Takes pictures of the screen until one is what is looked for.
-fn look(display: &Display, file: &Path, program: &mut Running, is_it: impl Fn(&Picture) -> bool) -> Picture {
+fn look(
+    mut take: impl FnMut() -> Option<Picture>,
+    file: &Path,
+    program: &mut Running,
+    is_it: impl Fn(&Picture) -> bool,
+) -> Picture {
     let started = Instant::now();
     loop {
-        let mut look = Command::new(products::program("vw-window").unwrap());
-        look.env("DISPLAY", &display.name).arg("screenshot").arg(file);
-        child::run(&mut look, LIMIT).unwrap().expect_success("a look at the screen");
-        let picture = Picture::read(file).unwrap();
-        if is_it(&picture) {
-            return picture;
+        let picture = take();
+        if let Some(picture) = &picture {
+            picture.write(file).unwrap();
+        }
+        match picture {
+            Some(picture) if is_it(&picture) => return picture,
+            _ => {}
         }
         assert!(program.is_running(), "the program has ended");
         assert!(started.elapsed() < LIMIT, "not on the screen: {}", file.display());
@@ -73,61 +198,109 @@ fn look(display: &Display, file: &Path, program: &mut Running, is_it: impl Fn(&P
     }
 }
 
-fn start(program: &Program, driver: &Driver, display: &Display) -> Running {
-    let driver =
-        if program.opengl { zink_in_windows(driver.clone(), Mesa::System).unwrap() } else { driver.clone() };
-    let mut command = driver.command(program.command[0]);
-    command.args(&program.command[1..]).env("DISPLAY", &display.name);
-    child::start(&mut command).unwrap()
+/// Of the X server's screen.
+fn of_x(display: &Display) -> impl FnMut() -> Option<Picture> {
+    let file = pictures().join(format!("screen{}.png", display.name));
+    let mut command = Command::new(products::program("vw-window").unwrap());
+    command.env("DISPLAY", &display.name).arg("screenshot").arg(&file);
+    move || {
+        child::run(&mut command, LIMIT).unwrap().expect_success("a look at the screen");
+        let picture = Picture::read(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        Some(picture)
+    }
+}
+
+/// Of Weston's screen, which is grey where no window is: what has a colour. None as long as that is next to nothing.
+fn of_weston(compositor: &Compositor) -> impl FnMut() -> Option<Picture> {
+    const LEAST: usize = 1000;
+    || {
+        let mut picture = compositor.screenshot().unwrap()?;
+        let mut coloured = 0;
+        for pixel in picture.rgb.as_chunks_mut::<3>().0 {
+            let (least, most) = (pixel.iter().min(), pixel.iter().max());
+            if most.zip(least).is_some_and(|(most, least)| most - least > 40) {
+                coloured += 1;
+            } else {
+                *pixel = [0; 3];
+            }
+        }
+        (coloured > LEAST).then_some(picture)
+    }
 }
 
 #[test]
 fn programs_when_run_in_windows_through_vw_show_what_they_show_natively() {
-    let host = Driver::lavapipe().unwrap();
-    for program in PROGRAMS {
-        let name = program.command.join(" ");
-        if or_skip(products::installed("xvfb").and_then(|()| products::installed(program.package))).is_none()
-        {
-            continue;
-        }
-        let folder = pictures();
-        let file = |side: &str| folder.join(format!("{}-{side}.png", program.command.last().unwrap()));
+    if or_skip(products::installed("xvfb")).is_none() {
+        return;
+    }
+    for program in PROGRAMS.iter().filter(|program| program.is_installed()) {
+        let (name, host) = (program.name(), program.host());
+        let start = |driver: &Driver, display: &Display| {
+            let mut command = program.on(driver);
+            child::start(command.env("DISPLAY", &display.name).env_remove("WAYLAND_DISPLAY")).unwrap()
+        };
         // A screen of its own for each: what another has left there is no picture.
         let display = Display::start().unwrap();
-        let mut running = start(program, &host, &display);
-        let native = look(&display, &file("native"), &mut running, |picture| picture.colours().len() > 8);
+        let mut running = start(&host, &display);
+        let there = |picture: &Picture| picture.colours().len() > 8;
+        let native = look(of_x(&display), &program.file("native"), &mut running, there);
         drop(running);
         let display = Display::start().unwrap();
         let renderer = Renderer::start(&host).unwrap();
-        let mut running = start(program, &renderer.guest(), &display);
-        let alike = |picture: &Picture| match program.look {
-            Look::Still => *picture == native,
-            Look::Moves(least) => picture.likeness(&native) >= least,
-        };
-        look(&display, &file("vw"), &mut running, alike);
+        let mut running = start(&renderer.guest(), &display);
+        let is_it = |picture: &Picture| program.look.finds(picture, &native);
+        look(of_x(&display), &program.file("vw"), &mut running, is_it);
         // The same window seen from the host.
-        let shot = file("host");
         let started = Instant::now();
         loop {
-            let mut look = Command::new(products::control().unwrap());
-            look.arg("--socket").arg(format!("unix:{}", renderer.socket().display()));
-            child::run(look.args(["screenshot", "1"]).arg(&shot), LIMIT).unwrap().expect_success("vwctl");
+            let session = vwctl(&renderer, &["status"]);
+            let session = session.lines().last().unwrap().split_ascii_whitespace().next().unwrap();
+            let shot = program.file("host");
+            vwctl(&renderer, &["screenshot", session, shot.to_str().unwrap()]);
             let seen = Picture::read(&shot).unwrap();
             let part = native.part(seen.width, seen.height);
-            let alike = seen.likeness(&part);
-            let is_it = match program.look {
-                Look::Still => seen == part,
-                Look::Moves(least) => alike >= least,
-            };
-            if is_it {
-                println!("{name}: {alike:.3} alike");
+            if program.look.finds(&seen, &part) {
+                println!("{name}: {:.3} alike", seen.likeness(&part));
                 break;
             }
             assert!(running.is_running(), "{name} has ended");
             // What moves comes back to where it was.
-            assert!(started.elapsed() < LIMIT, "{name}: the host sees something else: {alike}");
+            assert!(started.elapsed() < LIMIT, "{name}: the host sees something else");
         }
     }
+}
+
+#[test]
+fn programs_when_run_on_wayland_through_vw_show_what_they_show_natively() {
+    if or_skip(products::installed("weston")).is_none() {
+        return;
+    }
+    for program in ON_WAYLAND.iter().filter(|program| program.is_installed()) {
+        let host = program.host();
+        let start = |driver: &Driver, compositor: &Compositor| {
+            let mut command = program.on(driver);
+            compositor.apply(&mut command);
+            child::start(command.env_remove("DISPLAY")).unwrap()
+        };
+        let compositor = Compositor::start().unwrap();
+        let mut running = start(&host, &compositor);
+        let native = look(of_weston(&compositor), &program.file("wayland-native"), &mut running, |_| true);
+        drop(running);
+        let compositor = Compositor::start().unwrap();
+        let renderer = Renderer::start(&host).unwrap();
+        let mut running = start(&renderer.guest(), &compositor);
+        let is_it = |picture: &Picture| program.look.finds(picture, &native);
+        let seen = look(of_weston(&compositor), &program.file("wayland-vw"), &mut running, is_it);
+        println!("{} on Wayland: {:.3} alike", program.name(), seen.likeness(&native));
+    }
+}
+
+/// `vwctl` with a renderer; what it prints.
+fn vwctl(renderer: &Renderer, arguments: &[&str]) -> String {
+    let mut command = Command::new(products::control().unwrap());
+    command.arg("--socket").arg(format!("unix:{}", renderer.socket().display())).args(arguments);
+    child::run(&mut command, LIMIT).unwrap().expect_success("vwctl").to_owned()
 }
 
 /// SDL's own test of Vulkan, which checks the results of all calls itself. (On Wayland it crashes, natively too.)

@@ -19,6 +19,7 @@ pub(crate) const PROGRAMS: &[(&str, &[&str])] = &[
     ("glmark2", &["glmark2-x11"]),
     ("vkd3d-demos", &["vkd3d-demos"]),
     ("libsdl2-tests", &["libsdl2-tests"]),
+    ("mpv", &["mpv"]),
     ("apitrace", &["apitrace"]),
     ("gfxreconstruct", &["gfxreconstruct"]),
 ];
