@@ -48,11 +48,16 @@ impl Drop for Server {
 /// Shows the cube: a picture of it, its frame rate, and the cube itself where there is a display.
 pub(crate) fn run(workspace: &Workspace, device: Option<&str>, picture: &Path) -> Result<()> {
     packages::ensure(PACKAGES)?;
-    let cube = |display: &str, frames: u32, mode: &str| {
+    let run_cube = |program: &str, frames: u32, mode: &str| {
         let mut command = Command::new(workspace.release().join("vw-try"));
         command.args(device.into_iter().flat_map(|device| ["--device", device]));
-        command.args(["--", "vkcube", "--present_mode", mode, "--c", &frames.to_string()]);
-        command.env("DISPLAY", display).stdin(Stdio::null()).stdout(Stdio::null());
+        command.args(["--", program, "--present_mode", mode, "--c", &frames.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    };
+    let cube = |display: &str, frames: u32, mode: &str| {
+        let mut command = run_cube("vkcube", frames, mode);
+        command.env("DISPLAY", display);
         command
     };
     let server = Server::start()?;
@@ -75,9 +80,16 @@ pub(crate) fn run(workspace: &Workspace, device: Option<&str>, picture: &Path) -
     let (begin, all) = (timed(1)?, timed(FRAMES)?);
     let rate = f64::from(FRAMES) / (all - begin).max(0.001);
     println!("demo: vkcube, 500x500: {rate:.0} frames/s (mailbox), picture in {}", picture.display());
-    if let Some(display) = std::env::var("DISPLAY").ok().filter(|display| !display.is_empty()) {
-        println!("demo: vkcube on display {display}, for ten seconds");
-        process::run(&mut cube(&display, 600, "2"))?;
+    let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+    match (set("WAYLAND_DISPLAY"), set("DISPLAY")) {
+        (Some(display), _) => {
+            println!("demo: vkcube on {display}, for ten seconds");
+            process::run(&mut run_cube("vkcube-wayland", 600, "2"))
+        }
+        (None, Some(display)) => {
+            println!("demo: vkcube on display {display}, for ten seconds");
+            process::run(&mut cube(&display, 600, "2"))
+        }
+        (None, None) => Ok(()),
     }
-    Ok(())
 }
