@@ -1,10 +1,10 @@
-//! `vkUpdateDescriptorSets`: writes gather in a record of their own, which is closed when another record follows.
+//! `vkUpdateDescriptorSets`: updates gather in a record of their own, which is closed when another record follows.
 
 use std::ffi::c_void;
 
 use ash::vk;
 use ash::vk::Handle as _;
-use vw_wire_protocol::descriptor_update::{Descriptors, Header};
+use vw_wire_protocol::descriptor_update::{Copy, Descriptors, Header};
 use vw_wire_protocol::generated::commands;
 
 use crate::dispatch;
@@ -61,11 +61,9 @@ pub(crate) unsafe fn put(
     from: Source,
 ) -> Result<(), Failure> {
     let count = header.count as usize;
-    let to = sender.gather(device, Header::WORDS + count * of.words())?;
-    // SAFETY: there is room for all of it, aligned; the descriptors are the caller's promise.
+    let mut to = sender.gather(device, header.to_words(), count * of.words())?;
+    // SAFETY: there is room for all of them, aligned; the descriptors are the caller's promise.
     unsafe {
-        to.cast::<[u64; Header::WORDS]>().write(header.to_words());
-        let mut to = to.add(Header::WORDS);
         for i in 0..count {
             let at = from.start.add(i * from.stride);
             match of {
@@ -103,6 +101,20 @@ fn plain(write: &vk::WriteDescriptorSet<'_>) -> Option<(Header, Descriptors, Sou
     plain.then_some((header, of, Source { start, stride: of.words() * 8 }))
 }
 
+/// What a copy is in the record.
+#[inline(always)]
+fn copied(copy: &vk::CopyDescriptorSet<'_>) -> Copy {
+    Copy {
+        source: copy.src_set.as_raw(),
+        source_binding: copy.src_binding,
+        source_element: copy.src_array_element,
+        count: copy.descriptor_count,
+        set: copy.dst_set.as_raw(),
+        binding: copy.dst_binding,
+        element: copy.dst_array_element,
+    }
+}
+
 /// Whether updates of this device's sets gather.
 ///
 /// # Safety
@@ -120,14 +132,22 @@ pub(crate) unsafe extern "system" fn vkUpdateDescriptorSets(
     copy_count: u32,
     copies: *const vk::CopyDescriptorSet<'_>,
 ) {
-    // SAFETY: the application's valid usage of this command: `write_count` writes.
+    // SAFETY: the application's valid usage of this command: `write_count` writes and `copy_count` copies.
     unsafe {
-        let all = || (0..write_count as usize).map(|i| &*writes.add(i));
-        if copy_count == 0 && is_on(device) && all().all(|write| plain(write).is_some()) {
+        if write_count == 0 && copy_count == 0 {
+            return;
+        }
+        let writes_of = || (0..write_count as usize).map(|i| &*writes.add(i));
+        let copies_of = || (0..copy_count as usize).map(|i| &*copies.add(i));
+        let gathers = is_on(device)
+            && writes_of().all(|write| plain(write).is_some())
+            && copies_of().all(|copy| copy.p_next.is_null());
+        if gathers {
             update(device, |sender, device| {
-                all()
+                writes_of()
                     .filter_map(plain)
-                    .try_for_each(|(header, of, from)| put(sender, device, header, of, from))
+                    .try_for_each(|(header, of, from)| put(sender, device, header, of, from))?;
+                copies_of().try_for_each(|copy| sender.gather(device, copied(copy).to_words(), 0).map(|_| ()))
             });
             return;
         }

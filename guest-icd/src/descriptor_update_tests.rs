@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ash::vk;
 use ash::vk::Handle as _;
 use vw_transport::{Connection, Consumer, Limits};
-use vw_wire_protocol::descriptor_update::Header as Write;
+use vw_wire_protocol::descriptor_update::{Copy, Header as Write};
 use vw_wire_protocol::generated::commands::opcodes;
 use vw_wire_protocol::record::{Header, op};
 
@@ -41,9 +41,14 @@ impl World {
     }
 
     fn update(&self, writes: &[vk::WriteDescriptorSet<'_>]) {
+        self.copy(writes, &[]);
+    }
+
+    fn copy(&self, writes: &[vk::WriteDescriptorSet<'_>], copies: &[vk::CopyDescriptorSet<'_>]) {
         let device = (&raw const self.device).cast_mut().cast::<c_void>();
+        let (written, copied) = (writes.len() as u32, copies.len() as u32);
         // SAFETY: a live device's head, and writes that point to arrays.
-        unsafe { vkUpdateDescriptorSets(device, writes.len() as u32, writes.as_ptr(), 0, std::ptr::null()) };
+        unsafe { vkUpdateDescriptorSets(device, written, writes.as_ptr(), copied, copies.as_ptr()) };
     }
 
     /// Opcode and words of each record that is there.
@@ -135,4 +140,45 @@ fn update_when_it_is_large_or_has_a_chain_goes_by_itself_behind_those_before() {
     let opcodes: Vec<u16> = world.records().into_iter().map(|(opcode, _)| opcode).collect();
     let (gathered, single) = (op::UPDATE_DESCRIPTOR_SETS, opcodes::VK_UPDATE_DESCRIPTOR_SETS);
     assert_eq!(opcodes, [gathered, single, single, gathered]);
+}
+
+#[test]
+fn update_when_it_writes_over_the_one_before_takes_its_place() {
+    let mut world = World::new();
+    let three = buffers(3);
+    world.update(&[write(7, &three[..1])]);
+    world.update(&[write(7, &three[1..2])]);
+    world.update(&[write(8, &three[..1]), write(7, &three[2..])]);
+    let head = |set| Write { set, binding: 3, element: 4, count: 1, ty: UNIFORM.as_raw() as u32 }.to_words();
+    let expected =
+        [&[DEVICE][..], &head(7), &[2, 1, 16], &head(8), &[1, 0, 16], &head(7), &[3, 2, 16]].concat();
+    assert_eq!(world.records(), [(op::UPDATE_DESCRIPTOR_SETS, expected)]);
+}
+
+#[test]
+fn copies_when_they_follow_writes_stand_behind_them_and_the_same_one_once() {
+    let mut world = World::new();
+    let one = buffers(1);
+    let copy = vk::CopyDescriptorSet {
+        src_set: vk::DescriptorSet::from_raw(7),
+        src_binding: 1,
+        src_array_element: 2,
+        dst_set: vk::DescriptorSet::from_raw(8),
+        dst_binding: 3,
+        dst_array_element: 4,
+        descriptor_count: 5,
+        ..Default::default()
+    };
+    world.copy(&[write(7, &one)], &[copy]);
+    world.copy(&[], &[copy]);
+    world.copy(&[], &[]);
+    world.copy(&[write(7, &one)], &[vk::CopyDescriptorSet { descriptor_count: 6, ..copy }]);
+    let head = Write { set: 7, binding: 3, element: 4, count: 1, ty: UNIFORM.as_raw() as u32 };
+    let write = [&head.to_words()[..], &[1, 0, 16]].concat();
+    let copied = |count| {
+        let (source, source_binding, source_element) = (7, 1, 2);
+        Copy { source, source_binding, source_element, count, set: 8, binding: 3, element: 4 }.to_words()
+    };
+    let expected = [&[DEVICE][..], &write, &copied(5), &write, &copied(6)].concat();
+    assert_eq!(world.records(), [(op::UPDATE_DESCRIPTOR_SETS, expected)]);
 }

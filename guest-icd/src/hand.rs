@@ -20,6 +20,7 @@ pub(crate) use crate::deferred_operation::{
     vkCreateDeferredOperationKHR, vkDeferredOperationJoinKHR, vkDestroyDeferredOperationKHR,
     vkGetDeferredOperationMaxConcurrencyKHR, vkGetDeferredOperationResultKHR,
 };
+pub(crate) use crate::descriptor_buffer::vkGetDescriptorEXT;
 pub(crate) use crate::descriptor_pool::{
     vkCreateDescriptorPool, vkDestroyDescriptorPool, vkResetDescriptorPool,
 };

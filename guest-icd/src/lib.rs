@@ -28,6 +28,7 @@ mod config;
 mod cooperative_vector;
 mod debug_utils;
 mod deferred_operation;
+mod descriptor_buffer;
 mod descriptor_pool;
 mod descriptor_set;
 mod descriptor_set_layout;

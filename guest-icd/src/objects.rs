@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::command_pool::CommandPool;
+use crate::descriptor_buffer::Descriptors;
 use crate::descriptor_pool::DescriptorPool;
 use crate::descriptor_set_layout::SetLayout;
 use crate::descriptor_template::Template;
@@ -39,4 +40,6 @@ pub(crate) struct Objects {
     pub(crate) owed: Owed,
     /// Buffers and images, as far as their memory requirements are known.
     pub(crate) resources: Resources,
+    /// Descriptors for buffers of them.
+    pub(crate) descriptors: Descriptors,
 }

@@ -42,6 +42,26 @@ struct Gathered {
     /// Bytes written, header included, and bytes that there are.
     length: usize,
     room: usize,
+    /// Where the last update begins.
+    last: usize,
+}
+
+impl Gathered {
+    /// Begins an update of `size` bytes with `head`; returns where it goes on.
+    ///
+    /// # Safety
+    /// There must be room for it.
+    #[inline(always)]
+    unsafe fn append<const N: usize>(&mut self, head: [u64; N], size: usize) -> *mut u64 {
+        self.last = self.length;
+        self.length += size;
+        // SAFETY: the caller's promise; lengths are multiples of 8, and the start is aligned to 8 bytes.
+        unsafe {
+            let at = self.start.add(self.last).cast::<[u64; N]>();
+            at.write(head);
+            at.add(1).cast()
+        }
+    }
 }
 
 // SAFETY: the space is the producer's own until it is committed.
@@ -152,39 +172,56 @@ impl Sender {
         Ok(self.producer.position())
     }
 
-    /// Room for `words` of 8 bytes in the record of updates of this device's descriptor sets, which ends where another
-    /// record follows; the caller writes all of them at once. Far fewer than the host takes in one record.
+    /// Appends an update, which begins with `head`, to the record of updates of this device's descriptor sets, which ends
+    /// where another record follows. Returns room for the `words` of 8 bytes that follow the head, which the caller writes
+    /// at once: far fewer than the host takes in one record. An update with the head of the last one takes its place:
+    /// whatever has the same head has the same length, and is written to the same descriptors.
     #[inline(always)]
-    pub(crate) fn gather(&mut self, device: u64, words: usize) -> Result<*mut u64, Failure> {
+    pub(crate) fn gather<const N: usize>(
+        &mut self,
+        device: u64,
+        head: [u64; N],
+        words: usize,
+    ) -> Result<*mut u64, Failure> {
+        let size = (N + words) * size_of::<u64>();
         if let Some(record) = &mut self.gathered
             && record.device == device
-            && words * 8 <= record.room - record.length
         {
-            // SAFETY: the room was reserved.
-            let at = unsafe { record.start.add(record.length) };
-            record.length += words * 8;
-            return Ok(at.cast());
+            // SAFETY: both lie in the room that was reserved; what is read was written.
+            unsafe {
+                let last = record.start.add(record.last).cast::<[u64; N]>();
+                if record.length - record.last >= size && last.read() == head {
+                    return Ok(last.add(1).cast());
+                }
+                if size <= record.room - record.length {
+                    return Ok(record.append(head, size));
+                }
+            }
         }
-        self.gather_anew(device, words)
+        self.gather_anew(device, head, size)
     }
 
     #[cold]
-    fn gather_anew(&mut self, device: u64, words: usize) -> Result<*mut u64, Failure> {
+    fn gather_anew<const N: usize>(
+        &mut self,
+        device: u64,
+        head: [u64; N],
+        size: usize,
+    ) -> Result<*mut u64, Failure> {
         self.close();
         // The header and the device's id.
         let first = HEADER_SIZE + size_of::<u64>();
-        let least = first + words * 8;
+        let least = first + size;
         let (start, room) = self.reserve(GATHERED.max(least).min(self.producer.max_reserve()))?;
         if least > room {
             return Err(Failure::TooLarge);
         }
         // SAFETY: at least so much was reserved, aligned to 8 bytes.
-        let at = unsafe {
-            start.add(HEADER_SIZE).cast::<u64>().write(device.to_le());
-            start.add(first)
-        };
-        self.gathered = Some(Gathered { device, start, length: least, room: room.min(GATHERED.max(least)) });
-        Ok(at.cast())
+        unsafe { start.add(HEADER_SIZE).cast::<u64>().write(device.to_le()) };
+        let room = room.min(GATHERED.max(least));
+        let record = self.gathered.insert(Gathered { device, start, length: first, room, last: first });
+        // SAFETY: there is room.
+        Ok(unsafe { record.append(head, size) })
     }
 
     /// Ends the record that was being gathered.

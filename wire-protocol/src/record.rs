@@ -86,7 +86,7 @@ pub mod op {
     pub const NAME_OBJECT: u16 = 0xF010;
     /// As [`NAME_OBJECT`], with the tag's `u64` name between its length and its bytes.
     pub const TAG_OBJECT: u16 = 0xF011;
-    /// `u64` device id, then writes; see [`descriptor_update`](crate::descriptor_update).
+    /// `u64` device id, then writes and copies; see [`descriptor_update`](crate::descriptor_update).
     pub const UPDATE_DESCRIPTOR_SETS: u16 = 0xF020;
 }
 

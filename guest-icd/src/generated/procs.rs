@@ -499,7 +499,7 @@ pub(crate) static PROCS: [Proc; 592] = [
     },
     Proc { ptr: pointer!(crate::hand::vkGetDeferredOperationMaxConcurrencyKHR), level: Level::Device },
     Proc { ptr: pointer!(crate::hand::vkGetDeferredOperationResultKHR), level: Level::Device },
-    Proc { ptr: pointer!(entry::descriptor::vkGetDescriptorEXT), level: Level::Device },
+    Proc { ptr: pointer!(crate::hand::vkGetDescriptorEXT), level: Level::Device },
     Proc { ptr: pointer!(entry::descriptor::vkGetDescriptorSetLayoutBindingOffsetEXT), level: Level::Device },
     Proc { ptr: pointer!(entry::descriptor::vkGetDescriptorSetLayoutSizeEXT), level: Level::Device },
     Proc { ptr: pointer!(entry::descriptor::vkGetDescriptorSetLayoutSupport), level: Level::Device },

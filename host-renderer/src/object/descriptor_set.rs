@@ -3,7 +3,7 @@
 use ash::vk;
 use ash::vk::Handle as _;
 use vw_wire_protocol::codec::{HandleError, Reader};
-use vw_wire_protocol::descriptor_update::{Descriptors, Header};
+use vw_wire_protocol::descriptor_update::{COPY, Copy, Descriptors, Header};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::MAX_UPDATES;
@@ -22,13 +22,15 @@ pub struct Updates {
     length: usize,
     /// What the driver is given; its pointers lead into the words.
     writes: Vec<vk::WriteDescriptorSet<'static>>,
+    /// As the writes; the driver makes them after these.
+    copies: Vec<vk::CopyDescriptorSet<'static>>,
 }
 
 // SAFETY: the pointers are followed only while the record is executed, and lead into memory of the same owner.
 unsafe impl Send for Updates {}
 
 impl Session {
-    /// The record `UPDATE_DESCRIPTOR_SETS`: a device's id, then writes.
+    /// The record `UPDATE_DESCRIPTOR_SETS`: a device's id, then writes and copies.
     ///
     /// # Errors
     /// When the guest broke the protocol.
@@ -41,13 +43,19 @@ impl Session {
             .copied()
             .map_err(|error| violation(format!("updates of Device {id:#x}: {error}")))?;
         let mut updates = std::mem::take(&mut self.updates);
-        let read = updates.read(reader).and_then(|()| updates.decode(&self.tables, device.device));
-        let writes = &updates.writes;
-        if read.is_ok() && !writes.is_empty() {
-            let args = [device.raw, writes.len() as u64, writes.as_ptr() as u64, 0, 0];
-            // SAFETY: so many writes, whose sets and descriptors were looked up in the device's tables.
-            unsafe { self.call_args(&self.device(device.device)?.procs, command, &args)? };
-        }
+        let read = updates.read(reader).and_then(|()| {
+            updates.decode(&self.tables, device.device, |writes, copies| {
+                let args = [
+                    device.raw,
+                    writes.len() as u64,
+                    writes.as_ptr() as u64,
+                    copies.len() as u64,
+                    copies.as_ptr() as u64,
+                ];
+                // SAFETY: so many of each, whose sets and descriptors were looked up in the device's tables.
+                unsafe { self.call_args(&self.device(device.device)?.procs, command, &args) }.map(|_| ())
+            })
+        });
         self.updates = updates;
         read
     }
@@ -72,15 +80,35 @@ impl Updates {
         reader.take_bytes(bytes).map_err(violation)
     }
 
-    /// Makes writes of the words. One that names an object whose creation failed is left out.
-    fn decode(&mut self, tables: &Tables, device: u16) -> Result<(), End> {
+    /// Makes writes and copies of the words, and gives them to `call` in their order: writes, and copies after them, as often
+    /// as they alternate. One that names an object whose creation failed is left out.
+    fn decode(
+        &mut self,
+        tables: &Tables,
+        device: u16,
+        call: impl Fn(Writes<'_>, Copies<'_>) -> Result<(), End>,
+    ) -> Result<(), End> {
         self.writes.clear();
+        self.copies.clear();
         let mut rest = self.words.get_mut(..self.length).unwrap_or_default();
         while !rest.is_empty() {
             let Some((header, behind)) = rest.split_first_chunk_mut::<{ Header::WORDS }>() else {
-                return Err(violation("a write that is shorter than its header"));
+                return Err(violation("an update that is shorter than its header"));
             };
             let header = Header::from_words(*header);
+            if header.ty == COPY {
+                let Some((target, behind)) = behind.split_first_chunk_mut::<{ Copy::TARGET_WORDS }>() else {
+                    return Err(violation("a copy of descriptors that is cut off"));
+                };
+                rest = behind;
+                self.copies.extend(copy(tables, device, Copy::from_words(header, *target))?);
+                continue;
+            }
+            if !self.copies.is_empty() {
+                call(&self.writes, &self.copies)?;
+                self.writes.clear();
+                self.copies.clear();
+            }
             let of = Descriptors::of(header.ty)
                 .ok_or_else(|| violation(format!("updates with descriptors of type {}", header.ty)))?;
             let length = header.count as usize * of.words();
@@ -111,8 +139,37 @@ impl Updates {
                 None => tracing::warn!("an update of DescriptorSet {:#x} dropped", header.set),
             }
         }
-        Ok(())
+        if self.writes.is_empty() && self.copies.is_empty() {
+            return Ok(());
+        }
+        call(&self.writes, &self.copies)
     }
+}
+
+type Writes<'a> = &'a [vk::WriteDescriptorSet<'static>];
+type Copies<'a> = &'a [vk::CopyDescriptorSet<'static>];
+
+/// A copy as the driver wants it. `None`: the creation of one of the sets had failed.
+fn copy(tables: &Tables, device: u16, copy: Copy) -> Result<Option<vk::CopyDescriptorSet<'static>>, End> {
+    let set = |id: u64| match tables.handle(device, HandleType::DescriptorSet, id) {
+        Ok(raw) => Ok(Some(vk::DescriptorSet::from_raw(raw))),
+        Err(HandleError::Poisoned) => {
+            tracing::warn!("a copy with DescriptorSet {id:#x} dropped");
+            Ok(None)
+        }
+        Err(error) => Err(violation(format!("a copy with DescriptorSet {id:#x}: {error}"))),
+    };
+    let (from, to) = (set(copy.source)?, set(copy.set)?);
+    Ok(from.zip(to).map(|(from, to)| vk::CopyDescriptorSet {
+        src_set: from,
+        src_binding: copy.source_binding,
+        src_array_element: copy.source_element,
+        dst_set: to,
+        dst_binding: copy.binding,
+        dst_array_element: copy.element,
+        descriptor_count: copy.count,
+        ..Default::default()
+    }))
 }
 
 /// Puts handles in the place of ids, and returns the set. `None`: the creation of something had failed.

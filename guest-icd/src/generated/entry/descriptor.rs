@@ -128,17 +128,6 @@ pub(crate) unsafe extern "system" fn vkGetDescriptorSetLayoutBindingOffsetEXT(
     unsafe { forward::call(device, &commands::VK_GET_DESCRIPTOR_SET_LAYOUT_BINDING_OFFSET_EXT, &args) };
 }
 
-pub(crate) unsafe extern "system" fn vkGetDescriptorEXT(
-    device: *mut c_void,
-    pDescriptorInfo: *const c_void,
-    dataSize: u64,
-    pDescriptor: *mut c_void,
-) {
-    let args = [device as u64, pDescriptorInfo as u64, dataSize, pDescriptor as u64];
-    // SAFETY: the application's valid usage of this command.
-    unsafe { forward::call(device, &commands::VK_GET_DESCRIPTOR_EXT, &args) };
-}
-
 pub(crate) unsafe extern "system" fn vkCmdBindDescriptorBuffersEXT(
     commandBuffer: *mut c_void,
     bufferCount: u32,
