@@ -3,10 +3,18 @@
 //! A chunk belongs to one command buffer (or, between two recordings, to its pool) until it is handed over to the
 //! host with an `ARENA_STREAM` record. It is free again when the ring's head has passed that record.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::ops::Range;
+
+use vw_wire_protocol::record::abandoned_offset;
 
 /// Size of a chunk in bytes.
 pub(crate) const CHUNK_SIZE: usize = 64 << 10;
+
+/// Bytes of an arena, from its start, whose pages stay when they are not used. More is in use where a program records much
+/// before the host has seen it.
+const KEPT: u64 = 16 << 20;
 
 /// The chunks of one arena.
 #[derive(Debug)]
@@ -15,24 +23,52 @@ pub(crate) struct Chunks {
     free: Vec<u64>,
     /// Chunks that the host may still read: the ring position that frees them, and the offset.
     busy: VecDeque<(u64, u64)>,
+    /// End of the furthest chunk that was taken since the pages behind [`KEPT`] were given back.
+    touched: u64,
+    /// End of the furthest chunk.
+    end: u64,
 }
 
 impl Chunks {
     /// All chunks of an arena of `size` bytes, free.
     pub(crate) fn new(size: usize) -> Self {
-        let count = size / CHUNK_SIZE;
-        Self { free: (0..count).rev().map(|i| (i * CHUNK_SIZE) as u64).collect(), busy: VecDeque::new() }
+        let count = abandoned_offset(size).unwrap_or(size) / CHUNK_SIZE;
+        let free = (0..count).rev().map(|i| (i * CHUNK_SIZE) as u64).collect();
+        Self { free, busy: VecDeque::new(), touched: 0, end: (count * CHUNK_SIZE) as u64 }
     }
 
     /// A chunk that nobody reads, given how far the host has consumed the ring.
     pub(crate) fn take(&mut self, consumed: u64) -> Option<u64> {
+        self.collect(consumed);
+        let offset = self.free.pop()?;
+        self.touched = self.touched.max(offset + CHUNK_SIZE as u64);
+        Some(offset)
+    }
+
+    /// Frees the chunks that the host has read.
+    fn collect(&mut self, consumed: u64) {
         while let Some(&(position, offset)) = self.busy.front()
             && position <= consumed
         {
             self.busy.pop_front();
             self.free.push(offset);
         }
-        self.free.pop()
+    }
+
+    /// The part of the arena whose pages nobody needs now, if there is one; it counts as given back. `consumed` as in
+    /// [`Chunks::take`].
+    pub(crate) fn trim(&mut self, consumed: u64) -> Option<Range<u64>> {
+        if self.touched <= KEPT {
+            return None;
+        }
+        self.collect(consumed);
+        let unused = self.free.iter().filter(|offset| **offset >= KEPT).count() as u64;
+        if unused * (CHUNK_SIZE as u64) < self.end - KEPT {
+            return None;
+        }
+        // The ones with pages first.
+        self.free.sort_unstable_by_key(|offset| Reverse(*offset));
+        Some(KEPT..std::mem::replace(&mut self.touched, 0))
     }
 
     /// Gives a chunk back. `position` is the ring position behind the last record that points into it; 0 when none
@@ -65,6 +101,21 @@ mod tests {
         assert_eq!(chunks.take(200), Some(a));
         assert_eq!(chunks.take(299), None);
         assert_eq!(chunks.take(300), Some(b));
+    }
+
+    #[test]
+    fn pages_when_much_was_recorded_are_given_back_once_it_is_read() {
+        let mut chunks = Chunks::new((KEPT as usize + 4 * CHUNK_SIZE).next_multiple_of(CHUNK_SIZE));
+        let few: Vec<u64> = (0..10).filter_map(|_| chunks.take(0)).collect();
+        assert_eq!(chunks.trim(0), None);
+        let many: Vec<u64> = std::iter::from_fn(|| chunks.take(0)).collect();
+        let end = many.iter().max().unwrap() + CHUNK_SIZE as u64;
+        assert!(end > KEPT);
+        few.into_iter().chain(many).for_each(|offset| chunks.give_back(offset, 100));
+        assert_eq!(chunks.trim(99), None);
+        assert_eq!(chunks.trim(100), Some(KEPT..end));
+        assert_eq!(chunks.trim(100), None);
+        assert_eq!(chunks.take(100), Some(0));
     }
 
     #[test]

@@ -63,9 +63,14 @@ impl CommandBuffer {
         let _ = session.with_sender(|sender| self.stream.hand_over(sender, id));
     }
 
-    /// Drops what was recorded and not handed over.
+    /// Drops what was recorded, as far as it is not needed any more.
     pub(crate) fn reset(&mut self) {
-        self.stream.reset();
+        let abandoned = self.stream.reset();
+        if let Some(session) = self.head.session()
+            && abandoned != 0
+        {
+            session.abandon(self.head.id(), abandoned);
+        }
         self.give_space_back();
         self.recording_over();
     }
@@ -222,6 +227,7 @@ pub(crate) unsafe extern "system" fn vkBeginCommandBuffer(
         let Some(this) = buffer.as_mut() else { return commands::VK_BEGIN_COMMAND_BUFFER.lost };
         this.reset();
         this.recording = this.head.session().map(|session| session.recordings.begin());
+        this.stream.begin(this.recording.unwrap_or(0));
         let mut info = *info;
         if this.primary {
             // Ignored for primary command buffers, and may be garbage.

@@ -110,6 +110,7 @@ pub(crate) unsafe extern "system" fn vkDestroyCommandPool(
                 command_buffer::remove(session, &state, buffer);
             }
             state.release_spare(session);
+            session.trim_arena();
         }
     }
 }
@@ -139,6 +140,7 @@ pub(crate) unsafe extern "system" fn vkTrimCommandPool(device: *mut c_void, pool
             && let Some(state) = session.objects.command_pools.get(pool)
         {
             state.release_spare(session);
+            session.trim_arena();
         }
         forward::send(device, &commands::VK_TRIM_COMMAND_POOL, &args);
     }

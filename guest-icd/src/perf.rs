@@ -11,6 +11,8 @@ pub(crate) struct Perf {
     pub(crate) memo: bool,
     /// Command buffers are recorded into the shared arena (`no_arena`: into memory of the guest, copied at the end).
     pub(crate) arena: bool,
+    /// The host does not replay recordings that were reset before it came to them (`no_abandon`).
+    pub(crate) abandon: bool,
     /// Records are published together (`no_batch`: each at once).
     pub(crate) batch: bool,
     /// Waits begin with a short spin (`no_spin`).
@@ -32,6 +34,7 @@ impl Perf {
     const ALL: Self = Self {
         memo: true,
         arena: true,
+        abandon: true,
         batch: true,
         spin: true,
         async_sets: true,
@@ -45,6 +48,7 @@ impl Perf {
     const NONE: Self = Self {
         memo: false,
         arena: false,
+        abandon: false,
         batch: false,
         spin: false,
         async_sets: false,
@@ -65,6 +69,7 @@ impl Perf {
             match word {
                 "no_memo" => perf.memo = false,
                 "no_arena" => perf.arena = false,
+                "no_abandon" => perf.abandon = false,
                 "no_batch" => perf.batch = false,
                 "no_spin" => perf.spin = false,
                 "no_async_sets" => perf.async_sets = false,

@@ -17,8 +17,8 @@ pub(crate) struct Recordings {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Ticket of the next recording.
-    next: u64,
+    /// Ticket of the last recording; the first has 1.
+    last: u64,
     /// Tickets of those that are going on.
     active: BTreeSet<u64>,
     /// What waits, oldest first.
@@ -40,8 +40,8 @@ impl Recordings {
     /// A recording begins; returns its ticket.
     pub(crate) fn begin(&self) -> u64 {
         let mut state = lock(&self.state);
-        let ticket = state.next;
-        state.next += 1;
+        state.last += 1;
+        let ticket = state.last;
         state.active.insert(ticket);
         ticket
     }
@@ -61,7 +61,7 @@ impl Recordings {
     /// Keeps a destruction until the recordings of this moment have ended; gives it back when there are none.
     pub(crate) fn defer(&self, id: u64, payload: Vec<u8>) -> Option<Deferred> {
         let mut state = lock(&self.state);
-        let deferred = Deferred { before: state.next, id, payload };
+        let deferred = Deferred { before: state.last + 1, id, payload };
         if state.active.is_empty() {
             return Some(deferred);
         }

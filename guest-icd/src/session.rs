@@ -6,10 +6,11 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use rustix::mm::{Advice, madvise};
 use vw_transport::handshake::feature;
 use vw_transport::{Connection, Control, Liveness as _, Peer, Producer, Region, Spin};
 use vw_wire_protocol::generated::handles::HandleType;
-use vw_wire_protocol::record::FLAG_REPLY;
+use vw_wire_protocol::record::{ABANDONED_SLOTS, FLAG_REPLY, abandoned_offset};
 
 use crate::alloc::{Backing, HostAllocator, OutOfHostMemory};
 use crate::chunks::Chunks;
@@ -349,6 +350,32 @@ impl Session {
         }
         let consumed = self.control().head_cursor().load();
         lock(&self.chunks).take(consumed)
+    }
+
+    /// Tells the host that it need not replay what is left of a recording: its command buffer was reset.
+    pub(crate) fn abandon(&self, buffer: u64, ticket: u64) {
+        let (base, size) = self.region.arena();
+        let slot = buffer as u32 as usize;
+        if let Some(table) = abandoned_offset(size).filter(|_| self.perf.abandon && slot < ABANDONED_SLOTS) {
+            // SAFETY: the table lies in the arena, which is mapped as long as the session, aligned; the host only reads it.
+            let slots = unsafe { base.add(table).cast::<AtomicU64>() };
+            // SAFETY: there are so many slots.
+            unsafe { slots.add(slot).as_ref() }.store(ticket, Ordering::Release);
+        }
+    }
+
+    /// Gives the arena's pages back as far as a burst of recording has left them behind.
+    pub(crate) fn trim_arena(&self) {
+        let mut chunks = lock(&self.chunks);
+        if let Some(range) = chunks.trim(self.control().head_cursor().load()) {
+            // SAFETY: whole pages of the arena, of chunks that nobody uses while the lock is held.
+            unsafe {
+                let start = self.region.arena().0.add(range.start as usize);
+                // Where this cannot be done, they stay.
+                let _ =
+                    madvise(start.as_ptr().cast(), (range.end - range.start) as usize, Advice::LinuxRemove);
+            }
+        }
     }
 
     /// Gives a chunk of the arena back; see [`Chunks::give_back`].

@@ -72,7 +72,7 @@ impl Space {
     }
 
     /// Gives the records written since the last time to the host, and returns how many bytes they are.
-    fn hand_over(&mut self, sender: &mut Sender, buffer: u64) -> Result<usize, Failure> {
+    fn hand_over(&mut self, sender: &mut Sender, buffer: u64, ticket: u64) -> Result<usize, Failure> {
         if self.start == self.end {
             return Ok(0);
         }
@@ -82,6 +82,7 @@ impl Space {
                 w.put_u64(buffer);
                 w.put_u64(offset + start as u64);
                 w.put_u64(length as u64);
+                w.put_u64(ticket);
             })?,
             Memory::Heap(words) => sender.push(op::STREAM, &|w| {
                 w.put_u64(buffer);
@@ -117,6 +118,8 @@ pub(crate) struct Stream {
     space: Option<Space>,
     /// The first error of the recording; `vkEndCommandBuffer` returns it.
     failure: Option<Failure>,
+    /// Of the recording; 0 before the first.
+    ticket: u64,
 }
 
 impl Stream {
@@ -179,7 +182,7 @@ impl Stream {
     ) -> Result<(), Failure> {
         if let Some(mut full) = self.space.take() {
             let handed_over = session.with_sender(|sender| {
-                full.hand_over(sender, buffer)?;
+                full.hand_over(sender, buffer, self.ticket)?;
                 // The host may begin to read while the recording goes on.
                 sender.publish();
                 Ok(())
@@ -207,7 +210,7 @@ impl Stream {
     pub(crate) fn finish(&mut self, sender: &mut Sender, buffer: u64) -> Result<usize, Failure> {
         let failure = self.failure.take();
         let handed_over = match &mut self.space {
-            Some(space) => space.hand_over(sender, buffer)?,
+            Some(space) => space.hand_over(sender, buffer, self.ticket)?,
             None => 0,
         };
         failure.map_or(Ok(handed_over), Err)
@@ -215,7 +218,8 @@ impl Stream {
 
     /// Hands over what is written so far, and goes on.
     pub(crate) fn hand_over(&mut self, sender: &mut Sender, buffer: u64) -> Result<(), Failure> {
-        self.space.as_mut().map_or(Ok(0), |space| space.hand_over(sender, buffer)).map(|_| ())
+        let ticket = self.ticket;
+        self.space.as_mut().map_or(Ok(0), |space| space.hand_over(sender, buffer, ticket)).map(|_| ())
     }
 
     /// Takes the space out, to be kept or released.
@@ -223,12 +227,19 @@ impl Stream {
         self.space.take()
     }
 
-    /// Forgets what was recorded and not handed over.
-    pub(crate) fn reset(&mut self) {
+    /// A recording with this ticket begins.
+    pub(crate) fn begin(&mut self, ticket: u64) {
+        self.ticket = ticket;
+    }
+
+    /// Forgets what was recorded and not handed over. Returns the ticket of a recording whose handed over part is not
+    /// needed any more; 0 for none.
+    pub(crate) fn reset(&mut self) -> u64 {
         self.failure = None;
         if let Some(space) = &mut self.space {
             space.end = space.start;
         }
+        std::mem::take(&mut self.ticket)
     }
 }
 

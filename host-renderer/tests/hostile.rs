@@ -10,60 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ash::vk;
-use common::{
-    Guest, Renderer, UNSEEN, allocate_payload, dispatchable, in_process, record, request, ret, violates,
-};
+use common::recording::{fill, is_lost, record_commands, stream};
+use common::{Renderer, UNSEEN, allocate_payload, dispatchable, in_process, record, request, ret, violates};
 use vw_host_renderer::session::end::End;
 use vw_transport::SharedFile;
+use vw_wire_protocol::descriptor_update::COPY;
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::record::{FLAG_LAST, Header, IN_FILE, op};
-
-/// A guest with device 1, queue 1, command pool 1 and command buffer 1, which is being recorded.
-fn record_commands(guest: &mut Guest) {
-    assert_eq!(guest.create_device(), Ok(0));
-    let info = vk::CommandPoolCreateInfo::default();
-    let id = 1_u64;
-    let args = [dispatchable(1), std::ptr::from_ref(&info) as u64, 0, std::ptr::from_ref(&id) as u64];
-    guest.command(&commands::VK_CREATE_COMMAND_POOL, &args).unwrap();
-    let info = vk::CommandBufferAllocateInfo::default()
-        .command_pool(vk::Handle::from_raw(1))
-        .command_buffer_count(1);
-    let buffer = dispatchable(1);
-    let args = [dispatchable(1), std::ptr::from_ref(&info) as u64, std::ptr::from_ref(&buffer) as u64];
-    guest.command(&commands::VK_ALLOCATE_COMMAND_BUFFERS, &args).unwrap();
-    begin(guest);
-}
-
-fn begin(guest: &mut Guest) {
-    let info = vk::CommandBufferBeginInfo::default();
-    guest
-        .command(&commands::VK_BEGIN_COMMAND_BUFFER, &[dispatchable(1), std::ptr::from_ref(&info) as u64])
-        .unwrap();
-}
-
-/// A stream for command buffer `id` with these records.
-fn stream(id: u64, records: &[Vec<u8>]) -> Vec<u8> {
-    [id.to_le_bytes().to_vec(), records.concat()].concat()
-}
-
-/// A record of `vkCmdFillBuffer` of `buffer` into command buffer 1.
-fn fill(buffer: u64) -> Vec<u8> {
-    let command = &commands::VK_CMD_FILL_BUFFER;
-    record(command.opcode, &request(command, &[dispatchable(1), buffer, 0, 16, 0]))
-}
-
-fn submit(guest: &mut Guest) {
-    let buffers: [vk::CommandBuffer; 1] = [vk::Handle::from_raw(dispatchable(1))];
-    let info = vk::SubmitInfo::default().command_buffers(&buffers);
-    let args = [dispatchable(1), 1, std::ptr::from_ref(&info) as u64, 0];
-    guest.submit(&args).unwrap();
-}
-
-/// Waits until the host has taken everything, and returns whether the device is lost.
-fn is_lost(guest: &mut Guest) -> bool {
-    guest.call(op::FACTS, &[]).expect("the session goes on");
-    guest.connection.region.control().device_lost().is_some()
-}
 
 #[test]
 fn session_when_records_are_wrong_ends_with_the_reason() {
@@ -75,7 +28,7 @@ fn session_when_records_are_wrong_ends_with_the_reason() {
         ("plain", &record(commands::VK_CREATE_DEVICE.opcode, &[]), "a record of vw's own"),
         ("fetch", &record(op::FETCH_REPLY, &0_u64.to_le_bytes()), "a reply"),
         ("stream", &record(op::STREAM, &7_u64.to_le_bytes()), "names no live object"),
-        ("arena", &record(op::ARENA_STREAM, &[0xFF; 24]), "command arena"),
+        ("arena", &record(op::ARENA_STREAM, &[0xFF; 32]), "command arena"),
     ];
     for (name, bytes, reason) in cases {
         let text = violates(|guest| {
@@ -243,80 +196,6 @@ fn record_when_sent_in_parts_is_executed_and_parts_are_checked() {
         });
         assert!(text.contains("parts"), "{text}");
     }
-}
-
-#[test]
-fn command_buffer_when_a_handle_is_bad_is_poisoned_alone_until_recorded_anew() {
-    let end = in_process(|guest| {
-        record_commands(guest);
-        guest.create_buffer(1).unwrap();
-        guest.send(op::STREAM, &stream(1, &[fill(1), fill(5), fill(1)])).unwrap();
-        guest.command(&commands::VK_END_COMMAND_BUFFER, &[dispatchable(1)]).unwrap();
-        assert!(!is_lost(guest));
-        begin(guest);
-        guest.send(op::STREAM, &stream(1, &[fill(1)])).unwrap();
-        guest.command(&commands::VK_END_COMMAND_BUFFER, &[dispatchable(1)]).unwrap();
-        submit(guest);
-        assert!(!is_lost(guest));
-        assert!(common::wait_for(|| guest.connection.region.control().completed(0) == 1));
-    });
-    assert_eq!(end, End::Disconnected);
-    let end = in_process(|guest| {
-        record_commands(guest);
-        guest.send(op::STREAM, &stream(1, &[fill(5)])).unwrap();
-        guest.command(&commands::VK_END_COMMAND_BUFFER, &[dispatchable(1)]).unwrap();
-        submit(guest);
-        assert!(is_lost(guest));
-    });
-    assert_eq!(end, End::Disconnected);
-}
-
-#[test]
-fn stream_when_its_structure_is_wrong_ends_the_session() {
-    let header = |length| {
-        Header { opcode: commands::VK_CMD_DRAW.opcode, flags: 0, length }.to_word().to_le_bytes().to_vec()
-    };
-    let mut cut = fill(1);
-    cut.truncate(16);
-    cut[4..8].copy_from_slice(&16_u32.to_le_bytes());
-    let cases = [
-        (header(0), "a record of 0 bytes"),
-        (header(12), "a record of 12 bytes"),
-        (header(64), "a record of 64 bytes"),
-        (record(commands::VK_CREATE_BUFFER.opcode, &[]), "in a command buffer's stream"),
-        (record(op::FACTS, &[]), "in a command buffer's stream"),
-        (cut, "vkCmdFillBuffer"),
-    ];
-    for (bytes, needle) in cases {
-        let text = violates(|guest| {
-            record_commands(guest);
-            guest.create_buffer(1).unwrap();
-            guest.send(op::STREAM, &stream(1, &[bytes])).unwrap();
-            assert!(guest.is_ended());
-        });
-        assert!(text.contains(needle), "{text}");
-    }
-}
-
-#[test]
-fn pool_when_destroyed_takes_its_command_buffers_along() {
-    let text = violates(|guest| {
-        record_commands(guest);
-        guest.command(&commands::VK_DESTROY_COMMAND_POOL, &[dispatchable(1), 1, 0]).unwrap();
-        guest.command(&commands::VK_END_COMMAND_BUFFER, &[dispatchable(1)]).unwrap();
-        assert!(guest.is_ended());
-    });
-    assert!(text.contains("CommandBuffer 0x1"), "{text}");
-}
-
-#[test]
-fn submission_when_nothing_was_recorded_is_refused_and_counted() {
-    let end = in_process(|guest| {
-        record_commands(guest);
-        submit(guest);
-        assert!(is_lost(guest));
-    });
-    assert_eq!(end, End::Disconnected);
 }
 
 /// Records of a session that does a little of everything.
@@ -529,7 +408,11 @@ fn updates(words: &[u64]) -> Vec<u8> {
 fn session_when_descriptor_updates_are_wrong_ends_with_the_reason() {
     let uniform = |count: u64| count | (vk::DescriptorType::UNIFORM_BUFFER.as_raw() as u64) << 32;
     let inline = 1 | (vk::DescriptorType::INLINE_UNIFORM_BLOCK.as_raw() as u64) << 32;
-    let cases: [(&[u64], &str); 7] = [
+    let copy = 1 | u64::from(COPY) << 32;
+    let cases: [(&[u64], &str); 10] = [
+        (&[1, 0, copy, 1], "a copy of descriptors that is cut off"),
+        (&[1, 0, copy, 1, 0], "a copy with DescriptorSet 0x1: names no live object"),
+        (&[0, 0, copy, 1, 0], "a copy with DescriptorSet 0x0"),
         (&[1], "shorter than its header"),
         (&[1, 0, uniform(1), 1, 0], "a write of 1 descriptors where fewer are left"),
         (&[1, 0, uniform(u32::MAX.into()), 1, 0, 16], "a write of 4294967295 descriptors"),

@@ -75,12 +75,12 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// 4 MiB of ring, 1 MiB of replies, 16 MiB of arena, 2 GiB of window, this machine's page size.
+    /// 4 MiB of ring, 1 MiB of replies, 64 MiB of arena, 2 GiB of window, this machine's page size.
     fn default() -> Self {
         Self {
             ring_size: 4 << 20,
             reply_size: 1 << 20,
-            arena_size: 16 << 20,
+            arena_size: 64 << 20,
             window_size: 2 << 30,
             page_size: system_page_size(),
         }

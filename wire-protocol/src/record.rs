@@ -45,8 +45,9 @@ pub mod op {
     pub const FACTS: u16 = 0xF000;
     /// `u64` command-buffer id, then `vkCmd*` records to replay into it.
     pub const STREAM: u16 = 0xF001;
-    /// `u64` command-buffer id, `u64` offset in the arena, `u64` length: the records stand in the arena. The
-    /// guest may reuse the range once the ring's head has passed this record.
+    /// `u64` command-buffer id, `u64` offset in the arena, `u64` length, `u64` ticket of the recording: the records stand
+    /// in the arena. The guest may reuse the range once the ring's head has passed this record. Of the ticket see
+    /// [`abandoned_offset`](super::abandoned_offset).
     pub const ARENA_STREAM: u16 = 0xF002;
     /// A part of a record that is larger than the ring takes; the parts joined are a whole record.
     pub const FRAGMENT: u16 = 0xF003;
@@ -133,6 +134,17 @@ pub const NO_FILE: u64 = u64::MAX;
 
 /// [`op::UPDATE_DESCRIPTOR_SETS`]: most bytes of writes: 16 KiB.
 pub const MAX_UPDATES: usize = 16 << 10;
+
+/// Command buffers of which the guest can say that their recordings are abandoned: those with the smallest indices.
+pub const ABANDONED_SLOTS: usize = 8192;
+
+/// Where in a command arena of `size` bytes the guest says which recordings nobody will execute any more, because they
+/// were reset: [`ABANDONED_SLOTS`] `u64` at the end, each with the ticket of the last such recording of the command buffer
+/// with this index. Tickets grow; 0 is none. None for an arena that is too small for it.
+pub const fn abandoned_offset(size: usize) -> Option<usize> {
+    const TABLE: usize = ABANDONED_SLOTS * size_of::<u64>();
+    if size < 4 * TABLE { None } else { Some((size - TABLE) / TABLE * TABLE) }
+}
 
 /// [`op::SHOWN`]: most frames of a record.
 pub const MAX_SHOWN: usize = 64;

@@ -14,6 +14,8 @@ pub enum State {
     Executable,
     /// Something that it needs does not exist: it must not run before it is recorded anew.
     Poisoned,
+    /// The guest has reset it already: what is left of the recording is not replayed, and it must not run.
+    Abandoned,
 }
 
 /// States of a session's command buffers, by the index part of their ids.
@@ -27,7 +29,7 @@ pub struct CommandBuffers {
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
     state: State,
-    /// The driver's command buffer was begun and not ended, also when it was poisoned in between.
+    /// The driver's command buffer was begun and not ended. What was not replayed whole is not ended.
     begun: bool,
 }
 
@@ -37,9 +39,14 @@ impl CommandBuffers {
         self.slots.get(id as u32 as usize).copied().unwrap_or_default().state
     }
 
-    /// Whether the driver's command buffer was begun and not ended.
+    /// Whether the driver's command buffer was begun and not ended: it has to be reset before it is begun anew.
     pub fn is_begun(&self, id: u64) -> bool {
         self.slots.get(id as u32 as usize).copied().unwrap_or_default().begun
+    }
+
+    /// Whether everything up to here was replayed, so that the driver's command buffer can be ended.
+    pub fn can_end(&self, id: u64) -> bool {
+        self.state(id) == State::Recording
     }
 
     /// The driver's command buffer is in this state now; not [`State::Poisoned`].
@@ -52,12 +59,11 @@ impl CommandBuffers {
         }
     }
 
-    /// The driver's command buffer was ended: it can run unless it is poisoned.
-    pub fn end(&mut self, id: u64) {
+    /// Nothing of the recording that is going on is needed any more.
+    pub fn abandon(&mut self, id: u64) {
         let slot = self.slot(id);
-        slot.begun = false;
         if slot.state == State::Recording {
-            slot.state = State::Executable;
+            slot.state = State::Abandoned;
         }
     }
 
@@ -85,6 +91,7 @@ impl CommandBuffers {
             State::Executable => None,
             State::Initial => Some("it was not recorded".to_owned()),
             State::Recording => Some("its recording was not ended".to_owned()),
+            State::Abandoned => Some("it was reset while it was recorded".to_owned()),
             State::Poisoned => {
                 Some(self.reasons.get(&(id as u32)).cloned().unwrap_or_else(|| "it is poisoned".to_owned()))
             }
@@ -106,18 +113,24 @@ mod tests {
         assert_eq!(buffers.unfit(3).as_deref(), Some("buffer 7 is gone"));
         buffers.set(3, State::Recording);
         assert!(buffers.reasons.is_empty());
-        buffers.end(3);
+        assert!(buffers.can_end(3));
+        buffers.set(3, State::Executable);
         assert_eq!(buffers.unfit(3), None);
     }
 
     #[test]
-    fn command_buffer_when_poisoned_is_ended_but_does_not_run() {
+    fn command_buffer_when_not_replayed_whole_is_not_ended_and_does_not_run() {
         let mut buffers = CommandBuffers::default();
-        buffers.set(1, State::Recording);
-        buffers.poison(1, "why".to_owned());
-        assert!(buffers.is_begun(1));
-        buffers.end(1);
-        assert!(!buffers.is_begun(1));
-        assert_eq!(buffers.unfit(1).as_deref(), Some("why"));
+        for (id, spoil) in
+            [(1, (|b| b.poison(1, "why".to_owned())) as fn(&mut CommandBuffers)), (2, |b| b.abandon(2))]
+        {
+            buffers.set(id, State::Recording);
+            spoil(&mut buffers);
+            assert!(buffers.is_begun(id) && !buffers.can_end(id) && buffers.unfit(id).is_some());
+            buffers.set(id, State::Initial);
+            assert!(!buffers.is_begun(id));
+        }
+        buffers.abandon(1);
+        assert_eq!(buffers.state(1), State::Initial, "nothing is being recorded");
     }
 }

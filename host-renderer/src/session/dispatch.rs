@@ -101,9 +101,10 @@ impl Session {
             Kind::HostCopy if call => written = self.place_texels(seen.device, &request)?,
             Kind::ConvertMatrix if call => written.extend(self.place_matrices(seen.device, &request)?),
             Kind::HostImageCopy if call => self.check_image_copy(&request)?,
-            // What was never begun cannot be ended.
+            Kind::Begin if call => self.reset_unfinished(&request, seen)?,
+            // What was never begun, or not replayed whole, cannot be ended.
             Kind::End => {
-                call &= self.named(HandleType::CommandBuffer).is_some_and(|id| self.buffers.is_begun(id));
+                call &= self.named(HandleType::CommandBuffer).is_some_and(|id| self.buffers.can_end(id));
             }
             _ => {}
         }
@@ -278,13 +279,25 @@ impl Session {
                 let Some(id) = self.named(HandleType::CommandBuffer) else { return };
                 match kind {
                     Kind::Begin if good => self.buffers.set(id, State::Recording),
-                    Kind::End if good => self.buffers.end(id),
+                    Kind::End if good => self.buffers.set(id, State::Executable),
+                    // Then it is known why.
+                    Kind::End if self.buffers.is_begun(id) && !self.buffers.can_end(id) => {}
                     Kind::ResetCommandBuffer if good => self.buffers.set(id, State::Initial),
                     _ => self.buffers.poison(id, format!("{} failed", command.name)),
                 }
             }
             _ => {}
         }
+    }
+
+    /// A command buffer whose last recording was not ended is reset before `vkBeginCommandBuffer`, which would not do it.
+    fn reset_unfinished(&self, begin: &Request<'_>, seen: Seen) -> Result<(), End> {
+        if self.named(HandleType::CommandBuffer).is_none_or(|id| !self.buffers.is_begun(id)) {
+            return Ok(());
+        }
+        let procs = &self.device(seen.device)?.procs;
+        // SAFETY: the command buffer that is to be begun, and no flags.
+        unsafe { self.call_args(procs, &commands::VK_RESET_COMMAND_BUFFER, &[begin.args[0], 0]) }.map(|_| ())
     }
 
     /// The object of this type that the last record names, the last of several.

@@ -3,10 +3,12 @@
 //! An id that names nothing poisons the command buffer alone: a program may destroy an object and never submit what it
 //! had recorded. Everything else that is wrong ends the session.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use vw_wire_protocol::codec::{Arena, DecodeError, Reader, decode_request};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
-use vw_wire_protocol::record::{ALIGNMENT, HEADER_SIZE, Header};
+use vw_wire_protocol::record::{ABANDONED_SLOTS, ALIGNMENT, HEADER_SIZE, Header, abandoned_offset};
 use vw_wire_protocol::schema::{Class, Command};
 use vw_wire_protocol::straight::Target;
 
@@ -20,13 +22,13 @@ use crate::null;
 use crate::object::command_buffer::State;
 
 impl Session {
-    /// The record `ARENA_STREAM`: command buffer, offset and length in the command arena.
+    /// The record `ARENA_STREAM`: command buffer, offset and length in the command arena, ticket.
     ///
     /// # Errors
     /// When the guest broke the protocol.
     pub(super) fn arena_stream(&mut self, arena: &mut Arena, mut reader: Reader<'_>) -> Result<(), End> {
         let mut word = || reader.take_u64().map_err(violation);
-        let (id, offset, length) = (word()?, word()?, word()?);
+        let (id, offset, length, ticket) = (word()?, word()?, word()?, word()?);
         reader.finish().map_err(violation)?;
         let (base, size) = self.region.arena();
         let inside = offset.checked_add(length).is_some_and(|end| end <= size as u64);
@@ -35,8 +37,22 @@ impl Session {
                 "a stream of {length} bytes at {offset:#x} of a command arena of {size} bytes"
             )));
         }
+        if self.is_abandoned(id, ticket) {
+            self.buffers.abandon(id);
+        }
         // SAFETY: the range was checked to lie in the arena, which is mapped as long as the region.
         unsafe { self.stream(arena, id, base.as_ptr().add(offset as usize), length as usize) }
+    }
+
+    /// Whether the guest has said that nobody will execute this recording any more.
+    fn is_abandoned(&self, id: u64, ticket: u64) -> bool {
+        let (base, size) = self.region.arena();
+        let slot = id as u32 as usize;
+        abandoned_offset(size).filter(|_| ticket != 0 && slot < ABANDONED_SLOTS).is_some_and(|table| {
+            // SAFETY: the table lies in the arena, which is mapped as long as the region, aligned; so many slots are there.
+            let last = unsafe { base.add(table).cast::<AtomicU64>().add(slot).as_ref() };
+            last.load(Ordering::Acquire) >= ticket
+        })
     }
 
     /// Replays the records at `start` into the command buffer `id`.
@@ -56,6 +72,9 @@ impl Session {
         let Some(buffer) = self.tables.object(HandleType::CommandBuffer, id).copied() else {
             return Err(violation(format!("a stream for CommandBuffer {id:#x}: names no live object")));
         };
+        if self.buffers.state(id) == State::Abandoned {
+            return Ok(());
+        }
         let mut at = 0;
         loop {
             if self.buffers.state(id) == State::Recording {
@@ -91,7 +110,7 @@ impl Session {
                     }
                 }
                 // Whatever follows a bad record is not executed.
-                State::Poisoned => {}
+                State::Poisoned | State::Abandoned => {}
                 State::Initial | State::Executable => {
                     self.buffers.poison(id, format!("{} outside of a recording", command.name));
                 }
