@@ -22,6 +22,9 @@ pub const VERSIONS: Versions = Versions::new(REGISTRY_VERSION, TABLE_HASH);
 /// Bytes of host-visible memory that a session can do something with.
 const LEAST_WINDOW: u64 = 16 << 20;
 
+/// Bytes of a command arena that are enough; of a slice it takes no more than an eighth above that.
+const LEAST_ARENA: u64 = 8 << 20;
+
 /// What a session is made from.
 #[derive(Debug)]
 pub struct Greeted {
@@ -167,13 +170,18 @@ fn attach(
     guest: BorrowedFd<'_>,
 ) -> Result<(Slice, Sizes), String> {
     let limits = Sizes { ring_size: limits.ring_size.max(DEVICE_GRANULE), ..limits };
-    let laid_out =
-        |window_size| Layout::in_device(&Sizes { window_size, ..limits }).map_err(|error| error.to_string());
-    let least = laid_out(limits.window_size.min(LEAST_WINDOW))?;
-    let most = if chosen { laid_out(limits.window_size)?.total_size() as u64 } else { 0 };
-    let slice = Request { id, least: least.total_size() as u64, most }.send(broker, guest)?;
-    let window = slice.length.saturating_sub(least.window_offset() as u64).min(limits.window_size);
-    Ok((slice, Sizes { window_size: window / limits.page_size * limits.page_size, ..limits }))
+    let laid_out = |arena_size, window_size| {
+        Layout::in_device(&Sizes { arena_size, window_size, ..limits }).map_err(|error| error.to_string())
+    };
+    let arena = limits.arena_size.min(LEAST_ARENA);
+    let least = laid_out(arena, limits.window_size.min(LEAST_WINDOW))?.total_size() as u64;
+    let most = if chosen { laid_out(limits.arena_size, limits.window_size)?.total_size() as u64 } else { 0 };
+    let slice = Request { id, least, most }.send(broker, guest)?;
+    let pages = |bytes: u64| bytes / limits.page_size * limits.page_size;
+    let arena_size = pages((slice.length / 8).clamp(arena, limits.arena_size));
+    let window_offset = laid_out(arena_size, limits.page_size)?.window_offset() as u64;
+    let window_size = pages(slice.length.saturating_sub(window_offset).min(limits.window_size));
+    Ok((slice, Sizes { arena_size, window_size, ..limits }))
 }
 
 /// The guest's wishes, within what the operator allows.
