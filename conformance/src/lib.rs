@@ -21,6 +21,7 @@ pub mod procfs;
 pub mod products;
 pub mod programs;
 pub mod renderer;
+pub mod vm;
 
 use std::io;
 use std::path::PathBuf;
@@ -67,6 +68,14 @@ pub enum Error {
         what: String,
         /// What it wrote.
         log: String,
+    },
+    /// A virtual machine did not do its job.
+    #[error("the guest {what}; its console:\n{console}")]
+    Guest {
+        /// What it did instead.
+        what: String,
+        /// What it wrote.
+        console: String,
     },
     /// An operation of the system failed.
     #[error("{what}: {source}")]

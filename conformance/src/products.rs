@@ -52,6 +52,14 @@ pub fn runner() -> Result<PathBuf> {
     built("vw-run")
 }
 
+/// The program that looks after a guest.
+///
+/// # Errors
+/// As [`renderer`].
+pub fn guest_tool() -> Result<PathBuf> {
+    built("vw-guest")
+}
+
 /// The guest driver.
 ///
 /// # Errors
@@ -74,6 +82,26 @@ pub fn counting_driver() -> Result<PathBuf> {
 /// As [`renderer`].
 pub fn frame_times() -> Result<PathBuf> {
     built("libvw_frame_times.so")
+}
+
+/// The Debian package with this name, as `cargo xtask package` makes it.
+///
+/// # Errors
+/// As [`installed`]; [`Error::NotAvailable`] when it was not made.
+pub fn package(name: &str) -> Result<PathBuf> {
+    installed("packages")?;
+    let target = folder()?.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+    let entries = std::fs::read_dir(target.join("packages")).into_iter().flatten();
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let is = |file: &PathBuf| {
+        let name = format!("{name}_");
+        file.extension().is_some_and(|extension| extension == "deb")
+            && file.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&name))
+    };
+    files.filter(is).max().ok_or_else(|| Error::NotAvailable {
+        what: format!("the package {name}"),
+        remedy: "`cargo xtask package` makes it",
+    })
 }
 
 /// A program of this crate.

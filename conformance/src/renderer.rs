@@ -48,7 +48,17 @@ impl Renderer {
     /// # Errors
     /// As [`Renderer::start`].
     pub fn start_with(host: &Driver, arguments: &[&str]) -> Result<Self> {
-        Self::start_listening(host.command(products::renderer()?), arguments)
+        Self::start_listening(host.command(products::renderer()?), arguments, &[])
+    }
+
+    /// Starts one that also listens for virtual machines with these names, at this port of theirs: each has a vsock device
+    /// whose socket is `<name>.vsock` in the renderer's folder.
+    ///
+    /// # Errors
+    /// As [`Renderer::start`].
+    pub fn start_for_machines(host: &Driver, names: &[&str], port: u32) -> Result<Self> {
+        let also: Vec<String> = names.iter().map(|name| format!("{name}.vsock_{port}")).collect();
+        Self::start_listening(host.command(products::renderer()?), &[], &also)
     }
 
     /// Starts a prepared command; `--listen` is added here.
@@ -56,17 +66,21 @@ impl Renderer {
     /// # Errors
     /// As [`Renderer::start`].
     pub fn start_command(command: Command) -> Result<Self> {
-        Self::start_listening(command, &[])
+        Self::start_listening(command, &[], &[])
     }
 
-    /// Its own socket is the first that it listens at: the control socket is beside that.
-    fn start_listening(mut command: Command, arguments: &[&str]) -> Result<Self> {
+    /// Its own socket is the first that it listens at: the control socket is beside that. `also`: names of more sockets in
+    /// its folder.
+    fn start_listening(mut command: Command, arguments: &[&str], also: &[String]) -> Result<Self> {
         let folder = scratch_folder("renderer")?;
         let socket = folder.join("vw.sock");
         let guest = Driver::vw(&socket, &folder)?;
         let log = File::create(folder.join("log")).map_err(doing("making the renderer's log"))?;
         let log_too = log.try_clone().map_err(doing("making the renderer's log"))?;
-        command.arg("--listen").arg(format!("unix:{}", socket.display())).args(arguments);
+        for path in std::iter::once(socket.clone()).chain(also.iter().map(|name| folder.join(name))) {
+            command.arg("--listen").arg(format!("unix:{}", path.display()));
+        }
+        command.args(arguments);
         let child = command
             .stdin(Stdio::null())
             .stdout(log)

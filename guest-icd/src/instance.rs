@@ -77,9 +77,7 @@ impl Instance {
 fn connect(messengers: &Arc<Messengers>) -> Result<Arc<Session>, String> {
     let dial = config::dial()?;
     let host = &dial.host;
-    let mut hello = Hello::new(Versions::new(REGISTRY_VERSION, TABLE_HASH), program_name());
-    hello.features = feature::DESCRIPTORS;
-    let connection = dial.connect(&hello).map_err(|e| e.to_string())?;
+    let connection = dial.connect(&hello()).map_err(|e| e.to_string())?;
     log::info!("connected to {host}: {}", connection.welcome.host);
     let session = Arc::new(Session::new(connection, Arc::clone(messengers)));
     let bytes = session.call(op::FACTS, &|_| {}, |r: &mut Reader<'_>| {
@@ -93,6 +91,13 @@ fn connect(messengers: &Arc<Messengers>) -> Result<Arc<Session>, String> {
     let facts = Facts::decode(&bytes).map_err(|e| format!("{host}: {e}"))?;
     session.set_facts(DeviceFacts::new(facts, session.descriptors, session.region().can_alias()));
     Ok(session)
+}
+
+/// What this driver says first.
+pub(crate) fn hello() -> Hello {
+    let mut hello = Hello::new(Versions::new(REGISTRY_VERSION, TABLE_HASH), program_name());
+    hello.features = feature::DESCRIPTORS;
+    hello
 }
 
 /// The program's name, for the host's log and policy.

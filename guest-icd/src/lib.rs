@@ -39,6 +39,7 @@ mod descriptor_update;
 mod descriptor_update_tests;
 mod device;
 mod dispatch;
+pub mod doctor;
 mod enumerate;
 mod external_memory;
 mod failure;

@@ -1,19 +1,22 @@
-//! The workspace's own commands: `cargo xtask demo`, `test`, `codegen`, `cts`, `fmt-check`, `setup`, `shaders`.
+//! The workspace's own commands: `cargo xtask demo`, `test`, `vm-test`, `package`, `codegen`, ...
 //!
 //! Light on purpose: everything heavy is a program of another crate that this one builds and starts.
 
+mod apt;
 mod bench;
 mod codegen;
 mod cts;
 mod cube;
 mod demo;
 mod mesa;
+mod package;
 mod packages;
 mod process;
 mod python;
 mod setup;
 mod shaders;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -35,6 +38,10 @@ enum Task {
     Demo(demo::Options),
     /// Install what is missing, build, and run everything that must pass.
     Test(test::Options),
+    /// Boot virtual machines with the guest package in them and run what must pass there.
+    VmTest,
+    /// Build the packages of guest and host: .deb and a tarball.
+    Package,
     /// Write the generated sources anew from the Vulkan registry, or check that they are up to date.
     Codegen(codegen::Options),
     /// Run the Vulkan CTS, which you have, natively and through vw, and report where they differ.
@@ -57,6 +64,8 @@ fn main() -> ExitCode {
     let result = match &arguments.task {
         Task::Demo(options) => demo::run(&workspace, options),
         Task::Test(options) => test::run(&workspace, options),
+        Task::VmTest => test::virtual_machines(&workspace),
+        Task::Package => package::run(&workspace),
         Task::Codegen(options) => codegen::run(&workspace, options),
         Task::Cts(options) => cts::run(&workspace, options),
         Task::Bench(options) => bench::run(&workspace, options),

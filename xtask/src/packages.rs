@@ -22,6 +22,8 @@ pub(crate) const PROGRAMS: &[(&str, &[&str])] = &[
     ("mpv", &["mpv"]),
     ("apitrace", &["apitrace"]),
     ("gfxreconstruct", &["gfxreconstruct"]),
+    ("lintian", &["lintian", "dpkg-dev"]),
+    ("crun", &["crun"]),
 ];
 
 /// Seconds to wait for another package manager to finish.

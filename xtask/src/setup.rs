@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::process::{Result, file_error};
 use crate::workspace::Workspace;
-use crate::{mesa, packages, python};
+use crate::{mesa, package, packages, python, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -40,6 +40,9 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Result<()> {
     }
     state.note("webgpu", python::node(workspace));
     state.note("mesa", mesa::unpack(workspace));
+    state.note("libc", vm::older_libc(workspace));
+    state.note("packages", package::tool(workspace));
+    state.note("vm", vm::unpack(workspace));
     fs::write(workspace.setup().join("state"), state.text).map_err(file_error("writing what is installed"))
 }
 
@@ -47,6 +50,12 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Result<()> {
 pub(crate) fn missing(workspace: &Workspace) -> Vec<String> {
     let state = fs::read_to_string(workspace.setup().join("state")).unwrap_or_default();
     state.lines().filter(|line| !line.ends_with(": installed")).map(str::to_owned).collect()
+}
+
+/// Whether the last set-up has installed something.
+pub(crate) fn has(workspace: &Workspace, name: &str) -> bool {
+    let state = fs::read_to_string(workspace.setup().join("state")).unwrap_or_default();
+    state.lines().any(|line| line.strip_prefix(name) == Some(": installed"))
 }
 
 /// What is installed and what could not be, a line each: `name: installed` or `name: reason`. The tests read it.

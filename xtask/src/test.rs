@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that must pass.
 
-use crate::process::{self, Result};
-use crate::setup;
+use crate::process::{self, Error, Result};
 use crate::workspace::Workspace;
+use crate::{package, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -18,6 +18,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         setup::for_tests(workspace)?;
     }
     build_products(workspace)?;
+    if setup::has(workspace, "packages") {
+        package::make(workspace)?;
+    }
     if options.filter.is_none() {
         loom(workspace)?;
     }
@@ -41,6 +44,30 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         eprintln!("xtask: tests were skipped: {line}");
     }
     result
+}
+
+/// `cargo xtask vm-test`: the tests in virtual machines alone, of which none may be skipped.
+pub(crate) fn virtual_machines(workspace: &Workspace) -> Result<()> {
+    setup::for_tests(workspace)?;
+    for needed in ["vm", "packages"] {
+        if !setup::has(workspace, needed) {
+            let why = setup::missing(workspace).join("\n");
+            return Err(Error::Message(format!("virtual machines cannot be tested here:\n{why}")));
+        }
+    }
+    build_products(workspace)?;
+    package::make(workspace)?;
+    let mut command = workspace.cargo();
+    command.args([
+        "test",
+        "--release",
+        "--workspace",
+        "--test",
+        "virtual_machines",
+        "--",
+        "--test-threads=2",
+    ]);
+    process::run(command.env("VW_PRODUCTS_BUILT", "1"))
 }
 
 /// Builds what the end-to-end tests start: the driver, the renderer, the programs.

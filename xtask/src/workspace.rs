@@ -30,7 +30,16 @@ impl Workspace {
         for name in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
             command.env_remove(name);
         }
+        if let Some(sysroot) = self.sysroot() {
+            command.env("VW_GUEST_SYSROOT", sysroot);
+        }
         command
+    }
+
+    /// The older C library that the guest's programs are linked against, where set-up has it (`guest-icd/build.rs`).
+    pub(crate) fn sysroot(&self) -> Option<PathBuf> {
+        let folder = self.setup().join("libc");
+        folder.join("installed").is_file().then(|| folder.join("root"))
     }
 
     /// Where release programs and libraries are.

@@ -24,7 +24,7 @@ The host is the one of --host, of VW_HOST, or of /etc/vw/guest.toml.";
 const DRIVER: &str = "libvulkan_vw.so";
 
 /// Where it is, as seen from the folder of this program.
-const PLACES: &[&str] = &["", "../lib", "../lib64", concat!("../lib/", env!("VW_TRIPLET"))];
+const PLACES: &[&str] = &["", "../lib/vw", "../lib", "../lib64", concat!("../lib/", env!("VW_TRIPLET"))];
 
 /// The version that the manifest names: the highest that the driver speaks.
 const API_VERSION: &str = "1.4.309";

@@ -75,6 +75,15 @@ impl Ready {
         format!("{} {}", self.gpu.identity(), self.import.to_text())
     }
 
+    /// The device, and how guests' memory becomes its memory, in words.
+    pub fn describe(&self) -> (String, String) {
+        let pages = format!(
+            "pages of guests are imported by host pointer, {} bytes at a time",
+            self.import.alignment
+        );
+        (self.gpu.name.clone(), pages)
+    }
+
     /// The device for a guest's program. Drivers of GPUs choose workarounds by its name, so that it gets an instance
     /// of its own; this one has kept the driver in memory until then. A software driver has nothing to choose.
     fn into_device(self, config: &Config, program: &str) -> Result<(Gpu, Import), String> {

@@ -99,7 +99,8 @@ fn prepare(broker: u32) -> Result<(OwnedFd, Reporter), String> {
     Ok((handoff, Reporter::new(Some(File::from(pipe)))))
 }
 
-fn prepare_libc() {
+/// Prepares the C library of this process for drivers, before there are other threads.
+pub fn prepare_libc() {
     // SAFETY: plain settings of the allocator, made before there are other threads.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, MALLOC_KEEP);

@@ -1,6 +1,9 @@
 //! `vwctl`: what a running `vw-renderer` does.
 
+mod cdi;
+mod doctor;
 mod record;
+mod vm;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,12 +60,18 @@ enum Command {
         #[arg(long)]
         raw: bool,
     },
+    /// Makes memory for a virtual machine, and prints with which options it is started
+    Vm(vm::Options),
+    /// Prints what containers need, as a specification of the Container Device Interface: for /etc/cdi/vw.json
+    Cdi(cdi::Options),
+    /// Walks the chain from a guest's connection to the GPU and says where it breaks
+    Doctor(doctor::Options),
 }
 
 fn main() -> ExitCode {
     let Cli { socket: Socket(socket), command } = Cli::parse();
     match run(&socket, command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("vwctl: no answer from the renderer at {}: {error}", socket.display());
             ExitCode::FAILURE
@@ -70,7 +79,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(socket: &Path, command: Command) -> io::Result<()> {
+fn run(socket: &Path, command: Command) -> io::Result<ExitCode> {
     match command {
         Command::Status => print!("{}", table(&control::sessions(socket)?)),
         Command::Frames { session } => print!("{}", frames(&control::statistics(socket, session)?)),
@@ -80,8 +89,11 @@ fn run(socket: &Path, command: Command) -> io::Result<()> {
         Command::Record { session, folder, frames, surface, raw } => {
             record::record(&mut Pictures::of(socket, session, surface)?, &folder, frames, raw)?;
         }
+        Command::Vm(options) => vm::run(&options, socket)?,
+        Command::Cdi(options) => return Ok(cdi::run(&options, socket)),
+        Command::Doctor(options) => return Ok(doctor::run(&options, socket)),
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn frames(summary: &Summary) -> String {

@@ -1,0 +1,220 @@
+//! A real guest: a kernel of its own under QEMU, the guest package unpacked in it.
+
+// A test fails by panicking.
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use vw_conformance::compare::{Explained, assert_same, assert_same_suite};
+use vw_conformance::driver::Driver;
+use vw_conformance::renderer::Renderer;
+use vw_conformance::vm::image::Image;
+use vw_conformance::vm::job::{Answer, Job, Step};
+use vw_conformance::vm::machine::{Attachment, Guest, Kernel, Machine};
+use vw_conformance::{child, or_skip, products, scratch_folder};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What a guest's kernel loads for the devices that vw uses.
+const MODULES: &[&str] =
+    &["virtio_pci", "vmw_vsock_virtio_transport", "virtio_pmem", "nd_pmem", "dax_pmem", "device_dax"];
+
+/// The port at which the renderer listens.
+const PORT: u32 = 5000;
+
+/// Cases of the differential suite that a guest runs: one of each kind of object, and memory in every way.
+const CORE: &[&str] = &[
+    "buffers",
+    "recording",
+    "compute",
+    "descriptors",
+    "drawing.triangles",
+    "drawing.textures",
+    "mapped",
+    "memory",
+    "synchronisation",
+];
+
+/// The picture that a guest renders.
+const SCENE: &[&str] = &["--frames", "2", "--width", "320", "--height", "180"];
+
+/// A guest with the package installed and programs to run; `None`, with the reason said, where there can be none.
+fn image(kernel: Kernel) -> Option<Image> {
+    let package = or_skip(products::package("vw-guest"))?;
+    let modules = or_skip(kernel.modules())?;
+    let mut image = Image::new().unwrap();
+    // Said before the package's own, as an administrator would.
+    image.text("etc/vw/guest.toml", &format!("host = \"vsock:2:{PORT}\"\n"));
+    image.package(&package).unwrap();
+    image.modules(&modules, MODULES).unwrap();
+    image.udev().unwrap();
+    image.library("libvulkan.so.1").unwrap();
+    image.installed("vulkaninfo").unwrap();
+    for program in ["vw-differential", "vw-wgpu-scene"] {
+        image.program(&products::program(program).unwrap(), &format!("usr/bin/{program}")).unwrap();
+    }
+    Some(image)
+}
+
+/// Has the package's rules applied to the devices, as at every start of a system.
+fn devices() -> [Step; 3] {
+    [
+        Step::new("udevd", &["/usr/lib/systemd/systemd-udevd", "--daemon"]).as_root(),
+        Step::new("trigger", &["udevadm", "trigger", "--action=add"]).as_root(),
+        Step::new("settle", &["udevadm", "settle", "--timeout=30"]).as_root(),
+    ]
+}
+
+/// The programs that a user of the guest runs.
+fn programs() -> [Step; 4] {
+    let only: Vec<&str> = CORE.iter().flat_map(|name| ["--only", name]).collect();
+    let scene = [&["vw-wgpu-scene"], SCENE, &["--output", "/tmp/scene.png"]].concat();
+    [
+        Step::new("doctor", &["vw-guest", "doctor"]),
+        Step::new("vulkaninfo", &["vulkaninfo", "--summary"]),
+        Step::new("differential", &[&["vw-differential"], only.as_slice()].concat()),
+        Step::new("scene", &scene).writing("/tmp/scene.png"),
+    ]
+}
+
+fn job(steps: impl IntoIterator<Item = Step>) -> Job {
+    Job { steps: steps.into_iter().collect(), ..Job::default() }
+}
+
+fn answer<'a>(answers: &'a [Answer], name: &str) -> &'a Answer {
+    answers.iter().find(|answer| answer.name == name).unwrap_or_else(|| panic!("no {name} in {answers:?}"))
+}
+
+/// What `vwctl vm` says of a machine: where its memory is and how large, after the renderer has made it.
+fn memory(renderer: &Renderer, name: &str) -> (PathBuf, u64) {
+    let mut command = Command::new(products::control().unwrap());
+    command.arg("--socket").arg(format!("unix:{}", renderer.socket().display()));
+    command.args(["vm", name, "--size", "256 MiB", "--port", &PORT.to_string()]);
+    let output = child::run(&mut command, LIMIT).unwrap();
+    let text = output.expect_success("vwctl vm");
+    let value = |key: &str| {
+        let rest = text.split(key).nth(1).unwrap_or_else(|| panic!("no {key} in:\n{text}"));
+        rest.split([',', '\n']).next().unwrap().to_owned()
+    };
+    (value("mem-path=").into(), value("size=").parse().unwrap())
+}
+
+/// The vsock of a machine, as `vwctl vm` names it.
+fn vsock(renderer: &Renderer, name: &str) -> PathBuf {
+    renderer.folder().join(format!("{name}.vsock"))
+}
+
+fn machine(renderer: &Renderer, name: &str, cid: u32, kernel: Kernel, how: Option<Attachment>) -> Machine {
+    let machine = Machine::new(kernel).unwrap().vsock(&vsock(renderer, name), cid);
+    match how {
+        None => machine,
+        Some(attachment) => {
+            let (file, size) = memory(renderer, name);
+            machine.region(attachment, &file, size)
+        }
+    }
+}
+
+/// Boots a guest, runs the programs, and compares with what they answer natively.
+fn compare(kernel: Kernel, how: Option<Attachment>, memory: &str) {
+    let Some(image) = image(kernel) else { return };
+    let native = Driver::lavapipe().unwrap();
+    let renderer = Renderer::start_for_machines(&native, &["guest"], PORT).unwrap();
+    let image = image.finish(&job(devices().into_iter().chain(programs()))).unwrap();
+    let answers = machine(&renderer, "guest", 4, kernel, how).run(&image).unwrap();
+    for answer in &answers {
+        println!("{}: {}, {} ms", answer.name, answer.status, answer.ms);
+    }
+    let doctor = answer(&answers, "doctor").expect_success();
+    assert!(doctor.lines().any(|line| line.starts_with("memory") && line.contains(memory)), "{doctor}");
+    assert!(doctor.contains("triangle") && doctor.contains("vsock:2:5000"), "{doctor}");
+    let vulkaninfo = answer(&answers, "vulkaninfo").expect_success();
+    assert!(vulkaninfo.contains("= vw (llvmpipe"), "{vulkaninfo}");
+
+    let mut command = native.command(products::program("vw-differential").unwrap());
+    let suite = child::run(command.args(CORE.iter().flat_map(|name| ["--only", name])), LIMIT).unwrap();
+    // What cannot be where descriptors do not pass is the same with and without memory in common.
+    let explained = Explained::from_file("stream.txt");
+    let differential = answer(&answers, "differential").expect_success();
+    assert_same_suite(suite.expect_success("natively"), differential, explained);
+
+    let folder = scratch_folder("scene").unwrap();
+    let picture = folder.join("scene.png");
+    let mut command = native.command(products::program("vw-wgpu-scene").unwrap());
+    let scene = child::run(command.args(SCENE).arg("--output").arg(&picture), LIMIT).unwrap();
+    let guest = answer(&answers, "scene");
+    let explained = Explained::from_file("scene.txt");
+    assert_same("the scene", scene.expect_success("natively"), guest.expect_success(), &explained);
+    assert!(guest.file == std::fs::read(&picture).unwrap(), "the pictures differ");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn guest_when_memory_is_ivshmem_answers_as_natively() {
+    compare(Kernel::Linux6_1, Some(Attachment::Ivshmem), "attached");
+}
+
+#[test]
+fn guest_when_there_is_vsock_alone_answers_as_natively() {
+    compare(Kernel::Linux6_1, None, "stream");
+}
+
+#[test]
+fn guest_when_there_is_vsock_alone_and_a_newer_kernel_answers_as_natively() {
+    compare(Kernel::Linux6_12, None, "stream");
+}
+
+#[test]
+fn guest_when_there_is_no_host_has_no_device_and_says_why() {
+    let kernel = Kernel::Linux6_1;
+    let Some(image) = image(kernel) else { return };
+    let image = image.finish(&job([Step::new("doctor", &["vw-guest", "doctor"])])).unwrap();
+    let folder = scratch_folder("nobody").unwrap();
+    let machine = Machine::new(kernel).unwrap().vsock(&folder.join("guest.vsock"), 4);
+    let answers = machine.run(&image).unwrap();
+    let doctor = answer(&answers, "doctor");
+    assert!(doctor.status == "exit code 1" && doctor.stdout.contains("host           BROKEN"), "{doctor:?}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Waits for something of the machines, within their limit.
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is() {
+        assert!(started.elapsed() < LIMIT, "{what} did not happen within {LIMIT:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn guest_when_another_one_is_killed_does_not_notice() {
+    let kernel = Kernel::Linux6_1;
+    let (Some(victim), Some(other)) = (image(kernel), image(kernel)) else { return };
+    let native = Driver::lavapipe().unwrap();
+    let renderer = Renderer::start_for_machines(&native, &["victim", "other"], PORT).unwrap();
+    let endless = ["vw-wgpu-scene", "--frames", "1000000", "--output", "/tmp/scene.png"];
+    let victim = victim.finish(&job(devices().into_iter().chain([Step::new("endless", &endless)]))).unwrap();
+    let scene = [&["vw-wgpu-scene"], SCENE, &["--output", "/tmp/scene.png"]].concat();
+    let scenes = (0..3).map(|_| Step::new("scene", &scene).writing("/tmp/scene.png"));
+    let other = other.finish(&job(devices().into_iter().chain(scenes))).unwrap();
+    let start = |name: &str, cid, image: &[u8]| -> Guest {
+        machine(&renderer, name, cid, kernel, Some(Attachment::Ivshmem)).start(image).unwrap()
+    };
+    let mut victim = start("victim", 5, &victim);
+    until("the victim's session", || renderer.sessions().len() == 1);
+    let other = start("other", 6, &other);
+    until("the other's session", || renderer.sessions().len() == 2);
+    victim.kill();
+    let killed = Instant::now();
+    until("the end of the victim's session", || renderer.log().contains("everything of the guest is freed"));
+    println!("freed after {:?}", killed.elapsed());
+    let answers = other.wait().unwrap();
+    let pictures: Vec<&Answer> = answers.iter().filter(|answer| answer.name == "scene").collect();
+    assert_eq!(pictures.len(), 3, "{answers:?}");
+    for picture in &pictures {
+        picture.expect_success();
+        assert!(picture.file == pictures[0].file && !picture.file.is_empty());
+    }
+}
