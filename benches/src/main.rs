@@ -121,15 +121,16 @@ fn report(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let table = report::table(&results);
     print!("{table}");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let written = |name: &str| arguments.write.then(|| folder.join(name));
+    // Of the ways to have memory in common there is the table alone.
+    let written = |name: &str| (arguments.write && !results.has_stream()).then(|| folder.join(name));
     for file in arguments.json.iter().chain(&written("results.json")) {
         fs::write(file, serde_json::to_string_pretty(&results)?)?;
     }
     for file in arguments.svg.iter().chain(&written("results.svg")) {
         fs::write(file, report::draw(&results)?)?;
     }
-    if let Some(file) = written("RESULTS.md") {
-        report::write_into(&file, &table)?;
+    if arguments.write {
+        report::write_into(&folder.join("RESULTS.md"), &results, &table)?;
     }
     Ok(())
 }
@@ -150,7 +151,7 @@ fn measured(arguments: &Arguments) -> Result<Results, Box<dyn Error>> {
             "Venus has no rows of windows, because it presents to no X server without DRI3; they were measured outside of its folder".into(),
         );
     }
-    if !arguments.no_instructions {
+    if !arguments.no_instructions && !arguments.options.transports {
         count(&program, &arguments.options, &mut results);
     }
     Ok(results)

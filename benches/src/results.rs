@@ -5,7 +5,7 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-use crate::collect::{NATIVE, PEER, PEER_NO_FEEDBACK, VW};
+use crate::collect::{NATIVE, PEER, PEER_NO_FEEDBACK, STREAM, VW};
 use crate::row::{Better, Met, Row, Target};
 
 /// Everything that a run gave.
@@ -77,6 +77,11 @@ impl Results {
             self.rows.len() - 1
         });
         &mut self.rows[place]
+    }
+
+    /// Whether vw was measured over a stream.
+    pub(crate) fn has_stream(&self) -> bool {
+        self.sides.iter().any(|side| side == STREAM)
     }
 
     /// Whether the peer was measured.

@@ -62,6 +62,8 @@ pub mod region;
 #[cfg(not(loom))]
 pub mod ring;
 #[cfg(not(loom))]
+mod thread;
+#[cfg(not(loom))]
 pub mod vsock;
 #[cfg(not(loom))]
 mod written;

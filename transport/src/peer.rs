@@ -4,7 +4,6 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,6 +15,7 @@ use crate::handshake::{Message, Versions};
 use crate::link::Link;
 use crate::liveness::{Liveness, PeerGone};
 use crate::message::Channel;
+use crate::thread::Thread;
 
 /// The socket is looked at no more often than this; in between [`Liveness::alive`] answers from memory.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -57,12 +57,7 @@ impl Peer {
     }
 
     /// The peer at the other end of a link over this socket, which `reader` reads until it is over.
-    pub(crate) fn on_stream(
-        socket: OwnedFd,
-        versions: Versions,
-        link: Arc<Link>,
-        reader: JoinHandle<()>,
-    ) -> Self {
+    pub(crate) fn on_stream(socket: OwnedFd, versions: Versions, link: Arc<Link>, reader: Thread) -> Self {
         let stream = Stream { link, reader: Some(reader), process: std::process::id() };
         let mut peer = Self::new(socket, versions);
         peer.stream = Some(stream);
@@ -154,7 +149,7 @@ impl Peer {
 #[derive(Debug)]
 struct Stream {
     link: Arc<Link>,
-    reader: Option<JoinHandle<()>>,
+    reader: Option<Thread>,
     /// The process that has the thread.
     process: u32,
 }
@@ -167,7 +162,7 @@ impl Drop for Stream {
         }
         self.link.hang_up();
         if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
+            reader.join();
         }
     }
 }

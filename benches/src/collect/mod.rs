@@ -31,7 +31,11 @@ use side::Side;
 use whole::Observer;
 
 pub(crate) use scene::{Play, play};
-pub(crate) use side::{NATIVE, PEER, PEER_NO_FEEDBACK, VW, WITHOUT};
+pub(crate) use side::{NATIVE, PEER, PEER_NO_FEEDBACK, STREAM, VW, WITHOUT};
+
+/// What the way between guest and host matters for.
+const TRANSPORTS: [&str; 7] =
+    ["call", "call-after-2ms", "submit", "draws", "transfer-small", "transfer-large", "frames-1080p"];
 
 /// Longest run of one measurement.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -79,6 +83,9 @@ pub(crate) struct Options {
     /// Manifest of the host's Vulkan driver; by default lavapipe, that of Mesa 25 where there is one.
     #[arg(long, value_name = "FILE")]
     host_driver: Option<PathBuf>,
+    /// Instead of everything: native, vw, and vw where guest and host have no pages in common.
+    #[arg(long, conflicts_with = "peer")]
+    pub(crate) transports: bool,
     /// Also vw with this as VW_PERF, for what switching something off costs; may be given several times.
     #[arg(long, value_name = "WORDS")]
     without: Vec<String>,
@@ -100,6 +107,9 @@ impl Options {
     }
 
     fn wants(&self, name: &str) -> bool {
+        if self.transports && self.only.is_empty() {
+            return TRANSPORTS.contains(&name);
+        }
         (name == WINDOWS || !self.windows_alone)
             && (self.only.is_empty() || self.only.iter().any(|word| name.contains(word.as_str())))
     }
@@ -133,7 +143,7 @@ pub(crate) fn collect(options: &Options) -> Result<Results> {
             || format!("entering {} (it wants root, or namespaces for ordinary users)", folder.display());
         root::enter(folder, &built).map_err(|source| Error::System { what: what(), source })?;
     }
-    let sides = side::open(&options.host()?, options.peer.is_some(), &options.without)?;
+    let sides = side::open(&options.host()?, options.transports, options.peer.is_some(), &options.without)?;
     let mut collector = Collector {
         program,
         effort: options.effort(),
@@ -160,7 +170,7 @@ pub(crate) fn collect(options: &Options) -> Result<Results> {
 /// vw alone, outside of any other root.
 pub(crate) fn open_vw(options: &Options) -> Result<Side> {
     let options = Options { peer: None, ..options.clone() };
-    let sides = side::open(&options.host()?, false, &[])?;
+    let sides = side::open(&options.host()?, false, false, &[])?;
     let vw = sides.into_iter().find(|side| side.name == VW);
     vw.ok_or_else(|| Error::Message("vw is not among the drivers".into()))
 }

@@ -50,15 +50,22 @@ pub(crate) const VW: &str = "vw";
 pub(crate) const PEER: &str = "venus";
 pub(crate) const PEER_NO_FEEDBACK: &str = "venus no_fence_feedback";
 
+/// vw where guest and host have no pages in common.
+pub(crate) const STREAM: &str = "vw over a stream";
+
 /// Before the words of `VW_PERF` that a side runs with.
 pub(crate) const WITHOUT: &str = "vw, ";
 
-/// Native and vw; with `peer` also the peer in its two modes; for each of `without` vw with this as `VW_PERF`. All use the
-/// driver `host` in the end.
-pub(crate) fn open(host: &Driver, peer: bool, without: &[String]) -> Result<Vec<Side>> {
+/// Native and vw; with `stream` also vw over a stream; with `peer` also the peer in its two modes; for each of `without` vw with
+/// this as `VW_PERF`. All use the driver `host` in the end.
+pub(crate) fn open(host: &Driver, stream: bool, peer: bool, without: &[String]) -> Result<Vec<Side>> {
     let host = prepared(host.clone());
     let mut sides =
         vec![Side { name: NATIVE.into(), driver: host.clone(), server: Server::None }, vw(&host, None)?];
+    if stream {
+        let side = vw(&host, None)?;
+        sides.push(Side { name: STREAM.into(), driver: side.driver.with("VW_MEMORY", "stream"), ..side });
+    }
     if peer {
         for (name, mode) in [(PEER, None), (PEER_NO_FEEDBACK, Some("no_fence_feedback"))] {
             let peer = Peer::start(&host)?;

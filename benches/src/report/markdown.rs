@@ -4,18 +4,22 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::{fs, io};
 
-use crate::collect::{NATIVE, PEER, PEER_NO_FEEDBACK, VW, WITHOUT};
+use crate::collect::{NATIVE, PEER, PEER_NO_FEEDBACK, STREAM, VW, WITHOUT};
 use crate::results::{Results, RowResult};
 use crate::row::Met;
 
-/// Lines of a file between which the table stands.
-const BEGIN: &str = "<!-- table: begin -->";
-const END: &str = "<!-- table: end -->";
+/// Lines of a file between which the table stands, and that of the ways to have memory in common.
+const MARKS: (&str, &str) = ("<!-- table: begin -->", "<!-- table: end -->");
+const TRANSPORTS: (&str, &str) = ("<!-- transports: begin -->", "<!-- transports: end -->");
 
 /// The whole report.
 pub(crate) fn table(results: &Results) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail, here and below.
+    if results.has_stream() {
+        let _ = transports(&mut text, results);
+        return text;
+    }
     let _ = rows(&mut text, results);
     let _ = summary(&mut text, results);
     let _ = without(&mut text, results);
@@ -23,14 +27,35 @@ pub(crate) fn table(results: &Results) -> String {
     text
 }
 
-fn rows(text: &mut String, results: &Results) -> std::fmt::Result {
+fn machine(text: &mut String, results: &Results) -> std::fmt::Result {
     let machine = &results.machine;
     writeln!(
         text,
         "{}, {} cores, Linux {}, load {:.1} at the beginning. Medians; ratios are medians of the ratios of \
          each round.\n",
         machine.processor, machine.cores, machine.kernel, machine.load
+    )
+}
+
+fn transports(text: &mut String, results: &Results) -> std::fmt::Result {
+    machine(text, results)?;
+    writeln!(
+        text,
+        "| what | unit | native | same pages | over a stream | stream / native | stream / same pages |"
     )?;
+    writeln!(text, "|---|---|---:|---:|---:|---:|---:|")?;
+    for row in &results.rows {
+        let ratio = |other| row.ratio(STREAM, other).map_or_else(|| "-".into(), factor);
+        let [native, same, stream] = [NATIVE, VW, STREAM].map(|side| value(row, side));
+        let (to_native, to_same) = (ratio(NATIVE), ratio(VW));
+        let (name, unit) = (&row.name, &row.unit);
+        writeln!(text, "| {name} | {unit} | {native} | {same} | {stream} | {to_native} | {to_same} |")?;
+    }
+    Ok(())
+}
+
+fn rows(text: &mut String, results: &Results) -> std::fmt::Result {
+    machine(text, results)?;
     let peer = results.has_peer();
     let (head, line) =
         if peer { (" Venus | Venus, no_fence_feedback |", "---:|---:|") } else { Default::default() };
@@ -154,22 +179,24 @@ fn factor(value: f64) -> String {
     if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }
 
-/// Puts the table between its two lines in a file.
+/// Puts the table of these results between its two lines in a file.
 ///
 /// # Errors
 /// When the file cannot be read or written, or lacks the lines.
-pub(crate) fn write_into(file: &Path, table: &str) -> io::Result<()> {
+pub(crate) fn write_into(file: &Path, results: &Results, table: &str) -> io::Result<()> {
     let text = fs::read_to_string(file)?;
+    let marks = if results.has_stream() { TRANSPORTS } else { MARKS };
     fs::write(
         file,
-        replaced(&text, table).ok_or_else(|| io::Error::other("the lines of the table are missing"))?,
+        replaced(&text, marks, table)
+            .ok_or_else(|| io::Error::other("the lines of the table are missing"))?,
     )
 }
 
-fn replaced(text: &str, table: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{table}{END}{after}"))
+fn replaced(text: &str, (begin, end): (&str, &str), table: &str) -> Option<String> {
+    let (before, rest) = text.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}\n{table}{end}{after}"))
 }
 
 #[cfg(test)]
@@ -192,6 +219,18 @@ mod tests {
     }
 
     #[test]
+    fn table_when_a_stream_was_measured_compares_it_with_the_same_pages() {
+        let mut results = Results::new(Machine::look());
+        results.sides = [NATIVE, VW, STREAM].map(Into::into).to_vec();
+        let row = results.row(&Row::lower("a call", "µs"));
+        for (side, value) in [(NATIVE, 0.5), (VW, 2.0), (STREAM, 50.0)] {
+            row.values.insert(side.into(), vec![Some(value)]);
+        }
+        let text = table(&results);
+        assert!(text.contains("| a call | µs | 0.500 | 2.00 | 50.0 | 100 | 25.00 |"), "{text}");
+    }
+
+    #[test]
     fn table_when_something_was_switched_off_says_what_that_costs() {
         let mut results = Results::new(Machine::look());
         results.sides = vec![VW.into(), format!("{WITHOUT}no_spin")];
@@ -207,8 +246,9 @@ mod tests {
 
     #[test]
     fn file_when_written_keeps_what_stands_around_the_table() {
-        let text = format!("above\n{BEGIN}\nold\n{END}\nbelow\n");
-        assert_eq!(replaced(&text, "new\n"), Some(format!("above\n{BEGIN}\nnew\n{END}\nbelow\n")));
-        assert_eq!(replaced("no lines", "new\n"), None);
+        let (begin, end) = MARKS;
+        let text = format!("above\n{begin}\nold\n{end}\nbelow\n");
+        assert_eq!(replaced(&text, MARKS, "new\n"), Some(format!("above\n{begin}\nnew\n{end}\nbelow\n")));
+        assert_eq!(replaced(&text, TRANSPORTS, "new\n"), None);
     }
 }

@@ -10,6 +10,7 @@ use crate::handshake::Versions;
 use crate::link::{Link, PATIENCE};
 use crate::peer::Peer;
 use crate::region::Region;
+use crate::thread::Thread;
 
 /// Rings by frames.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub(crate) fn connect(
     let link = Arc::new(Link::new(socket.try_clone()?, PATIENCE));
     region.control().set_bell(Arc::new(Frames(Arc::clone(&link))));
     let (region, pumped) = (Arc::clone(region), Arc::clone(&link));
-    let reader = std::thread::Builder::new().name("vw-bells".to_owned()).spawn(move || {
+    let reader = Thread::start(c"vw-bells", move || {
         pumped.pump(asks, |frame| wake(&region, frame));
         for word in Word::ALL {
             region.control().word(word).wake_here();

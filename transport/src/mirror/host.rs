@@ -138,7 +138,8 @@ impl Mirror {
             Kind::Ask => {
                 let position = frame.take_u64()?;
                 frame.finish()?;
-                self.asked.store(position, Ordering::Relaxed);
+                // Who has asked for less waits no longer than for this.
+                self.asked.fetch_max(position, Ordering::Relaxed);
                 // Either who reads the ring sees the question, or this sees how far that is.
                 fence(Ordering::SeqCst);
                 let head = control.head_cursor().load();

@@ -22,7 +22,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::JoinHandle;
 
 use self::look::Look;
 use self::shadow::Shadow;
@@ -35,6 +34,7 @@ use crate::liveness::PeerGone;
 use crate::patch::{self, Change, Encoder, LINE};
 use crate::peer::Peer;
 use crate::region::Region;
+use crate::thread::Thread;
 
 /// Bytes that are compared at a time, while nothing that comes can be put there.
 const PIECE: u64 = 64 << 10;
@@ -66,7 +66,7 @@ pub struct Mirror {
     told: Mutex<Told>,
     look: Mutex<Look>,
     shadow: Mutex<Shadow>,
-    /// How far the guest wants to know that the ring is read; `u64::MAX`: it does not.
+    /// How far the guest wants to know that the ring is read.
     asked: AtomicU64,
     /// What [`Told::head`] is, to be looked at without the lock.
     told_head: AtomicU64,
@@ -105,12 +105,7 @@ impl Mirror {
     ///
     /// # Errors
     /// When there is no memory for a shadow, or no thread.
-    pub fn start(
-        region: &Arc<Region>,
-        link: Arc<Link>,
-        side: Side,
-        compare: bool,
-    ) -> io::Result<JoinHandle<()>> {
+    fn start(region: &Arc<Region>, link: Arc<Link>, side: Side, compare: bool) -> io::Result<Thread> {
         let (base, size) = region.window();
         let mirror = Arc::new(Self {
             side,
@@ -119,13 +114,13 @@ impl Mirror {
             told: Mutex::new(Told { tail: 0, head: 0, replies: 0, lost: 0, completed: [0; QUEUE_SLOTS] }),
             look: Mutex::new(Look::new(side, base, size, compare)),
             shadow: Mutex::new(Shadow::new(size)?),
-            asked: AtomicU64::new(u64::MAX),
+            asked: AtomicU64::new(0),
             told_head: AtomicU64::new(0),
         });
         let region = Arc::clone(region);
         region.set_mirror(Arc::clone(&mirror));
         mirror.arm(&region);
-        std::thread::Builder::new().name("vw-stream".to_owned()).spawn(move || mirror.read(&region))
+        Thread::start(c"vw-stream", move || mirror.read(&region))
     }
 
     /// The words by which this side wakes the other one.
