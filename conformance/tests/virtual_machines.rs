@@ -152,6 +152,11 @@ fn compare(kernel: Kernel, how: Option<Attachment>, memory: &str) {
 }
 
 #[test]
+fn guest_when_memory_is_virtio_pmem_answers_as_natively() {
+    compare(Kernel::Linux6_1, Some(Attachment::Pmem), "attached");
+}
+
+#[test]
 fn guest_when_memory_is_ivshmem_answers_as_natively() {
     compare(Kernel::Linux6_1, Some(Attachment::Ivshmem), "attached");
 }
@@ -200,7 +205,7 @@ fn guest_when_another_one_is_killed_does_not_notice() {
     let scenes = (0..3).map(|_| Step::new("scene", &scene).writing("/tmp/scene.png"));
     let other = other.finish(&job(devices().into_iter().chain(scenes))).unwrap();
     let start = |name: &str, cid, image: &[u8]| -> Guest {
-        machine(&renderer, name, cid, kernel, Some(Attachment::Ivshmem)).start(image).unwrap()
+        machine(&renderer, name, cid, kernel, Some(Attachment::Pmem)).start(image).unwrap()
     };
     let mut victim = start("victim", 5, &victim);
     until("the victim's session", || renderer.sessions().len() == 1);
