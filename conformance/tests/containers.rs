@@ -13,7 +13,7 @@ use vw_conformance::renderer::Renderer;
 use vw_conformance::vm::image::Image;
 use vw_conformance::{child, or_skip, products, scratch_folder};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(360);
 
 /// A container's root with the Vulkan loader and `vulkaninfo`, and no driver.
 fn root() -> PathBuf {

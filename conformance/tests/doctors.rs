@@ -14,7 +14,7 @@ use vw_conformance::driver::Driver;
 use vw_conformance::renderer::Renderer;
 use vw_conformance::{child, products, scratch_folder};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(360);
 
 /// What the guest's doctor says.
 fn guest(driver: &Driver) -> (bool, String) {

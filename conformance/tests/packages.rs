@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use vw_conformance::{child, or_skip, products, scratch_folder};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(360);
 
 /// The newest version of glibc that the guest's programs may ask for.
 const FLOOR: (u32, u32) = (2, 31);

@@ -15,7 +15,7 @@ use vw_conformance::vm::job::{Answer, Job, Step};
 use vw_conformance::vm::machine::{Attachment, Guest, Kernel, Machine};
 use vw_conformance::{child, or_skip, products, scratch_folder};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(360);
 
 /// What a guest's kernel loads for the devices that vw uses.
 const MODULES: &[&str] =
