@@ -1,7 +1,7 @@
 //! Programs of others in windows, natively and through vw: what is on the screen is the same, and the host sees it too.
 //!
 //! What stands still must be equal. What moves follows the clock, so that two runs are never at the same moment; of it
-//! the colours are compared: which there are, and how much of each.
+//! the colours are compared, which there are and how much of each, with those of several moments.
 
 // A test fails by panicking.
 #![allow(clippy::unwrap_used)]
@@ -20,7 +20,10 @@ use vw_conformance::picture::Picture;
 use vw_conformance::renderer::Renderer;
 use vw_conformance::{or_skip, products};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(360);
+
+/// Native pictures of what moves: it looks like one of them every so often.
+const MOMENTS: usize = 10;
 
 /// How a program is looked at.
 enum Look {
@@ -31,12 +34,20 @@ enum Look {
 }
 
 impl Look {
-    /// Whether a picture shows what another one does.
-    fn finds(&self, seen: &Picture, native: &Picture) -> bool {
+    /// Native pictures to compare with.
+    fn moments(&self) -> usize {
         match self {
+            Self::Still => 1,
+            Self::Moves(_) => MOMENTS,
+        }
+    }
+
+    /// Whether a picture shows what one of the others does.
+    fn finds(&self, seen: &Picture, native: &[Picture]) -> bool {
+        native.iter().any(|native| match self {
             Self::Still => seen == native,
             Self::Moves(least) => seen.likeness(native) >= *least,
-        }
+        })
     }
 }
 
@@ -198,6 +209,11 @@ fn look(
     }
 }
 
+/// How much a picture is like the one of the others that it is most alike.
+fn likeness(seen: &Picture, native: &[Picture]) -> f64 {
+    native.iter().map(|native| seen.likeness(native)).fold(0.0, f64::max)
+}
+
 /// Of the X server's screen.
 fn of_x(display: &Display) -> impl FnMut() -> Option<Picture> {
     let file = pictures().join(format!("screen{}.png", display.name));
@@ -244,7 +260,8 @@ fn programs_when_run_in_windows_through_vw_show_what_they_show_natively() {
         let display = Display::start().unwrap();
         let mut running = start(&host, &display);
         let there = |picture: &Picture| picture.colours().len() > 8;
-        let native = look(of_x(&display), &program.file("native"), &mut running, there);
+        let mut take = || look(of_x(&display), &program.file("native"), &mut running, there);
+        let native: Vec<Picture> = (0..program.look.moments()).map(|_| take()).collect();
         drop(running);
         let display = Display::start().unwrap();
         let renderer = Renderer::start(&host).unwrap();
@@ -259,9 +276,10 @@ fn programs_when_run_in_windows_through_vw_show_what_they_show_natively() {
             let shot = program.file("host");
             vwctl(&renderer, &["screenshot", session, shot.to_str().unwrap()]);
             let seen = Picture::read(&shot).unwrap();
-            let part = native.part(seen.width, seen.height);
-            if program.look.finds(&seen, &part) {
-                println!("{name}: {:.3} alike", seen.likeness(&part));
+            let parts: Vec<Picture> =
+                native.iter().map(|native| native.part(seen.width, seen.height)).collect();
+            if program.look.finds(&seen, &parts) {
+                println!("{name}: {:.3} alike", likeness(&seen, &parts));
                 break;
             }
             assert!(running.is_running(), "{name} has ended");
@@ -285,14 +303,16 @@ fn programs_when_run_on_wayland_through_vw_show_what_they_show_natively() {
         };
         let compositor = Compositor::start().unwrap();
         let mut running = start(&host, &compositor);
-        let native = look(of_weston(&compositor), &program.file("wayland-native"), &mut running, |_| true);
+        let file = program.file("wayland-native");
+        let mut take = || look(of_weston(&compositor), &file, &mut running, |_| true);
+        let native: Vec<Picture> = (0..program.look.moments()).map(|_| take()).collect();
         drop(running);
         let compositor = Compositor::start().unwrap();
         let renderer = Renderer::start(&host).unwrap();
         let mut running = start(&renderer.guest(), &compositor);
         let is_it = |picture: &Picture| program.look.finds(picture, &native);
         let seen = look(of_weston(&compositor), &program.file("wayland-vw"), &mut running, is_it);
-        println!("{} on Wayland: {:.3} alike", program.name(), seen.likeness(&native));
+        println!("{} on Wayland: {:.3} alike", program.name(), likeness(&seen, &native));
     }
 }
 
