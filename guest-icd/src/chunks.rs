@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn pages_when_much_was_recorded_are_given_back_once_it_is_read() {
-        let mut chunks = Chunks::new((KEPT as usize + 4 * CHUNK_SIZE).next_multiple_of(CHUNK_SIZE));
+        let mut chunks = Chunks::new(KEPT as usize + 4 * CHUNK_SIZE);
         let few: Vec<u64> = (0..10).filter_map(|_| chunks.take(0)).collect();
         assert_eq!(chunks.trim(0), None);
         let many: Vec<u64> = std::iter::from_fn(|| chunks.take(0)).collect();

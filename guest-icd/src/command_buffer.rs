@@ -270,6 +270,9 @@ pub(crate) unsafe extern "system" fn vkCmdPreprocessGeneratedCommandsEXT(
             forward::record(buffer.cast(), &commands::VK_CMD_PREPROCESS_GENERATED_COMMANDS_EXT, &args);
             if let Some(this) = buffer.as_mut() {
                 this.hand_over();
+                if let Some(session) = this.head.session() {
+                    session.keep_recordings();
+                }
             }
         });
     }

@@ -55,6 +55,8 @@ pub(crate) struct Session {
     chunks: Mutex<Chunks>,
     /// What is being recorded.
     pub(crate) recordings: Recordings,
+    /// Ring position behind the last recording that another one looks at.
+    kept: AtomicU64,
     /// Replies that the request's bytes determine.
     pub(crate) memo: Mutex<Memo>,
     pub(crate) reply_spin: Spin,
@@ -107,6 +109,7 @@ impl Session {
             backed: AtomicBool::new(false),
             slots: Mutex::new(0),
             recordings: Recordings::default(),
+            kept: AtomicU64::new(0),
             memo: Mutex::default(),
             reply_spin: spin(),
             completion_spin: spin(),
@@ -352,8 +355,19 @@ impl Session {
         lock(&self.chunks).take(consumed)
     }
 
+    /// Another recording looks at one that was handed over, which may be reset at once: until the host has read both, nothing
+    /// is abandoned.
+    pub(crate) fn keep_recordings(&self) {
+        self.kept.fetch_max(lock(&self.sender).position(), Ordering::Relaxed);
+    }
+
     /// Tells the host that it need not replay what is left of a recording: its command buffer was reset.
     pub(crate) fn abandon(&self, buffer: u64, ticket: u64) {
+        let kept = self.kept.load(Ordering::Relaxed);
+        // A child that was forked has copies of the recordings of its parent, whose host must not hear of it.
+        if self.broken() || kept != 0 && self.control().head_cursor().load() < kept {
+            return;
+        }
         let (base, size) = self.region.arena();
         let slot = buffer as u32 as usize;
         if let Some(table) = abandoned_offset(size).filter(|_| self.perf.abandon && slot < ABANDONED_SLOTS) {
@@ -366,6 +380,10 @@ impl Session {
 
     /// Gives the arena's pages back as far as a burst of recording has left them behind.
     pub(crate) fn trim_arena(&self) {
+        // The arena of a forked child is its parent's.
+        if self.broken() {
+            return;
+        }
         let mut chunks = lock(&self.chunks);
         if let Some(range) = chunks.trim(self.control().head_cursor().load()) {
             // SAFETY: whole pages of the arena, of chunks that nobody uses while the lock is held.

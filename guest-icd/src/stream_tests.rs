@@ -1,10 +1,11 @@
 //! Streams as the host sees them: the same records in the same order, however they travel.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use vw_transport::{Connection, Consumer, Limits};
 use vw_wire_protocol::generated::commands;
-use vw_wire_protocol::record::{FLAG_LAST, Header, op};
+use vw_wire_protocol::record::{FLAG_LAST, Header, abandoned_offset, op};
 
 use crate::chunks::CHUNK_SIZE;
 use crate::dispatch::Head;
@@ -172,6 +173,30 @@ fn record_when_larger_than_a_chunk_keeps_its_place() {
     assert_eq!(in_ring, 2);
     assert_eq!((seen.len(), seen[0], seen[2], seen[4]), (5, 1, 2, 3));
     assert!(seen[1] > 65536 && seen[3] > 900_000, "{seen:?}");
+}
+
+#[test]
+fn recording_when_another_looks_at_it_is_not_abandoned_before_both_are_read() {
+    let mut w = World::new(8);
+    let abandoned = |w: &World| {
+        let (base, size) = w.host.region.arena();
+        let table = abandoned_offset(size).unwrap();
+        // SAFETY: the table lies in the arena, aligned, and has this slot.
+        let slot = unsafe { base.add(table).cast::<AtomicU64>().add(BUFFER as usize).as_ref() };
+        slot.load(Ordering::Acquire)
+    };
+    let mut stream = Stream::default();
+    w.draw(&mut stream, 1);
+    w.finish(&mut stream);
+    w.session.keep_recordings();
+    w.session.abandon(BUFFER, 7);
+    assert_eq!(abandoned(&w), 0);
+    w.replay();
+    w.session.abandon(BUFFER, 8);
+    assert_eq!(abandoned(&w), 8);
+    w.session.give_up(&"a test");
+    w.session.abandon(BUFFER, 9);
+    assert_eq!(abandoned(&w), 8, "the arena of a connection that is over, or of a parent, is left alone");
 }
 
 #[test]
