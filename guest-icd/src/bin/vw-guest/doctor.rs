@@ -115,7 +115,8 @@ fn listed(folder: &Path) -> Vec<PathBuf> {
 
 /// The library that a manifest names, if it is this driver's: as the loader has it, a path is seen from the manifest.
 fn library(manifest: &Path, text: &str) -> Option<PathBuf> {
-    let value = text.split("\"library_path\"").nth(1)?.split('"').nth(1)?;
+    let content: serde_json::Value = serde_json::from_str(text).ok()?;
+    let value = content.get("ICD")?.get("library_path")?.as_str()?;
     let path = Path::new(value);
     if path.file_name().is_none_or(|name| name != DRIVER) {
         return None;
