@@ -2,13 +2,15 @@
 
 mod accept;
 mod connect;
+mod error;
 mod listener;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use accept::{AcceptError, accept_handshake, accept_handshake_within, no_memory, refuse};
-pub use connect::{Choice, ChoiceError, ConnectError, Dial, connect, connect_within};
+pub use connect::{Choice, ChoiceError, Dial, connect, connect_within};
+pub use error::ConnectError;
 pub use listener::{BindError, Listener};
 
 use crate::handshake::{Hello, Welcome};
