@@ -65,7 +65,7 @@ pub(crate) fn virtual_machines(workspace: &Workspace) -> Result<()> {
         "--test",
         "virtual_machines",
         "--",
-        "--test-threads=2",
+        "--test-threads=1",
     ]);
     process::run(command.env("VW_PRODUCTS_BUILT", "1"))
 }
