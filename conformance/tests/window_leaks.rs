@@ -6,6 +6,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use vw_conformance::compositor::Compositor;
 use vw_conformance::display::Display;
@@ -27,6 +28,20 @@ struct Held {
     resources: u32,
 }
 
+/// Open descriptors of a process once what is on its way is gone: the same number for a while.
+fn descriptors_left(process: u32) -> usize {
+    let started = Instant::now();
+    let (mut left, mut since) = (procfs::descriptors(process), Instant::now());
+    while since.elapsed() < Duration::from_millis(250) && started.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(10));
+        let now = procfs::descriptors(process);
+        if now != left {
+            (left, since) = (now, Instant::now());
+        }
+    }
+    left
+}
+
 fn rounds(surface: &str, display: impl FnOnce(&mut Command)) {
     let renderer = Renderer::start(&Driver::newer_lavapipe().unwrap()).unwrap();
     let mut command = renderer.guest().command(products::program("vw-window").unwrap());
@@ -40,7 +55,7 @@ fn rounds(surface: &str, display: impl FnOnce(&mut Command)) {
         let Some(resources) = line.strip_prefix("resources: ") else { continue };
         let processes = [program.id(), renderer.sessions()[0]];
         rounds.push(Held {
-            descriptors: processes.map(procfs::descriptors),
+            descriptors: processes.map(descriptors_left),
             resident: processes.map(procfs::resident_kib),
             resources: resources.parse().unwrap(),
         });

@@ -124,7 +124,7 @@ impl Stage {
     fn expect(&mut self, what: &str, extent: vk::Extent2D, drawn: &[u8]) {
         let started = Instant::now();
         while !self.window.shows(extent, drawn) {
-            assert!(started.elapsed() < Duration::from_secs(10), "{what}: not what was drawn");
+            assert!(started.elapsed() < Duration::from_secs(60), "{what}: not what was drawn");
             std::thread::sleep(Duration::from_millis(5));
         }
         println!("{what}: shown as drawn");
