@@ -37,9 +37,9 @@ const SHUTDOWN: Duration = Duration::from_secs(2);
 /// How long nothing is accepted after the system had no descriptors or processes left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long after a guest has come the next session process is started to wait for another: the guest's first steps
-/// come first.
-const REPLENISH: Duration = Duration::from_millis(10);
+/// How long after a guest has come the next session process is started to wait for another, unless a session ends before
+/// that: getting the device ready takes a processor some 50 ms, and the guest that is starting needs it more.
+const REPLENISH: Duration = Duration::from_millis(500);
 
 /// Why the broker cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -182,7 +182,7 @@ impl Broker {
 
     /// Hears what the sessions say, and frees what those held that have ended.
     fn look_at_sessions(&mut self) {
-        let regions = &mut self.regions;
+        let (regions, before) = (&mut self.regions, self.sessions.len());
         self.sessions.retain_mut(|session| {
             let over = session.look();
             if over {
@@ -193,6 +193,10 @@ impl Broker {
             !over
         });
         regions.sweep();
+        // Programs that are short come one after the other.
+        if self.sessions.len() < before && self.replenish_at.is_some() {
+            self.replenish_at = Some(Instant::now());
+        }
     }
 
     /// Sleeps until there is something to do.
@@ -261,7 +265,7 @@ impl Broker {
             let session =
                 self.serve(number, stream.as_fd(), &origin).map_err(|e| ("start a session process", e))?;
             self.sessions.push(session);
-            self.replenish_at = Some(Instant::now() + REPLENISH);
+            self.replenish_at.get_or_insert_with(|| Instant::now() + REPLENISH);
         }
     }
 
