@@ -51,7 +51,7 @@ fn window_when_it_is_treated_badly_costs_nothing_but_its_surface() {
     let renderer = Renderer::start(&Driver::newer_lavapipe().unwrap()).unwrap();
     for lacks in LACKS {
         let Some(display) = or_skip(Display::start_with(lacks)) else { return };
-        for arguments in [&["resizes"][..], &["swapchains"], &["hidden"], &["destroyed"]] {
+        for arguments in [&["resizes"][..], &["swapchains"], &["hidden"], &["destroyed"], &["closed"]] {
             run(&renderer.guest(), &display, arguments);
         }
     }
@@ -86,7 +86,7 @@ fn wayland_surface_when_presented_to_through_vw_shows_what_it_shows_natively() {
     };
     let Some(native) = lines(&host, &["pictures"]) else { return };
     assert_eq!(Some(native), lines(&renderer.guest(), &["pictures"]));
-    for arguments in [&["resizes", "--rounds", "300"][..], &["swapchains"], &["hidden"]] {
+    for arguments in [&["resizes", "--rounds", "300"][..], &["swapchains"], &["hidden"], &["closed"]] {
         lines(&renderer.guest(), arguments);
     }
 }

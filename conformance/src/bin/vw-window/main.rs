@@ -54,6 +54,11 @@ enum Mode {
     Hidden,
     /// Destroys the window while it presents.
     Destroyed,
+    /// Opens windows and closes them, in order, while frames are on their way to them.
+    Closed {
+        #[arg(long, default_value_t = 50)]
+        windows: u32,
+    },
     /// Presents until the server is gone, which somebody else ends.
     Orphaned,
     /// Makes no window: writes what the X server's screen shows, as PNG.
@@ -92,6 +97,7 @@ fn main() {
             }),
             Mode::Hidden => work::hidden(&mut stage),
             Mode::Destroyed => work::destroyed(&mut stage),
+            Mode::Closed { windows } => work::closed(&mut stage, arguments.surface, windows),
             Mode::Orphaned => work::orphaned(&mut stage),
             Mode::Screenshot { .. } => unreachable!("it has no window"),
             Mode::Still { output, frames, mailbox } => work::still(&mut stage, &output, frames, mailbox),

@@ -17,6 +17,8 @@ pub(crate) struct WaylandWindow {
     queue: EventQueue<Shell>,
     shell: Shell,
     surface: wl_surface::WlSurface,
+    role: xdg_surface::XdgSurface,
+    toplevel: xdg_toplevel::XdgToplevel,
     size: vk::Extent2D,
 }
 
@@ -90,13 +92,13 @@ impl WaylandWindow {
         queue.roundtrip(&mut shell).unwrap();
         let surface = shell.compositor.as_ref().unwrap().create_surface(&handle, ());
         let role = shell.base.as_ref().unwrap().get_xdg_surface(&surface, &handle, ());
-        role.get_toplevel(&handle, ());
+        let toplevel = role.get_toplevel(&handle, ());
         surface.commit();
         while !shell.configured {
             queue.blocking_dispatch(&mut shell).unwrap();
         }
         let size = vk::Extent2D { width: width.into(), height: height.into() };
-        Self { connection, queue, shell, surface, size }
+        Self { connection, queue, shell, surface, role, toplevel, size }
     }
 }
 
@@ -134,7 +136,10 @@ impl Window for WaylandWindow {
     }
 
     fn destroy(&self) {
-        unreachable!("a surface outlives its swapchains");
+        self.toplevel.destroy();
+        self.role.destroy();
+        self.surface.destroy();
+        self.connection.roundtrip().unwrap();
     }
 
     fn shows(&mut self, extent: vk::Extent2D, drawn: &[u8]) -> bool {

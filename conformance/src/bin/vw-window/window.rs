@@ -27,6 +27,7 @@ pub(crate) trait Window {
 
     fn show(&self);
 
+    /// Destroys it; under Wayland nothing may be presented to it any more.
     fn destroy(&self);
 
     /// Whether the window shows what was drawn: four bytes a pixel of which the last means nothing.

@@ -31,13 +31,25 @@ struct Chain {
     fence: vk::Fence,
 }
 
+unsafe fn open_window(gpu: &Gpu, kind: Kind) -> (Box<dyn Window>, vk::SurfaceKHR) {
+    let window = window::open(kind, SIZE.width as u16, SIZE.height as u16);
+    let surface = window.surface(&gpu.entry, &gpu.instance, gpu.physical);
+    assert!(gpu.surfaces.get_physical_device_surface_support(gpu.physical, 0, surface).unwrap());
+    (window, surface)
+}
+
 impl Stage {
     pub(crate) unsafe fn open(kind: Kind) -> Self {
         let gpu = Gpu::open(kind);
-        let window = window::open(kind, SIZE.width as u16, SIZE.height as u16);
-        let surface = window.surface(&gpu.entry, &gpu.instance, gpu.physical);
-        assert!(gpu.surfaces.get_physical_device_surface_support(gpu.physical, 0, surface).unwrap());
+        let (window, surface) = open_window(&gpu, kind);
         Self { gpu, window, surface }
+    }
+
+    /// Closes the window, to which there is no swapchain any more, and opens another.
+    unsafe fn reopen(&mut self, kind: Kind) {
+        self.gpu.surfaces.destroy_surface(self.surface, None);
+        self.window.destroy();
+        (self.window, self.surface) = open_window(&self.gpu, kind);
     }
 
     pub(crate) unsafe fn close(self) {
@@ -47,6 +59,19 @@ impl Stage {
 
     unsafe fn capabilities(&self) -> Result<vk::SurfaceCapabilitiesKHR, vk::Result> {
         self.gpu.surfaces.get_physical_device_surface_capabilities(self.gpu.physical, self.surface)
+    }
+
+    /// The present modes of the surface.
+    unsafe fn modes(&self) -> Vec<vk::PresentModeKHR> {
+        let gpu = &self.gpu;
+        gpu.surfaces.get_physical_device_surface_present_modes(gpu.physical, self.surface).unwrap()
+    }
+
+    /// The mode that waits least for the server.
+    unsafe fn unpaced(&self) -> vk::PresentModeKHR {
+        let wanted = [vk::PresentModeKHR::IMMEDIATE, vk::PresentModeKHR::MAILBOX];
+        let modes = self.modes();
+        wanted.into_iter().find(|mode| modes.contains(mode)).unwrap_or(vk::PresentModeKHR::FIFO)
     }
 
     unsafe fn chain(&self, mode: vk::PresentModeKHR, old: vk::SwapchainKHR) -> Result<Chain, vk::Result> {
@@ -134,9 +159,7 @@ impl Stage {
 pub(crate) unsafe fn pictures(stage: &mut Stage) {
     let found = stage.capabilities().unwrap();
     println!("extent: {:x} {:x}", found.current_extent.width, found.current_extent.height);
-    let modes =
-        stage.gpu.surfaces.get_physical_device_surface_present_modes(stage.gpu.physical, stage.surface);
-    let mut modes = modes.unwrap();
+    let mut modes = stage.modes();
     modes.sort();
     for mode in modes {
         let chain = stage.chain(mode, vk::SwapchainKHR::null()).unwrap();
@@ -153,7 +176,8 @@ pub(crate) unsafe fn pictures(stage: &mut Stage) {
 }
 
 pub(crate) unsafe fn resizes(stage: &mut Stage, rounds: u32) {
-    let mut chain = stage.chain(vk::PresentModeKHR::IMMEDIATE, vk::SwapchainKHR::null()).unwrap();
+    let mode = stage.unpaced();
+    let mut chain = stage.chain(mode, vk::SwapchainKHR::null()).unwrap();
     for round in 0..rounds {
         let (width, height) = (1 + round * 7 % 301, 1 + round * 13 % 211);
         stage.window.resize(width, height);
@@ -166,7 +190,7 @@ pub(crate) unsafe fn resizes(stage: &mut Stage, rounds: u32) {
                     break;
                 }
                 Ok(_) | Err(vk::Result::ERROR_OUT_OF_DATE_KHR) => {
-                    let next = stage.chain(vk::PresentModeKHR::IMMEDIATE, chain.handle).unwrap();
+                    let next = stage.chain(mode, chain.handle).unwrap();
                     stage.drop_chain(&std::mem::replace(&mut chain, next));
                 }
                 Err(error) => panic!("round {round}: {error:?}"),
@@ -253,7 +277,7 @@ fn is_loss(error: vk::Result) -> bool {
 }
 
 pub(crate) unsafe fn destroyed(stage: &mut Stage) {
-    for mode in [vk::PresentModeKHR::IMMEDIATE, vk::PresentModeKHR::FIFO] {
+    for mode in [stage.unpaced(), vk::PresentModeKHR::FIFO] {
         let mut chain = stage.chain(mode, vk::SwapchainKHR::null());
         if let Ok(chain) = &chain {
             for number in 0..5 {
@@ -271,6 +295,25 @@ pub(crate) unsafe fn destroyed(stage: &mut Stage) {
         }
     }
     assert!(stage.capabilities().is_err_and(is_loss));
+}
+
+pub(crate) unsafe fn closed(stage: &mut Stage, kind: Kind, windows: u32) {
+    let modes = [vk::PresentModeKHR::FIFO, vk::PresentModeKHR::MAILBOX];
+    for number in 0..windows {
+        let chain = stage.chain(modes[number as usize % modes.len()], vk::SwapchainKHR::null()).unwrap();
+        // The last of them has not been shown when the window goes.
+        for frame in 0..=number % 5 {
+            stage.frame(&chain, frame).unwrap();
+        }
+        stage.drop_chain(&chain);
+        stage.reopen(kind);
+    }
+    println!("{windows} closed");
+    // The last one is as good as the first.
+    let chain = stage.chain(vk::PresentModeKHR::FIFO, vk::SwapchainKHR::null()).unwrap();
+    let (_, drawn) = stage.frame(&chain, 1).unwrap();
+    stage.expect("after them", chain.extent, &drawn);
+    stage.drop_chain(&chain);
 }
 
 pub(crate) unsafe fn orphaned(stage: &mut Stage) {
@@ -299,7 +342,7 @@ pub(crate) unsafe fn still(stage: &mut Stage, output: &Path, frames: u32, mailbo
 }
 
 pub(crate) unsafe fn rate(stage: &mut Stage, seconds: u64) {
-    for mode in [vk::PresentModeKHR::IMMEDIATE, vk::PresentModeKHR::MAILBOX, vk::PresentModeKHR::FIFO] {
+    for mode in stage.modes() {
         let chain = stage.chain(mode, vk::SwapchainKHR::null()).unwrap();
         let (started, mut frames) = (Instant::now(), 0);
         while started.elapsed() < Duration::from_secs(seconds) {
