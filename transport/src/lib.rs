@@ -34,6 +34,8 @@ pub mod connection;
 #[cfg(not(loom))]
 pub mod control;
 #[cfg(not(loom))]
+pub mod copies;
+#[cfg(not(loom))]
 pub mod frame;
 #[cfg(not(loom))]
 pub mod handshake;
@@ -62,6 +64,8 @@ pub mod region;
 #[cfg(not(loom))]
 pub mod ring;
 #[cfg(not(loom))]
+mod shadow;
+#[cfg(not(loom))]
 mod thread;
 #[cfg(not(loom))]
 pub mod vsock;
@@ -80,6 +84,7 @@ pub use self::{
         AcceptError, BindError, Choice, ConnectError, Connection, Dial, Listener, accept_handshake, connect,
     },
     control::Control,
+    copies::Copies,
     handshake::{Grant, Hello, Offer, Versions, Welcome},
     layout::{Layout, LayoutError, Limits},
     link::Link,

@@ -6,7 +6,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -376,6 +376,33 @@ impl Region {
     /// The region's file, on the side that made it (to import its pages by descriptor).
     pub fn file(&self) -> Option<BorrowedFd<'_>> {
         self.file.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The region's file and the place of the window in it, on the side that made the region.
+    pub fn window_in_file(&self) -> Option<(BorrowedFd<'_>, u64)> {
+        Some((self.file()?, self.file_offset + self.layout.window_offset() as u64))
+    }
+
+    /// The parts of a range of the window, from start to end, that have pages: others were never written. Where that is not
+    /// known, all of it.
+    pub(crate) fn existing(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
+        let Some((file, window)) = self.window_in_file() else { return vec![(start, end)] };
+        let mut parts = Vec::new();
+        let mut at = start;
+        while at < end {
+            let Ok(data) = rustix::fs::seek(file, SeekFrom::Data(window + at)) else {
+                // There are none behind it.
+                return parts;
+            };
+            let from = (data - window).max(at);
+            if from >= end {
+                break;
+            }
+            let hole = rustix::fs::seek(file, SeekFrom::Hole(data)).map_or(end, |hole| hole - window);
+            parts.push((from, hole.min(end)));
+            at = hole;
+        }
+        parts
     }
 
     /// Bytes of the file that have pages now, on the side that made the region: what the session really holds.

@@ -2,8 +2,6 @@
 
 use std::ptr::NonNull;
 
-use rustix::fs::SeekFrom;
-
 use super::Side;
 use crate::ranges::Ranges;
 use crate::region::Region;
@@ -89,28 +87,6 @@ impl Look {
             // The program has closed what it did not open.
             self.written = None;
         }
-        self.shown.iter().flat_map(|(start, end)| existing(region, start, end)).collect()
+        self.shown.iter().flat_map(|(start, end)| region.existing(start, end)).collect()
     }
-}
-
-/// The parts of a range of the window that have pages: others were never written.
-fn existing(region: &Region, start: u64, end: u64) -> Vec<(u64, u64)> {
-    let Some(file) = region.file() else { return vec![(start, end)] };
-    let window = region.layout().window_offset() as u64;
-    let mut parts = Vec::new();
-    let mut at = start;
-    while at < end {
-        let Ok(data) = rustix::fs::seek(file, SeekFrom::Data(window + at)) else {
-            // There are none behind it.
-            return parts;
-        };
-        let from = (data - window).max(at);
-        if from >= end {
-            break;
-        }
-        let hole = rustix::fs::seek(file, SeekFrom::Hole(data)).map_or(end, |hole| hole - window);
-        parts.push((from, hole.min(end)));
-        at = hole;
-    }
-    parts
 }

@@ -15,7 +15,6 @@
 mod guest;
 mod host;
 mod look;
-mod shadow;
 
 use std::fmt;
 use std::io;
@@ -24,7 +23,6 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use self::look::Look;
-use self::shadow::Shadow;
 use crate::bell::{Bell, Word};
 use crate::control::QUEUE_SLOTS;
 use crate::frame::{FrameError, Kind};
@@ -34,6 +32,7 @@ use crate::liveness::PeerGone;
 use crate::patch::{self, Change, Encoder, LINE};
 use crate::peer::Peer;
 use crate::region::Region;
+use crate::shadow::Shadow;
 use crate::thread::Thread;
 
 /// Bytes that are compared at a time, while nothing that comes can be put there.

@@ -1,13 +1,13 @@
-//! What was last sent or received of the window.
+//! What two memories that are kept alike had in common last.
 
 use std::io;
 use std::ptr::{self, NonNull};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-/// Private memory, as large as the window; its pages exist from the first write on.
+/// Private memory, as large as what is kept alike; its pages exist from the first write on.
 #[derive(Debug)]
-pub(super) struct Shadow {
+pub(crate) struct Shadow {
     base: NonNull<u8>,
     size: usize,
 }
@@ -16,7 +16,7 @@ pub(super) struct Shadow {
 unsafe impl Send for Shadow {}
 
 impl Shadow {
-    pub(super) fn new(size: usize) -> io::Result<Self> {
+    pub(crate) fn new(size: usize) -> io::Result<Self> {
         // A mapping of nothing is refused.
         let size = size.max(1);
         // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
@@ -31,15 +31,15 @@ impl Shadow {
         Ok(Self { base: NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?, size })
     }
 
-    /// `length` bytes from `offset` on, which lie in the window.
-    pub(super) fn bytes(&mut self, offset: usize, length: usize) -> &mut [u8] {
+    /// `length` bytes from `offset` on, which lie in it.
+    pub(crate) fn bytes(&mut self, offset: usize, length: usize) -> &mut [u8] {
         assert!(offset <= self.size && length <= self.size - offset, "{length} bytes at {offset:#x}");
         // SAFETY: the range lies in the mapping, which is this structure's alone and was zero from the start.
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(offset), length) }
     }
 
-    /// Makes whole pages in the window zero, and gives them back to the system.
-    pub(super) fn punch(&mut self, offset: usize, length: usize) {
+    /// Makes whole pages zero, and gives them back to the system.
+    pub(crate) fn punch(&mut self, offset: usize, length: usize) {
         let bytes = self.bytes(offset, length);
         // SAFETY: private anonymous pages of this structure, which are zero afterwards; nothing refers to them.
         let given = unsafe { rustix::mm::madvise(bytes.as_mut_ptr().cast(), length, Advice::LinuxDontNeed) };
