@@ -96,7 +96,7 @@ fn connect(messengers: &Arc<Messengers>) -> Result<Arc<Session>, String> {
 /// What this driver says first.
 pub(crate) fn hello() -> Hello {
     let mut hello = Hello::new(Versions::new(REGISTRY_VERSION, TABLE_HASH), program_name());
-    hello.features = feature::DESCRIPTORS;
+    hello.features = feature::DESCRIPTORS | feature::COPIED;
     hello
 }
 

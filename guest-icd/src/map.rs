@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use ash::vk;
 use ash::vk::Handle as _;
 use vw_transport::pages;
-use vw_wire_protocol::codec::DecodeError;
 use vw_wire_protocol::record::op;
 
 use crate::chain;
@@ -54,14 +53,27 @@ pub(crate) unsafe extern "system" fn vkMapMemory(
 }
 
 impl Session {
-    /// Before the program looks at memory: where the host sees other pages, has it keep them alike from now on.
-    pub(crate) fn show(&self, id: u64, memory: &Memory) -> Result<(), Failure> {
-        let (Some(mirror), Some(offset)) = (self.region().mirror(), memory.offset()) else { return Ok(()) };
-        if !memory.shown.swap(true, Ordering::AcqRel) {
-            mirror.show(offset, memory.size());
-            self.call(op::SHOW_MEMORY, &|w| w.put_u64(id), |_| Ok::<_, DecodeError>(()))?;
+    /// Before the program looks at memory: where the host, or its device, sees other pages, has them kept alike from now on.
+    pub(crate) fn show(&self, id: u64, memory: &Memory) -> Result<(), vk::Result> {
+        let Some(offset) = memory.offset().filter(|_| self.copied || self.region().mirror().is_some()) else {
+            return Ok(());
+        };
+        if memory.shown.swap(true, Ordering::AcqRel) {
+            return Ok(());
         }
-        Ok(())
+        if let Some(mirror) = self.region().mirror() {
+            mirror.show(offset, memory.size());
+        }
+        let result = self.call(op::SHOW_MEMORY, &|w| w.put_u64(id), |reader| {
+            reader.take_u32().map(|result| vk::Result::from_raw(result.cast_signed()))
+        });
+        match result.map_err(Failure::result)? {
+            vk::Result::SUCCESS => Ok(()),
+            error => {
+                memory.shown.store(false, Ordering::Release);
+                Err(error)
+            }
+        }
     }
 }
 

@@ -56,7 +56,7 @@ pub(crate) struct Memory {
     device: usize,
     /// Where the program has it mapped by its own choice.
     pub(crate) placed: Mutex<Option<Placed>>,
-    /// Where the host does not see the window: it knows that the program looks at this.
+    /// Where the host or its device does not see the window: it knows that the program looks at this.
     pub(crate) shown: AtomicBool,
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Session {
     pub(crate) objects: Objects,
     /// Whether descriptors pass to the host.
     pub(crate) descriptors: bool,
+    /// Whether the host's device works in copies of the window.
+    pub(crate) copied: bool,
     /// Files that the host's driver keeps memory in, by their numbers.
     pub(crate) files: Mutex<HashMap<u64, OwnedFd>>,
     /// Number of the next payload.
@@ -88,6 +90,7 @@ impl Session {
     /// A session over a fresh connection; `messengers` hear of its troubles.
     pub(crate) fn new(connection: Connection, messengers: Arc<Messengers>) -> Self {
         let descriptors = connection.welcome.features & feature::DESCRIPTORS != 0;
+        let copied = connection.welcome.features & feature::COPIED != 0;
         let region = connection.region;
         let peer = connection.peer;
         let (window, size) = region.window();
@@ -115,6 +118,7 @@ impl Session {
             completion_spin: spin(),
             objects: Objects::default(),
             descriptors,
+            copied,
             files: Mutex::default(),
             next_payload: AtomicU64::new(0),
             facts: OnceLock::new(),

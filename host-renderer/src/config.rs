@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use vw_transport::attached::FIRST_SLICE;
 use vw_transport::layout::DEVICE_GRANULE;
 
+use crate::gpu::import::Choice;
+
 /// Where the socket is when nothing else is said.
 pub const DEFAULT_SOCKET: &str = "/run/vw/vw.sock";
 
@@ -22,6 +24,8 @@ pub struct Config {
     pub device: Option<String>,
     /// Decode and validate only; no GPU is touched and none is needed.
     pub null: bool,
+    /// How host-visible memory of guests becomes the device's.
+    pub import: Choice,
     /// What is logged: a level or a filter (`info`, `vw_host_renderer=debug`).
     pub log: String,
     /// Most sessions at a time; further guests are refused with the reason.
@@ -40,6 +44,7 @@ impl Default for Config {
             listen: vec![Listen::Unix(PathBuf::from(DEFAULT_SOCKET))],
             device: None,
             null: false,
+            import: Choice::Auto,
             log: "info".to_owned(),
             max_sessions: 64,
             warm: 1,
@@ -319,6 +324,7 @@ mod tests {
     fn config_when_written_and_read_is_the_same() {
         let config = Config {
             device: Some("llvmpipe".to_owned()),
+            import: Choice::HostPointer,
             limits: Limits { window: Some(Size(2 << 30)), ..Limits::default() },
             region: vec![RegionConfig {
                 name: "vm-1".to_owned(),
@@ -346,6 +352,7 @@ mod tests {
         for (text, needle) in [
             ("colour = 1", "colour"),
             ("listen = []", "listen is empty"),
+            ("import = \"hope\"", "host-pointer"),
             ("[[region]]\nname = \"a\"\nsize = \"3 MiB\"", "2 MiB"),
             ("[[region]]\nname = \"a b\"\nsize = \"1 GiB\"", "no name"),
             ("[[region]]\nname = \"a\"\nsize = \"1 GiB\"\nguest = \"me\"", "vsock:CID"),

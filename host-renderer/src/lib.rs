@@ -6,7 +6,8 @@
 //! * [`frames`] is what guests present, for those on the host who look.
 //! * [`session`] is what runs in such a process: the loop over the command ring, decoding and validation.
 //! * [`object`] has what single kinds of objects need beyond a call, in files that mirror the guest's.
-//! * [`gpu`] is the host's Vulkan: choice of a device, facts for the guest, import of shared pages.
+//! * [`gpu`] is the host's Vulkan: choice of a device, facts for the guest, how it gets the memory that guests see.
+//! * [`window`] carries that memory where guest, host and device do not all have the same pages.
 //! * [`null`] stands in for a driver where there is none.
 //!
 //! Trust ends at the ring: [`vw_wire_protocol::codec`] makes well-formed memory of whatever came in, with handles that
@@ -23,3 +24,4 @@ pub mod null;
 pub mod object;
 pub mod perf;
 pub mod session;
+pub mod window;

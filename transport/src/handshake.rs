@@ -30,6 +30,9 @@ pub const PREAMBLE_SIZE: usize = size_of::<Preamble>();
 pub mod feature {
     /// Descriptors pass on the socket: [`Peer::send_descriptor`](crate::Peer::send_descriptor).
     pub const DESCRIPTORS: u64 = 1;
+    /// The host's device has memory of its own, which the host keeps like what the program sees of the window: the guest says
+    /// what that is.
+    pub const COPIED: u64 = 2;
     /// The region is a file whose descriptor comes with the welcome.
     pub const PASSED: u64 = 1 << 8;
     /// The region is a slice of memory that both sides have already: a device of the guest's machine.

@@ -250,7 +250,7 @@ impl Images {
                 check(entry::buffer::vkBindBufferMemory(device, *buffer, self.buffer_memory, offset))?;
             }
             let memory = session.memories.get(self.buffer_memory).ok_or(none)?;
-            session.show(self.buffer_memory, &memory).map_err(Failure::result)?;
+            session.show(self.buffer_memory, &memory)?;
             let base = session.memories.address(&memory, 0).ok_or(none)?;
             let file = memory.file().and_then(|file| file.as_fd().try_clone_to_owned().ok());
             Ok(Shown { extent: self.extent, stride, count, file, base })

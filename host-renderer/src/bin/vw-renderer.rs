@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use vw_host_renderer::broker::Broker;
 use vw_host_renderer::config::{Config, ConfigError, Listen};
+use vw_host_renderer::gpu::import::Choice;
 use vw_host_renderer::session::process;
 
 /// Executes the Vulkan of its guests on the host's GPU.
@@ -33,6 +34,9 @@ struct Options {
     /// Decode and validate only; needs no GPU
     #[arg(long)]
     null: bool,
+    /// How host-visible memory of guests becomes the device's [default: auto, the best that works]
+    #[arg(long, value_name = "WAY")]
+    import: Option<Choice>,
     /// What is logged: error, warn, info, debug, trace, or a filter [default: `VW_LOG`, else info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -72,6 +76,7 @@ impl Options {
         }
         config.device = self.device.or(config.device);
         config.null |= self.null;
+        config.import = self.import.unwrap_or(config.import);
         config.log = self.log.or_else(|| std::env::var("VW_LOG").ok()).unwrap_or(config.log);
         config.max_sessions = self.max_sessions.unwrap_or(config.max_sessions);
         config.warm = self.warm.unwrap_or(config.warm);

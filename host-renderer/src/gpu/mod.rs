@@ -9,6 +9,8 @@ pub mod offer;
 pub mod procs;
 pub mod select;
 pub mod sparse;
+mod trial;
+pub mod udmabuf;
 
 use std::ffi::CStr;
 

@@ -10,7 +10,7 @@ use vw_wire_protocol::facts::Chain;
 
 use super::Gpu;
 use super::driver_memory::Files;
-use super::import::family;
+use super::trial::family;
 
 /// How sparse resources get their memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -96,13 +96,13 @@ mod tests {
     use super::*;
     use crate::gpu::Gpu;
     use crate::gpu::facts;
-    use crate::gpu::import::{Import, alignment};
+    use crate::gpu::import::{Choice, Import, climb};
 
     #[test]
     fn null_device_when_opened_has_the_documented_facts() {
         let gpu = Gpu::open(true, None, "test").unwrap();
         assert_eq!(gpu.name, "vw null device");
-        assert_eq!(alignment(&gpu), Ok(4096));
+        assert_eq!(climb(&gpu, Choice::Auto).unwrap().0, Import::of_types(2, 4096));
         assert_eq!(gpu.host_visible_bytes(), 1 << 30);
         let facts = facts::gather(&gpu, &Import::of_types(2, 4096), 64 << 20);
         assert_eq!(vk::api_version_minor(facts.api_version), 4);

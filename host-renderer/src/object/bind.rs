@@ -137,7 +137,7 @@ impl Binding<'_> {
         let needs = unsafe { self.buffer_needs(info.buffer)? };
         self.whole("a buffer", &needs, info.memory, info.memory_offset)?;
         if !self.session.only_reads(info.buffer) {
-            self.may_change(&needs, info.memory, info.memory_offset)?;
+            self.may_change(self.memory(info.memory)?, info.memory_offset, needs.size);
         }
         Ok(())
     }
@@ -182,20 +182,15 @@ impl Binding<'_> {
         // SAFETY: a live image with such planes.
         let needs = unsafe { self.image_needs(info.image, plane)? };
         self.whole("an image", &needs, info.memory, info.memory_offset)?;
-        self.may_change(&needs, info.memory, info.memory_offset)
+        self.may_change(self.memory(info.memory)?, info.memory_offset, needs.size);
+        Ok(())
     }
 
     /// The device may write what is bound there.
-    fn may_change(
-        &self,
-        needs: &vk::MemoryRequirements,
-        memory: vk::DeviceMemory,
-        offset: u64,
-    ) -> Result<(), End> {
-        if let (Some(window), Some(mirror)) = (self.memory(memory)?.window, self.session.region.mirror()) {
-            mirror.may_change(window + offset, needs.size);
+    fn may_change(&self, memory: Span, offset: u64, size: u64) {
+        if let Some(window) = memory.window {
+            self.session.window.may_change(window + offset, size);
         }
-        Ok(())
     }
 
     /// # Safety
@@ -272,6 +267,7 @@ impl Binding<'_> {
                         memory,
                     ));
                 }
+                self.may_change(memory, bind.memory_offset, bind.size);
             }
         }
         Ok(())
@@ -315,6 +311,7 @@ impl Binding<'_> {
                 if bind.memory_offset.checked_add(bytes).is_none_or(|end| end > memory.bytes) {
                     return Err(outside(self.command, "blocks", bind.memory_offset, bytes, memory));
                 }
+                self.may_change(memory, bind.memory_offset, bytes);
             }
         }
         Ok(())

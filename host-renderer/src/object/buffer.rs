@@ -9,7 +9,6 @@ use vw_wire_protocol::generated::handles::HandleType;
 
 use super::external::find;
 use crate::gpu::Gpu;
-use crate::gpu::import::HANDLE_TYPE;
 use crate::session::Session;
 
 /// Flags of buffers that are never bound to imported pages.
@@ -54,7 +53,7 @@ impl Session {
     /// `info` must be null or point to the decoded structure that the buffer was created with.
     pub(crate) unsafe fn remember_buffer(&mut self, id: u64, info: *const vk::BufferCreateInfo<'_>) {
         // SAFETY: the caller's promise.
-        if self.region.mirror().is_some() && unsafe { is_for_reading(info) } {
+        if self.window.is_apart() && unsafe { is_for_reading(info) } {
             self.read_only.insert(id);
         }
     }
@@ -72,6 +71,8 @@ impl Session {
 /// Which buffers are declared to take imported pages.
 #[derive(Debug)]
 pub struct ExternalBuffers {
+    /// As what pages are imported; nothing where they are not.
+    handle_type: vk::ExternalMemoryHandleTypeFlags,
     /// Declaring it costs nothing on this device.
     free: bool,
     /// Whether the device supports it, by (flags, usage).
@@ -81,7 +82,7 @@ pub struct ExternalBuffers {
 impl ExternalBuffers {
     /// Finds out what declaring costs: a device that then offers fewer memory types for buffers (as some do, leaving
     /// only system memory) is not told, because the declaration is a formality that no known driver enforces.
-    pub fn probe(device: &ash::Device) -> Self {
+    pub fn probe(device: &ash::Device, handle_type: vk::ExternalMemoryHandleTypeFlags) -> Self {
         let usage = vk::BufferUsageFlags::TRANSFER_SRC
             | vk::BufferUsageFlags::TRANSFER_DST
             | vk::BufferUsageFlags::UNIFORM_BUFFER
@@ -90,7 +91,7 @@ impl ExternalBuffers {
             | vk::BufferUsageFlags::VERTEX_BUFFER
             | vk::BufferUsageFlags::INDIRECT_BUFFER;
         let requirements = |declared: bool| {
-            let mut external = vk::ExternalMemoryBufferCreateInfo::default().handle_types(HANDLE_TYPE);
+            let mut external = vk::ExternalMemoryBufferCreateInfo::default().handle_types(handle_type);
             let mut info = vk::BufferCreateInfo::default().size(65536).usage(usage);
             if declared {
                 info = info.push_next(&mut external);
@@ -104,7 +105,8 @@ impl ExternalBuffers {
             }
         };
         let plain = requirements(false);
-        Self { free: plain.is_some() && plain == requirements(true), supported: HashMap::new() }
+        let free = !handle_type.is_empty() && plain.is_some() && plain == requirements(true);
+        Self { handle_type, free, supported: HashMap::new() }
     }
 
     /// Declares that the buffer of `info` may be bound to imported pages, if the device supports that for it.
@@ -122,7 +124,7 @@ impl ExternalBuffers {
     ) -> Result<(), DecodeError> {
         // SAFETY: the caller's promise.
         let Some(buffer) = (unsafe { info.as_mut() }) else { return Ok(()) };
-        let (flags, usage) = (buffer.flags, buffer.usage);
+        let (flags, usage, handle_type) = (buffer.flags, buffer.usage, self.handle_type);
         // SAFETY: as above.
         let given = unsafe { find::<vk::ExternalMemoryBufferCreateInfo<'_>>(buffer.p_next) };
         // What the program declares is declared whatever it costs.
@@ -134,16 +136,16 @@ impl ExternalBuffers {
             && *self
                 .supported
                 .entry((flags.as_raw(), usage.as_raw()))
-                .or_insert_with(|| importable(gpu, flags, usage));
+                .or_insert_with(|| importable(gpu, handle_type, flags, usage));
         if let Some(given) = given {
             // Whatever handle the guest has for them, to the driver they are imported pages.
             given.handle_types =
-                if declare { HANDLE_TYPE } else { vk::ExternalMemoryHandleTypeFlags::empty() };
+                if declare { handle_type } else { vk::ExternalMemoryHandleTypeFlags::empty() };
         } else if declare {
             let external = arena.alloc(size_of::<vk::ExternalMemoryBufferCreateInfo<'_>>())?.cast();
             // SAFETY: the block has the structure's size and the arena's alignment.
             unsafe {
-                let mut declared = vk::ExternalMemoryBufferCreateInfo::default().handle_types(HANDLE_TYPE);
+                let mut declared = vk::ExternalMemoryBufferCreateInfo::default().handle_types(handle_type);
                 declared.p_next = buffer.p_next;
                 external.write(declared);
                 buffer.p_next = external.as_ptr().cast_const().cast();
@@ -153,9 +155,17 @@ impl ExternalBuffers {
     }
 }
 
-fn importable(gpu: &Gpu, flags: vk::BufferCreateFlags, usage: vk::BufferUsageFlags) -> bool {
+fn importable(
+    gpu: &Gpu,
+    handle_type: vk::ExternalMemoryHandleTypeFlags,
+    flags: vk::BufferCreateFlags,
+    usage: vk::BufferUsageFlags,
+) -> bool {
+    if handle_type.is_empty() {
+        return false;
+    }
     let info =
-        vk::PhysicalDeviceExternalBufferInfo::default().flags(flags).usage(usage).handle_type(HANDLE_TYPE);
+        vk::PhysicalDeviceExternalBufferInfo::default().flags(flags).usage(usage).handle_type(handle_type);
     let mut properties = vk::ExternalBufferProperties::default();
     // SAFETY: the instance and its physical device are live and of version 1.1.
     unsafe {

@@ -12,6 +12,7 @@ use vw_wire_protocol::generated::commands;
 use super::*;
 use crate::session::resolve::Resolver;
 use crate::session::stats::Stats;
+use crate::window::Window;
 
 const CACHE: HandleType = HandleType::PipelineCache;
 
@@ -89,9 +90,10 @@ impl Driver {
             tables.commit(ty, id, Object { raw: id, device: 1, ..Object::default() });
         }
         let region = Arc::new(Region::create(&Limits::default()).unwrap().0);
+        let window = Arc::new(Window::new(Arc::clone(&region), false));
         // SAFETY: no function of this device is called.
         let device = unsafe { ash::Device::load_with(|_| std::ptr::null(), vk::Device::null()) };
-        Self { tables, compiling: Compiling::default(), shared: Shared::new(device, region) }
+        Self { tables, compiling: Compiling::default(), shared: Shared::new(device, region, window) }
     }
 
     fn create(&mut self, cache: u64, ids: &[u64]) {

@@ -18,7 +18,7 @@ use super::image::ExternalImages;
 use super::queue::{Queue, Shared};
 use crate::gpu::procs::Procs;
 use crate::gpu::sparse::Sparse;
-use crate::gpu::{import, mask, offer, sparse};
+use crate::gpu::{mask, offer, sparse};
 use crate::session::end::{End, violation};
 use crate::session::policy::destroyer;
 use crate::session::straight::Straight;
@@ -141,9 +141,11 @@ impl Session {
     fn open_device(&self, info: &mut vk::DeviceCreateInfo<'_>) -> Result<ash::Device, vk::Result> {
         // SAFETY: the structures were decoded into the arena, arrays have as many elements as their counts say.
         let mut names = unsafe { self.extensions(info)? };
-        // SAFETY: the names are C strings, of the tables or decoded.
-        if !names.iter().any(|name| unsafe { CStr::from_ptr(*name) } == import::EXTENSION) {
-            names.push(import::EXTENSION.as_ptr());
+        for needed in self.import.rung.extensions() {
+            // SAFETY: the names are C strings, of the tables or decoded.
+            if !names.iter().any(|name| unsafe { CStr::from_ptr(*name) } == *needed) {
+                names.push(needed.as_ptr());
+            }
         }
         info.enabled_extension_count = names.len() as u32;
         info.pp_enabled_extension_names = names.as_ptr();
@@ -257,9 +259,9 @@ impl Session {
         self.tables.commit(HandleType::Device, id, object);
         // SAFETY: the device is live.
         let debug_utils = unsafe { debug_utils::load(&self.gpu, &device) };
-        let buffers = ExternalBuffers::probe(&device);
+        let buffers = ExternalBuffers::probe(&device, self.import.rung.handle_type());
         let images = ExternalImages::new(&self.gpu, &self.import);
-        let shared = Shared::new(device, Arc::clone(&self.region));
+        let shared = Shared::new(device, Arc::clone(&self.region), Arc::clone(&self.window));
         let index = usize::from(number) - 1;
         if self.devices.len() <= index {
             self.devices.resize_with(index + 1, || None);
@@ -295,6 +297,7 @@ impl Session {
         for ty in destruction_order() {
             let Some(command) = destroyer(ty) else { continue };
             for id in self.tables.ids(ty, |object| object.device == number) {
+                self.leaving(ty, id);
                 if let Some(object) = self.tables.remove(ty, id)
                     && !object.poisoned
                 {

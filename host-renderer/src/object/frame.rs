@@ -32,7 +32,9 @@ impl Session {
             return Err(wrong(&format!("with rows of {row} bytes")));
         }
         let (place, begin, length) = match self.memories.get(memory).map(|memory| &memory.pages) {
-            Some(Pages::Window(begin, length)) => (Place::Window(Arc::clone(&self.region)), *begin, *length),
+            Some(Pages::Window(begin, length) | Pages::Copied(begin, length)) => {
+                (Place::Window(Arc::clone(&self.region)), *begin, *length)
+            }
             Some(Pages::File(file, length)) => (Place::File(Arc::clone(file)), 0, *length),
             _ => return Err(wrong(&format!("in memory {memory:#x}, which is none that the guest sees"))),
         };

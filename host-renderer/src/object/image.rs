@@ -11,7 +11,7 @@ use vw_wire_protocol::texels;
 
 use super::external::find;
 use crate::gpu::Gpu;
-use crate::gpu::import::{HANDLE_TYPE, Import};
+use crate::gpu::import::Import;
 use crate::session::Session;
 
 /// Index of `pCreateInfo` among the arguments of `vkCreateImage`.
@@ -40,6 +40,8 @@ type Key = (i32, i32, i32, u32, u32);
 /// Which images are declared to take imported pages.
 #[derive(Debug)]
 pub struct ExternalImages {
+    /// As what pages are imported; nothing where they are not.
+    handle_type: vk::ExternalMemoryHandleTypeFlags,
     /// All memory types are imported pages, so optimal images are bound to them too. Elsewhere they are bound to
     /// the device's own memory, and the declaration could cost them their compression.
     optimal: bool,
@@ -50,7 +52,8 @@ impl ExternalImages {
     /// The rule for a device with this memory.
     pub fn new(gpu: &Gpu, import: &Import) -> Self {
         let count = gpu.memory_properties().memory_type_count;
-        Self { optimal: (0..count).all(|index| import.serves(index)), supported: HashMap::new() }
+        let optimal = (0..count).all(|index| import.serves(index));
+        Self { handle_type: import.rung.handle_type(), optimal, supported: HashMap::new() }
     }
 
     /// Declares that the image of `info` may be bound to imported pages, if the device supports that for it.
@@ -71,6 +74,7 @@ impl ExternalImages {
         }
         // SAFETY: the caller's promise.
         let image = unsafe { &mut *info };
+        let handle_type = self.handle_type;
         // SAFETY: as above.
         let given = unsafe { find::<vk::ExternalMemoryImageCreateInfo<'_>>(image.p_next) };
         let wanted = given.as_ref().is_some_and(|given| !given.handle_types.is_empty());
@@ -88,14 +92,14 @@ impl ExternalImages {
         );
         let declare = (wanted || useful)
             && !image.flags.intersects(EXCLUDED)
-            && *self.supported.entry(key).or_insert_with(|| importable(gpu, image));
+            && *self.supported.entry(key).or_insert_with(|| importable(gpu, handle_type, image));
         if let Some(given) = given {
             // Whatever handle the guest has for them, to the driver they are imported pages.
             given.handle_types =
-                if declare { HANDLE_TYPE } else { vk::ExternalMemoryHandleTypeFlags::empty() };
+                if declare { handle_type } else { vk::ExternalMemoryHandleTypeFlags::empty() };
         } else if declare {
             let external = arena.alloc(size_of::<vk::ExternalMemoryImageCreateInfo<'_>>())?.cast();
-            let mut declared = vk::ExternalMemoryImageCreateInfo::default().handle_types(HANDLE_TYPE);
+            let mut declared = vk::ExternalMemoryImageCreateInfo::default().handle_types(handle_type);
             declared.p_next = image.p_next;
             // SAFETY: the block has the structure's size and the arena's alignment.
             unsafe { external.write(declared) };
@@ -134,8 +138,15 @@ impl Session {
     }
 }
 
-fn importable(gpu: &Gpu, image: &vk::ImageCreateInfo<'_>) -> bool {
-    let mut external = vk::PhysicalDeviceExternalImageFormatInfo::default().handle_type(HANDLE_TYPE);
+fn importable(
+    gpu: &Gpu,
+    handle_type: vk::ExternalMemoryHandleTypeFlags,
+    image: &vk::ImageCreateInfo<'_>,
+) -> bool {
+    if handle_type.is_empty() {
+        return false;
+    }
+    let mut external = vk::PhysicalDeviceExternalImageFormatInfo::default().handle_type(handle_type);
     let info = vk::PhysicalDeviceImageFormatInfo2::default()
         .format(image.format)
         .ty(image.image_type)

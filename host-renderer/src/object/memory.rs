@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
+use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use ash::vk;
@@ -13,7 +15,7 @@ use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{IN_FILE, NO_FILE, NO_OFFSET, PROGRAM};
 use vw_wire_protocol::schema::Command;
 
-use crate::gpu::import::HANDLE_TYPE;
+use crate::gpu::import::{HANDLE_TYPE, Rung};
 use crate::session::end::{End, violation};
 use crate::session::resolve::Seen;
 use crate::session::{Decoded, Session};
@@ -40,7 +42,16 @@ pub struct Allocation {
     pub ty: u32,
     /// Where it is.
     pub pages: Pages,
+    /// Where the driver has mapped it, if the host copies to and from there.
+    mapped: Option<Mapped>,
 }
+
+/// An address of the driver's.
+#[derive(Debug, Clone, Copy)]
+struct Mapped(NonNull<u8>);
+
+// SAFETY: only an address.
+unsafe impl Send for Mapped {}
 
 /// What can be bound to an allocation.
 #[derive(Debug, Clone, Copy)]
@@ -56,11 +67,11 @@ pub struct Span {
 impl Allocation {
     fn span(&self) -> Span {
         let window = match self.pages {
-            Pages::Window(offset, _) => Some(offset),
+            Pages::Window(offset, _) | Pages::Copied(offset, _) => Some(offset),
             Pages::Hidden | Pages::File(..) | Pages::Driver(_) => None,
         };
         let bytes = match self.pages {
-            Pages::Hidden => self.bytes,
+            Pages::Hidden | Pages::Copied(..) => self.bytes,
             Pages::Window(_, length) | Pages::File(_, length) | Pages::Driver(length) => length,
         };
         Span { bytes, ty: self.ty, window }
@@ -72,8 +83,10 @@ impl Allocation {
 pub enum Pages {
     /// Where the guest does not see them.
     Hidden,
-    /// Offset and length in the window.
+    /// Offset and length in the window, whose pages the driver has.
     Window(u64, u64),
+    /// Offset and length in the window; the driver has memory of its own beside it.
+    Copied(u64, u64),
     /// A file that the guest has sent, and how much of it from its start.
     File(Arc<SharedFile>, u64),
     /// As many bytes in a file of the driver's, which the guest maps.
@@ -93,7 +106,7 @@ impl Memories {
 
     fn add(&mut self, id: u64, allocation: Allocation) {
         match allocation.pages {
-            Pages::Window(offset, length) => {
+            Pages::Window(offset, length) | Pages::Copied(offset, length) => {
                 self.ranges.insert(offset, offset + length);
             }
             Pages::Driver(length) => self.drivers += length,
@@ -111,7 +124,7 @@ impl Memories {
     pub fn remove(&mut self, id: u64) -> Option<Allocation> {
         let allocation = self.by_id.remove(&id)?;
         match allocation.pages {
-            Pages::Window(offset, _) => {
+            Pages::Window(offset, _) | Pages::Copied(offset, _) => {
                 self.ranges.remove(&offset);
             }
             Pages::Driver(length) => self.drivers -= length,
@@ -162,11 +175,46 @@ impl Session {
         let Some(allocation) = self.memories.get(id) else {
             return Err(violation(format!("memory {id:#x} cannot be shown: there is none")));
         };
-        if let (Pages::Window(offset, length), Some(mirror)) = (&allocation.pages, self.region.mirror()) {
-            mirror.show(*offset, *length);
-            mirror.settle_changes(*offset, *length);
+        let shown = match allocation.pages {
+            // SAFETY: an allocation's range of the window.
+            Pages::Window(offset, length) => unsafe { self.window.show(offset, length, None) },
+            Pages::Copied(offset, _) => {
+                let bytes = allocation.bytes;
+                match self.map_memory(id)? {
+                    // SAFETY: as above; the driver's memory is mapped until it is freed, before which it is forgotten.
+                    Some(Mapped(device)) => unsafe { self.window.show(offset, bytes, Some(device)) },
+                    None => Err(ErrorKind::OutOfMemory.into()),
+                }
+            }
+            Pages::Hidden | Pages::File(..) | Pages::Driver(_) => Ok(()),
+        };
+        let result = match shown {
+            Ok(()) => vk::Result::SUCCESS,
+            Err(error) => {
+                tracing::warn!("memory cannot be kept alike for the program: {error}");
+                vk::Result::ERROR_OUT_OF_HOST_MEMORY
+            }
+        };
+        self.replies.post(|writer| writer.put_u32(result.as_raw().cast_unsigned()))
+    }
+
+    /// Where the driver maps memory of its own that has this id; none where it does not.
+    fn map_memory(&mut self, id: u64) -> Result<Option<Mapped>, End> {
+        if let Some(mapped) = self.memories.get(id).and_then(|allocation| allocation.mapped) {
+            return Ok(Some(mapped));
         }
-        self.replies.post(|_| {})
+        let object = self.tables.object(HandleType::DeviceMemory, id).filter(|object| !object.poisoned);
+        let object =
+            object.ok_or_else(|| violation(format!("memory {id:#x} cannot be mapped: there is none")))?;
+        let device = &self.device(object.device)?.shared.device;
+        let memory = vk::DeviceMemory::from_raw(object.raw);
+        // SAFETY: live memory of this device, host-visible; nobody else maps it, and it is not mapped yet.
+        let place = unsafe { device.map_memory(memory, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()) };
+        let mapped = place.ok().and_then(|place| NonNull::new(place.cast())).map(Mapped);
+        if let Some(allocation) = self.memories.by_id.get_mut(&id) {
+            allocation.mapped = mapped;
+        }
+        Ok(mapped)
     }
 
     /// The record `ALLOCATE_MEMORY`: `u64` offset in the window, then a `vkAllocateMemory` request.
@@ -198,7 +246,7 @@ impl Session {
         self.settle(command, &request, result.as_raw() as i64 as u64, seen, true);
         let made = ids.first().filter(|id| self.tables.object(HandleType::DeviceMemory, **id).is_some());
         if let (vk::Result::SUCCESS, Some(id), Some(pages)) = (result, made, pages) {
-            self.memories.add(*id, Allocation { bytes, ty, pages });
+            self.memories.add(*id, Allocation { bytes, ty, pages, mapped: None });
             self.stats.add_memory(bytes);
         }
         let (file, offset, new) = behind.unwrap_or((NO_FILE, 0, false));
@@ -225,32 +273,55 @@ impl Session {
         seen: Seen,
         pages: &Pages,
     ) -> Result<(vk::Result, Option<Behind>), End> {
-        let mut import = vk::ImportMemoryHostPointerInfoEXT::default().handle_type(HANDLE_TYPE);
-        let place = match pages {
-            Pages::Hidden | Pages::Driver(_) => None,
-            Pages::Window(offset, length) => {
-                // SAFETY: the range was checked to lie in the window.
-                Some((unsafe { self.region.window().0.add(*offset as usize) }, *length))
+        let mut pointer = vk::ImportMemoryHostPointerInfoEXT::default().handle_type(HANDLE_TYPE);
+        let mut descriptor =
+            vk::ImportMemoryFdInfoKHR::default().handle_type(vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT);
+        // The dma-buf, which is the driver's once it is imported.
+        let mut buffer = None;
+        let import: Option<*mut vk::BaseOutStructure<'_>> = match pages {
+            Pages::Hidden | Pages::Copied(..) | Pages::Driver(_) => None,
+            Pages::Window(offset, length) if self.import.rung == Rung::Udmabuf => {
+                let Some(made) = self.make_buffer(*offset, *length) else {
+                    return Ok((vk::Result::ERROR_OUT_OF_DEVICE_MEMORY, None));
+                };
+                descriptor.fd = buffer.insert(made).as_raw_fd();
+                Some((&raw mut descriptor).cast())
             }
-            Pages::File(file, length) => Some((file.base(), *length)),
+            Pages::Window(offset, _) => {
+                // SAFETY: the range was checked to lie in the window.
+                let address = unsafe { self.region.window().0.add(*offset as usize) };
+                pointer.p_host_pointer = address.as_ptr().cast();
+                Some((&raw mut pointer).cast())
+            }
+            Pages::File(file, _) => {
+                pointer.p_host_pointer = file.base().as_ptr().cast();
+                Some((&raw mut pointer).cast())
+            }
         };
-        if let Some((address, length)) = place {
+        match pages {
+            Pages::Hidden => {}
+            Pages::Copied(..) => info.allocation_size = info.allocation_size.max(1),
+            Pages::Window(_, length) | Pages::File(_, length) | Pages::Driver(length) => {
+                info.allocation_size = *length;
+            }
+        }
+        if import.is_some() {
             // SAFETY: the chain was decoded into the arena.
             unsafe { unlink(info, vk::StructureType::MEMORY_DEDICATED_ALLOCATE_INFO) };
-            import.p_host_pointer = address.as_ptr().cast();
-            import.p_next = info.p_next;
-            info.p_next = std::ptr::from_ref(&import).cast();
-            info.allocation_size = length;
         }
-        if let Pages::Driver(length) = pages {
-            info.allocation_size = *length;
+        let rest = info.p_next;
+        if let Some(import) = import {
+            // SAFETY: one of the two structures above, which live until this returns.
+            unsafe { (*import).p_next = rest.cast_mut().cast() };
+            info.p_next = import.cast_const().cast();
         }
         let device = self.device(seen.device)?;
-        // SAFETY: the request was decoded for this command; `import` lives until it returns.
+        // SAFETY: the request was decoded for this command; what was put into its chain lives until it returns.
         let result = vk::Result::from_raw(unsafe { self.call(&device.procs, command, request)? } as i32);
-        // `import` does not outlive this function, the arena may.
-        if place.is_some() {
-            info.p_next = import.p_next;
+        // What was put there does not outlive this function, the arena may.
+        info.p_next = rest;
+        if let Some(buffer) = buffer.filter(|_| result == vk::Result::SUCCESS) {
+            let _ = buffer.into_raw_fd();
         }
         match (result, pages) {
             // How it is done is not the guest's business; that there is no memory is.
@@ -269,6 +340,13 @@ impl Session {
             }
             (result, _) => Ok((result, None)),
         }
+    }
+
+    /// A dma-buf of pages of the window.
+    fn make_buffer(&self, offset: u64, length: u64) -> Option<OwnedFd> {
+        let (file, window) = self.region.window_in_file()?;
+        let made = self.udmabuf.as_ref()?.make(file, window + offset, length);
+        made.inspect_err(|error| tracing::warn!(bytes = length, "no dma-buf of shared pages: {error}")).ok()
     }
 
     /// Finds out where the driver's memory can be mapped; it is freed if that cannot be.
@@ -311,7 +389,17 @@ impl Session {
             {
                 Ok(Pages::Driver(length))
             }
+            Pages::Window(offset, length) if !self.is_importable(length) => Ok(Pages::Copied(offset, length)),
             pages => Ok(pages),
+        }
+    }
+
+    /// Whether so many bytes of the window are imported.
+    fn is_importable(&self, length: u64) -> bool {
+        match self.import.rung {
+            Rung::HostPointer => true,
+            Rung::Udmabuf => self.udmabuf.as_ref().is_some_and(|udmabuf| length <= udmabuf.limit()),
+            Rung::Copy => false,
         }
     }
 
@@ -383,15 +471,21 @@ impl Session {
         }
     }
 
+    /// Before an allocation is freed: nobody looks at it any more.
+    pub(crate) fn memory_leaves(&self, id: u64) {
+        if let Some(Pages::Window(offset, length) | Pages::Copied(offset, length)) =
+            self.memories.get(id).map(|allocation| &allocation.pages)
+        {
+            self.window.forget(*offset, *length);
+        }
+    }
+
     /// What follows a freed allocation: its pages go back to the system.
     pub(crate) fn memory_freed(&mut self, id: u64) {
         let Some(allocation) = self.memories.remove(id) else { return };
         self.frames.forget(id);
         self.stats.remove_memory(allocation.bytes);
-        if let (Pages::Window(offset, length), Some(mirror)) = (&allocation.pages, self.region.mirror()) {
-            mirror.forget(*offset, *length);
-        }
-        if let Pages::Window(offset, length) = allocation.pages
+        if let Pages::Window(offset, length) | Pages::Copied(offset, length) = allocation.pages
             && let Err(error) = self.region.punch(offset as usize, length as usize)
         {
             tracing::warn!("pages of freed memory stay: {error}");
@@ -426,7 +520,8 @@ mod tests {
     #[test]
     fn range_when_it_touches_a_live_one_is_free_and_when_it_overlaps_is_not() {
         let mut memories = Memories::default();
-        memories.add(1, Allocation { bytes: 100, ty: 0, pages: Pages::Window(0x2000, 0x2000) });
+        let pages = Pages::Window(0x2000, 0x2000);
+        memories.add(1, Allocation { bytes: 100, ty: 0, pages, mapped: None });
         for (offset, length, free) in [
             (0, 0x2000, true),
             (0, 0x3000, false),

@@ -24,6 +24,7 @@ use crate::frames::Announced;
 use crate::session::Session;
 use crate::session::end::{End, violation};
 use crate::session::resolve::Seen;
+use crate::window::Window;
 
 /// Index of `fence` among the arguments of `vkQueueSubmit`, `vkQueueSubmit2` and `vkQueueBindSparse`.
 const FENCE: usize = 3;
@@ -44,6 +45,8 @@ pub struct Shared {
     pub device: ash::Device,
     /// Where completions are published.
     pub region: Arc<Region>,
+    /// The region's window.
+    window: Arc<Window>,
     /// Unsignalled fences without use.
     fences: Mutex<Vec<vk::Fence>>,
     /// Completion threads are to end.
@@ -69,10 +72,11 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     /// What the queues of `device` share.
-    pub fn new(device: ash::Device, region: Arc<Region>) -> Arc<Self> {
+    pub fn new(device: ash::Device, region: Arc<Region>, window: Arc<Window>) -> Arc<Self> {
         Arc::new(Self {
             device,
             region,
+            window,
             fences: Mutex::default(),
             quit: AtomicBool::new(false),
             open: AtomicBool::new(false),
@@ -170,6 +174,7 @@ impl Pending {
     /// Publishes that it is complete. Its fence must be signalled, and nobody else may use it.
     fn publish(self, shared: &Shared, slot: usize) {
         let Self { number, fence, signals, frames } = self;
+        shared.window.give();
         // Who is told of the end may count on the semaphores, and present other frames.
         drop(signals);
         frames.into_iter().for_each(Announced::complete);
@@ -306,6 +311,7 @@ impl Session {
             // SAFETY: decoded by its table, listing; nothing is poisoned.
             unsafe { self.check_binding(command, request, seen)? };
         }
+        self.window.take();
         let fence = match watched.then(|| shared.take_fence()).transpose() {
             Ok(fence) => fence,
             Err(result) => {
@@ -422,18 +428,18 @@ fn no_thread(error: &std::io::Error) -> String {
 
 /// Waits for fences in order and publishes what is complete.
 fn complete(shared: &Shared, slot: usize, receiver: &Receiver<Pending>) {
-    let mirror = shared.region.mirror();
+    let apart = shared.window.is_apart();
     while let Ok(pending) = receiver.recv() {
         let fences = Vec::from_iter(pending.fence);
-        let mut wait = if mirror.is_some() { LOOK } else { WAIT };
+        let mut wait = if apart { LOOK } else { WAIT };
         while !fences.is_empty() {
             // SAFETY: the fence is of this device and used by this thread alone once it is submitted.
             match unsafe { shared.device.wait_for_fences(&fences, true, wait) } {
                 Ok(()) => break,
                 Err(vk::Result::TIMEOUT) if !shared.is_over() => {
                     let start = Instant::now();
-                    if let Some(mirror) = mirror {
-                        mirror.settle_now();
+                    if apart {
+                        shared.window.give_now();
                         // Not for more than a small part of the time.
                         wait = LOOK.max(20 * start.elapsed().as_nanos() as u64).min(WAIT);
                     }

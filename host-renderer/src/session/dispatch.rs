@@ -111,6 +111,14 @@ impl Session {
         if kind == Kind::Label {
             call &= !matches!(self.device(seen.device)?.procs.get(command), Entry::Absent);
         }
+        if kind.changes_memory() || releases(command) {
+            self.window.take();
+        }
+        if let Kind::Destroy(ty) = kind
+            && let Some(id) = self.named(ty)
+        {
+            self.leaving(ty, id);
+        }
         let ret = if call {
             let device = self.device(seen.device)?;
             // SAFETY: the request was decoded for this command.
@@ -128,11 +136,8 @@ impl Session {
             unsafe { self.remember_buffer(*id, request.args[INFO] as *const _) };
         }
         self.after(kind, command, call, ret, seen);
-        if let Some(mirror) = self.region.mirror() {
-            written.into_iter().for_each(|(offset, bytes)| mirror.settle_range(offset, bytes));
-            if kind.changes_memory() || is_set(command, ret) {
-                mirror.settle();
-            }
+        if kind.changes_memory() || is_set(command, ret) || !written.is_empty() {
+            self.window.settle(&written);
         }
         self.conclude(command, &request, ret, seen, waits)
     }
@@ -313,6 +318,13 @@ impl Session {
         }
     }
 
+    /// An object is about to be destroyed.
+    pub(crate) fn leaving(&self, ty: HandleType, id: u64) {
+        if ty == HandleType::DeviceMemory {
+            self.memory_leaves(id);
+        }
+    }
+
     /// What else goes with an object.
     pub(crate) fn forgotten(&mut self, ty: HandleType, id: u64) {
         match ty {
@@ -448,6 +460,11 @@ fn spare_poisoned(command: &Command, request: &Request<'_>) -> bool {
         _ => None,
     });
     pool.is_some_and(|raw| *raw != 0)
+}
+
+/// Whether submissions that were made already may go on after the command, and read what the program wrote before.
+fn releases(command: &Command) -> bool {
+    [commands::VK_SET_EVENT.opcode, commands::VK_SIGNAL_SEMAPHORE.opcode].contains(&command.opcode)
 }
 
 /// Whether the device tells the guest by an event that it has written something.

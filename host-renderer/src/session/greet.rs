@@ -7,14 +7,15 @@ use vw_transport::attached::{RegionId, Slice};
 use vw_transport::connection::{AcceptError, accept_handshake, no_memory};
 use vw_transport::handshake::feature;
 use vw_transport::layout::{DEVICE_GRANULE, system_page_size};
-use vw_transport::{Connection, Grant, Hello, Layout, Limits as Sizes, Offer, Region, Versions};
+use vw_transport::{Connection, Grant, Hello, Layout, Limits as Sizes, Offer, Versions};
 use vw_wire_protocol::generated::extensions::{REGISTRY_VERSION, TABLE_HASH};
 
 use super::end::End;
 use super::slice::Request;
 use crate::config::Config;
 use crate::gpu::Gpu;
-use crate::gpu::import::{Import, alignment, probe};
+use crate::gpu::import::{Import, Rung, climb};
+use crate::gpu::udmabuf::Udmabuf;
 
 /// What both sides must have in common.
 pub const VERSIONS: Versions = Versions::new(REGISTRY_VERSION, TABLE_HASH);
@@ -32,8 +33,10 @@ pub struct Greeted {
     pub connection: Connection,
     /// The host's device.
     pub gpu: Gpu,
-    /// Which memory types are imported from the region.
+    /// Which memory types the guest sees, and how.
     pub import: Import,
+    /// What makes dma-bufs, where that is how.
+    pub udmabuf: Option<Udmabuf>,
 }
 
 /// What can be had before there is a guest: the driver loaded and tried.
@@ -41,10 +44,11 @@ pub struct Greeted {
 pub struct Ready {
     gpu: Gpu,
     import: Import,
+    udmabuf: Option<Udmabuf>,
 }
 
 impl Ready {
-    /// Loads the driver and finds out whether it takes pages of a region: by a trial, unless `tried` is what
+    /// Loads the driver and finds out how guests' memory becomes its memory: by trials, unless `tried` is what
     /// [`Ready::tried`] said for the same device and driver.
     ///
     /// # Errors
@@ -53,21 +57,12 @@ impl Ready {
         let gpu = open(config, "vw")?;
         let known =
             tried.and_then(|text| Import::parse(text.strip_prefix(&gpu.identity())?.strip_prefix(' ')?));
-        if let Some(import) = known {
-            return Ok(Self { gpu, import });
-        }
-        let alignment = alignment(&gpu)?;
-        let page_size = system_page_size().max(alignment);
-        let trial = Sizes {
-            ring_size: page_size,
-            reply_size: page_size,
-            arena_size: 0,
-            window_size: page_size,
-            page_size,
+        let (import, udmabuf) = match known {
+            Some(import) if import.rung == Rung::Udmabuf => (import, Some(Udmabuf::open()?)),
+            Some(import) => (import, None),
+            None => climb(&gpu, config.import)?,
         };
-        let (region, _) = Region::create(&trial).map_err(|error| error.to_string())?;
-        let import = probe(&gpu, region.window(), alignment)?;
-        Ok(Self { gpu, import })
+        Ok(Self { gpu, import, udmabuf })
     }
 
     /// What was found out, for the next process.
@@ -77,20 +72,16 @@ impl Ready {
 
     /// The device, and how guests' memory becomes its memory, in words.
     pub fn describe(&self) -> (String, String) {
-        let pages = format!(
-            "pages of guests are imported by host pointer, {} bytes at a time",
-            self.import.alignment
-        );
-        (self.gpu.name.clone(), pages)
+        (self.gpu.name.clone(), self.import.describe())
     }
 
     /// The device for a guest's program. Drivers of GPUs choose workarounds by its name, so that it gets an instance
     /// of its own; this one has kept the driver in memory until then. A software driver has nothing to choose.
-    fn into_device(self, config: &Config, program: &str) -> Result<(Gpu, Import), String> {
+    fn into_device(self, config: &Config, program: &str) -> Result<Self, String> {
         if self.gpu.device_type == vk::PhysicalDeviceType::CPU {
-            return Ok((self.gpu, self.import));
+            return Ok(self);
         }
-        Ok((open(config, program)?, self.import))
+        Ok(Self { gpu: open(config, program)?, ..self })
     }
 }
 
@@ -116,15 +107,27 @@ pub fn greet(
     let mut opened = None;
     let accepted = accept_handshake(socket, VERSIONS, |hello| {
         heard(hello);
-        let (gpu, mut import) = ready?.into_device(config, &hello.program)?;
-        let offer = offer(&gpu, config, hello, import.alignment, (broker, guest.as_fd()))?;
+        let mut ready = ready?.into_device(config, &hello.program)?;
+        let Ready { gpu, import, .. } = &mut ready;
+        let offer = offer(gpu, config, hello, import, (broker, guest.as_fd()))?;
         import.alignment = offer.limits.page_size;
-        tracing::info!(device = gpu.name, window = offer.limits.window_size, memory = %offer.memory, "session starts");
-        opened = Some((gpu, import));
+        tracing::info!(
+            device = gpu.name,
+            window = offer.limits.window_size,
+            memory = %offer.memory,
+            import = import.rung.name(),
+            "session starts"
+        );
+        if import.rung != Rung::HostPointer {
+            tracing::info!("{}", import.describe());
+        }
+        opened = Some(ready);
         Ok(offer)
     });
     match (accepted, opened) {
-        (Ok(connection), Some((gpu, import))) => Ok(Greeted { connection, gpu, import }),
+        (Ok(connection), Some(Ready { gpu, import, udmabuf })) => {
+            Ok(Greeted { connection, gpu, import, udmabuf })
+        }
         (Ok(_), None) => Err(End::Internal("accepted without a device".to_owned())),
         (Err(AcceptError::Refused { message, .. }), _) => Err(End::Refused(message)),
         (Err(error @ AcceptError::VersionMismatch { .. }), _) => Err(End::Refused(error.to_string())),
@@ -137,14 +140,19 @@ fn offer(
     gpu: &Gpu,
     config: &Config,
     hello: &Hello,
-    alignment: u64,
+    import: &Import,
     (broker, guest): (BorrowedFd<'_>, BorrowedFd<'_>),
 ) -> Result<Offer, String> {
-    let page_size = system_page_size().max(hello.page_size).max(alignment);
+    let page_size = system_page_size().max(hello.page_size).max(import.alignment);
     let limits = sizes(gpu, config, hello, page_size);
     let host = format!("vw-renderer {}", env!("CARGO_PKG_VERSION"));
+    // What comes by descriptor is imported by its address, and nothing is copied to or from it.
+    let (alone, features) = match import.rung {
+        Rung::HostPointer => (feature::DESCRIPTORS, 0),
+        Rung::Udmabuf | Rung::Copy => (0, feature::COPIED),
+    };
     if hello.features & feature::PASSED != 0 {
-        return Ok(Offer { memory: Grant::Passed, limits, features: feature::DESCRIPTORS, host });
+        return Ok(Offer { memory: Grant::Passed, limits, features: alone | features, host });
     }
     let mut why = no_memory(hello);
     if hello.features & feature::ATTACHED != 0 {
@@ -152,7 +160,7 @@ fn offer(
         for id in &hello.regions {
             match attach(*id, limits, chosen, broker, guest) {
                 Ok((slice, limits)) => {
-                    return Ok(Offer { memory: Grant::Attached(slice), limits, features: 0, host });
+                    return Ok(Offer { memory: Grant::Attached(slice), limits, features, host });
                 }
                 Err(error) => why = error,
             }
@@ -164,7 +172,7 @@ fn offer(
         }
         // What is recorded goes with the ring.
         let limits = Sizes { arena_size: 0, ..limits };
-        return Ok(Offer { memory: Grant::Stream, limits, features: 0, host });
+        return Ok(Offer { memory: Grant::Stream, limits, features, host });
     }
     Err(why)
 }

@@ -46,8 +46,9 @@ use crate::frames::Frames;
 use crate::gpu::Gpu;
 use crate::gpu::driver_memory::Files;
 use crate::gpu::facts;
-use crate::gpu::import::{self, Import};
+use crate::gpu::import::{self, Import, Rung};
 use crate::gpu::procs::Procs;
+use crate::gpu::udmabuf::Udmabuf;
 use crate::object::command_buffer::CommandBuffers;
 use crate::object::compiling::Compiling;
 use crate::object::descriptor_set::Updates;
@@ -59,6 +60,7 @@ use crate::object::payload::Payloads;
 use crate::object::pool::Pools;
 use crate::object::queue::Held;
 use crate::perf::Perf;
+use crate::window::Window;
 
 /// Id of the guest's one instance and one physical device.
 const ONLY: u64 = 1;
@@ -70,7 +72,10 @@ const RELEASE_EVERY: u32 = 64;
 pub struct Session {
     pub(crate) gpu: Gpu,
     pub(crate) import: Import,
+    pub(crate) udmabuf: Option<Udmabuf>,
     pub(crate) region: Arc<Region>,
+    /// The region's window.
+    pub(crate) window: Arc<Window>,
     pub(crate) tables: Tables,
     pub(crate) stats: Arc<Stats>,
     /// By number, from 1.
@@ -146,14 +151,15 @@ impl Session {
     pub fn new(
         connection: &Connection,
         gpu: Gpu,
-        mut import: Import,
+        (mut import, udmabuf): (Import, Option<Udmabuf>),
         limits: &Limits,
         stats: Arc<Stats>,
     ) -> Self {
         let region = Arc::clone(&connection.region);
         let mut gpu = gpu;
-        if region.mirror().is_some() {
-            // The program's pages cannot become the host's.
+        let pages = region.mirror().is_none() && import.rung == Rung::HostPointer;
+        if !pages {
+            // The program's pages cannot become the device's.
             gpu.offer.withdraw(import::EXTENSION);
         }
         let descriptors = connection.welcome.features & feature::DESCRIPTORS != 0;
@@ -177,7 +183,7 @@ impl Session {
             memory_types: gpu.memory_properties().memory_type_count,
             physical_procs,
             peer: Arc::clone(&connection.peer),
-            handles: Handles { descriptors, pages: region.mirror().is_none() },
+            handles: Handles { descriptors, pages },
             shares_sync: descriptors && gpu.has_timeline_semaphores(),
             payloads: Payloads::default(),
             frames: Frames::new(Arc::clone(&region)),
@@ -186,7 +192,9 @@ impl Session {
             robust_buffer_access: limits.robust_buffer_access,
             record_limit: usize::try_from(limits.record.0).unwrap_or(usize::MAX),
             gpu,
+            window: Arc::new(Window::new(Arc::clone(&region), import.rung != Rung::HostPointer)),
             import,
+            udmabuf,
             region,
             tables,
             stats,

@@ -136,7 +136,7 @@ fn serve(
         tracing::info!(program = hello.program, guest_pid = hello.pid, "guest connected");
         reporter.send(&Status::Guest { pid: hello.pid, program: hello.program.clone() });
     });
-    let Greeted { connection, gpu, import } = match greeted {
+    let Greeted { connection, gpu, import, udmabuf } = match greeted {
         Ok(greeted) => greeted,
         Err(end) => return end,
     };
@@ -152,7 +152,7 @@ fn serve(
         Ok(warden) => warden,
         Err(error) => return End::Internal(format!("the guest cannot be watched: {error}")),
     };
-    let session = Session::new(&connection, gpu, import, &config.limits, Arc::clone(&stats));
+    let session = Session::new(&connection, gpu, (import, udmabuf), &config.limits, Arc::clone(&stats));
     if let Err(error) = watch::start(broker, Arc::clone(&session.frames)) {
         tracing::warn!("nobody can look at this session's frames: {error}");
     }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use super::stats::Held;
 
 /// Longest line that the broker reads, in bytes: the session process decodes what a guest sends, so it is trusted less.
-pub const MAX_LINE: usize = 2048;
+pub const MAX_LINE: usize = 4096;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -145,6 +145,7 @@ impl Session {
                 if length != 2 * size_of::<u64>() || self.compiling.is_used(ty, object) {
                     return Ok(false);
                 }
+                self.leaving(ty, object);
                 // SAFETY: as above; both objects are live.
                 unsafe { (command.invoke)(pfn, &[raw, handle, 0]) };
                 self.tables.remove(ty, object);

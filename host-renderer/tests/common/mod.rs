@@ -227,7 +227,7 @@ pub(crate) fn in_process(f: impl FnOnce(&mut Guest)) -> End {
     let gpu = Gpu::open(true, None, "test").unwrap();
     let stats = Arc::new(Stats::default());
     let limits = Limits::default();
-    let mut session = Session::new(&host, gpu, Import::of_types(2, 4096), &limits, stats);
+    let mut session = Session::new(&host, gpu, (Import::of_types(2, 4096), None), &limits, stats);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let serving = scope.spawn(|| {
