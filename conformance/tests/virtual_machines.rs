@@ -37,6 +37,15 @@ const CORE: &[&str] = &[
     "synchronisation",
 ];
 
+/// Those for which the driver compiles nothing, which takes it long in a guest: memory in every way, and copies.
+const COPIES: &[&str] = &[
+    "memory.round_trip",
+    "memory.persistent_mapping",
+    "memory.shared_by_buffers",
+    "mapped",
+    "transfer.images",
+];
+
 /// The picture that a guest renders.
 const SCENE: &[&str] = &["--frames", "2", "--width", "320", "--height", "180"];
 
@@ -169,6 +178,61 @@ fn guest_when_there_is_vsock_alone_answers_as_natively() {
 #[test]
 fn guest_when_there_is_vsock_alone_and_a_newer_kernel_answers_as_natively() {
     compare(Kernel::Linux6_12, None, "stream");
+}
+
+/// A host whose kernel makes dma-bufs of shared pages, in a guest: renderer, driver and program side by side.
+#[test]
+fn host_when_its_driver_imports_dma_bufs_answers_as_natively() {
+    let kernel = Kernel::Linux6_12;
+    let (Some(native), Some(modules)) = (or_skip(Driver::newer_lavapipe()), or_skip(kernel.modules())) else {
+        return;
+    };
+    let mut image = Image::new().unwrap();
+    image.modules(&modules, &[]).unwrap();
+    image.library("libvulkan.so.1").unwrap();
+    image.newer_lavapipe().unwrap();
+    let parts = [
+        products::program("vw-differential").unwrap(),
+        products::renderer().unwrap(),
+        products::control().unwrap(),
+        products::guest_driver().unwrap(),
+    ];
+    for part in parts {
+        let name = part.file_name().unwrap().to_string_lossy().into_owned();
+        image.program(&part, &format!("usr/bin/{name}")).unwrap();
+    }
+    image.text("etc/vw/renderer.toml", "listen = \"unix:/tmp/vw.sock\"\nimport = \"udmabuf\"\n");
+    let manifest = r#"{ "file_format_version": "1.0.0", "ICD": { "library_path": "/usr/bin/libvulkan_vw.so", "api_version": "1.4.309" } }"#;
+    image.text("etc/vw/icd.json", manifest);
+    let only: Vec<&str> = COPIES.iter().flat_map(|name| ["--only", name]).collect();
+    let (config, log) = (["--config", "/etc/vw/renderer.toml"], "/tmp/renderer.log");
+    let renderer = Step::new("renderer", &[&["vw-renderer"], config.as_slice()].concat());
+    // It takes as long as the renderer until it has its driver, which a program would not wait for.
+    let doctor = [&["vwctl", "--socket", "unix:/tmp/vw.sock", "doctor"], config.as_slice()].concat();
+    let suite = Step::new("suite", &[&["vw-differential"], only.as_slice()].concat());
+    let steps = [
+        renderer.as_root().in_background().writing(log),
+        Step::new("doctor", &doctor).as_root(),
+        suite
+            .as_root()
+            .with("VK_DRIVER_FILES", "/etc/vw/icd.json")
+            .with("VW_HOST", "unix:/tmp/vw.sock")
+            .writing(log),
+    ];
+    let image = image.finish(&job(steps)).unwrap();
+    let answers = Machine::new(kernel).unwrap().memory(1536).run(&image).unwrap();
+    for answer in &answers {
+        println!("{}: {}, {} ms", answer.name, answer.status, answer.ms);
+    }
+    let doctor = answer(&answers, "doctor").expect_success();
+    assert!(doctor.contains("imported as dma-bufs"), "{doctor}");
+    let suite = answer(&answers, "suite");
+    let text = suite.expect_success();
+    let log = String::from_utf8_lossy(&suite.file);
+    assert!(log.contains("import=\"udmabuf\"") && !log.contains("WARN"), "{log}");
+    let mut command = native.command(products::program("vw-differential").unwrap());
+    let expected = child::run(command.args(&only), LIMIT).unwrap();
+    assert_same_suite(expected.expect_success("natively"), text, Explained::from_file("copy.txt"));
 }
 
 #[test]

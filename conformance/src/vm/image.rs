@@ -20,12 +20,18 @@ const LINKER: &str = "ld-linux-x86-64.so.2";
 pub struct Image {
     archive: Archive,
     modules: Vec<String>,
+    /// Where libraries are looked for first.
+    folders: Vec<PathBuf>,
 }
 
 impl Image {
     /// Folders and users, and nothing else: what a container starts with.
     pub fn bare() -> Self {
-        let mut image = Self { archive: Archive::default(), modules: Vec::new() };
+        let mut image = Self {
+            archive: Archive::default(),
+            modules: Vec::new(),
+            folders: vec![unpacked_udev().join("usr").join(LIBRARIES)],
+        };
         for folder in ["proc", "sys", "dev", "run", "tmp", "home"] {
             image.archive.folder(folder);
         }
@@ -91,6 +97,28 @@ impl Image {
         let remedy = "`cargo xtask setup` installs it";
         let file = file.ok_or_else(|| Error::NotAvailable { what: name.to_owned(), remedy })?;
         self.program(&file, &format!("{LIBRARIES}/{name}"))
+    }
+
+    /// The newer lavapipe that set-up has unpacked.
+    ///
+    /// # Errors
+    /// As [`installed`](Self::installed).
+    pub fn newer_lavapipe(&mut self) -> Result<()> {
+        let folder = products::setup_folder().join("mesa/root/usr").join(LIBRARIES);
+        let driver = folder.join("libvulkan_lvp.so");
+        if !driver.is_file() {
+            let remedy = "`cargo xtask setup` unpacks it on Debian 12";
+            return Err(Error::NotAvailable { what: "Mesa 25 from Debian's backports".to_owned(), remedy });
+        }
+        self.folders.insert(0, folder);
+        let inside = format!("{LIBRARIES}/libvulkan_lvp.so");
+        self.program(&driver, &inside)?;
+        let manifest = serde_json::json!({
+            "file_format_version": "1.0.0",
+            "ICD": { "library_path": format!("/{inside}"), "api_version": "1.4.0" }
+        });
+        self.text("usr/share/vulkan/icd.d/lvp_icd.json", &manifest.to_string());
+        Ok(())
     }
 
     /// The files of a Debian package, as they lie when it is installed, and the libraries that they name.
@@ -177,7 +205,7 @@ impl Image {
         let mut ldd = Command::new("ldd");
         ldd.arg(file)
             .env("LC_ALL", "C")
-            .env("LD_LIBRARY_PATH", unpacked_udev().join("usr/lib/x86_64-linux-gnu"));
+            .env("LD_LIBRARY_PATH", std::env::join_paths(&self.folders).unwrap_or_default());
         let output = ldd.output().map_err(what())?;
         let text = String::from_utf8_lossy(&output.stdout);
         for line in text.lines() {

@@ -34,7 +34,7 @@ pub struct Step {
     pub root: bool,
     /// Runs beside the steps that come after it, and has no answer.
     pub background: bool,
-    /// A file that it writes and that belongs to the answer.
+    /// A file that it writes and that belongs to the answer; in the background, where its standard error goes.
     pub file: Option<String>,
 }
 

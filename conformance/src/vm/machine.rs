@@ -74,6 +74,7 @@ pub enum Attachment {
 #[derive(Debug)]
 pub struct Machine {
     kernel: Kernel,
+    memory_mib: u32,
     region: Option<(Attachment, PathBuf, u64)>,
     vsock: Option<(PathBuf, u32)>,
 }
@@ -85,7 +86,13 @@ impl Machine {
     /// When set-up could not unpack what it needs, or has not.
     pub fn new(kernel: Kernel) -> Result<Self> {
         products::installed("vm")?;
-        Ok(Self { kernel, region: None, vsock: None })
+        Ok(Self { kernel, memory_mib: 512, region: None, vsock: None })
+    }
+
+    /// With so much memory.
+    #[must_use]
+    pub fn memory(self, mib: u32) -> Self {
+        Self { memory_mib: mib, ..self }
     }
 
     /// With a vsock device: what the guest dials at the host's port P is a connection to the unix socket `<path>_P`.
@@ -132,7 +139,8 @@ impl Machine {
             .map_err(|error| doing("turning core dumps off")(error.into()))?;
         let mut qemu = qemu();
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]).args(accelerator);
-        qemu.args(["-m", "512,slots=2,maxmem=8G", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+        qemu.arg("-m").arg(format!("{},slots=2,maxmem=8G", self.memory_mib));
+        qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         for name in ["console", "answers"] {
             qemu.arg("-serial").arg(format!("file:{}", folder.join(name).display()));
         }
@@ -142,7 +150,8 @@ impl Machine {
         let mut vsock = None;
         if let Some((path, cid)) = &self.vsock {
             vsock = Some(vsock_device(&folder, path, *cid)?);
-            qemu.args(["-object", "memory-backend-memfd,id=ram,size=512M,share=on"]);
+            qemu.arg("-object");
+            qemu.arg(format!("memory-backend-memfd,id=ram,size={}M,share=on", self.memory_mib));
             machine += ",memory-backend=ram";
             qemu.arg("-chardev").arg(format!("socket,id=vsock,path={}", folder.join("vhost").display()));
             qemu.args(["-device", "vhost-user-vsock-pci,chardev=vsock"]);

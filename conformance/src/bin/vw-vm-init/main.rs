@@ -80,7 +80,11 @@ fn run(step: &Step) -> Option<Answer> {
     }
     if step.background {
         command.stdin(Stdio::null());
-        let error = command.spawn().err()?;
+        let started = match &step.file {
+            Some(file) => File::create(file).and_then(|file| command.stderr(file).spawn()),
+            None => command.spawn(),
+        };
+        let error = started.err()?;
         answer.status = format!("cannot be started: {error}");
         return Some(answer);
     }
