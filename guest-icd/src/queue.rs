@@ -351,6 +351,9 @@ unsafe fn cut<T>(infos: *const T, count: u32, tie: impl Fn(&T, &mut Ties)) -> Ve
         tie(unsafe { &*infos.add(i) }, &mut ties);
         ties
     };
+    if count == 1 {
+        return vec![batch(0, 1, ties(0))];
+    }
     let mut all: Vec<Ties> = (0..count as usize).map(ties).collect();
     let Some(last) = all.pop() else { return Vec::new() };
     let alone = |ties: &Ties| ties.are_shared() || !ties.values.is_empty();

@@ -15,6 +15,8 @@ pub struct Perf {
     pub malloc: bool,
     /// Pipelines that nobody waits for are compiled by other threads (`no_pipeline_pool`).
     pub pipeline_pool: bool,
+    /// Submissions of command buffers alone reach the driver several at a time (`no_join`).
+    pub join: bool,
 }
 
 impl Perf {
@@ -37,6 +39,7 @@ impl Perf {
             spin: !off("no_spin"),
             malloc: !off("no_malloc"),
             pipeline_pool: !off("no_pipeline_pool"),
+            join: !off("no_join"),
         }
     }
 }
@@ -53,7 +56,8 @@ mod tests {
         assert!(Perf::parse("no_straight").spin && !Perf::parse("no_spin").spin);
         assert!(Perf::parse("no_spin").malloc && !Perf::parse("no_malloc").malloc);
         assert!(Perf::parse("no_spin").pipeline_pool && !Perf::parse("no_pipeline_pool").pipeline_pool);
+        assert!(Perf::parse("no_spin").join && !Perf::parse("no_join").join);
         let none = Perf::parse("none");
-        assert!(!none.straight && !none.spin && !none.malloc && !none.pipeline_pool);
+        assert!(!none.straight && !none.spin && !none.malloc && !none.pipeline_pool && !none.join);
     }
 }

@@ -329,7 +329,12 @@ impl Collector {
         for window in &windows::ALL {
             let name = window.rows[0].name;
             eprintln!("{name}");
-            for _ in 0..if self.effort == Effort::Full { 7 } else { 1 } {
+            let times = match self.effort {
+                Effort::Smoke => 1,
+                Effort::Quick => 3,
+                Effort::Full | Effort::Work => 7,
+            };
+            for _ in 0..times {
                 for side in self.order() {
                     let values = window.measure(&self.sides[side], &display, self.effort);
                     let values = values.map(|values| values.map(Some).to_vec());

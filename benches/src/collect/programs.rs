@@ -58,17 +58,37 @@ pub(crate) fn frames_per_second(line: &str) -> Option<f64> {
 /// Operations a second of the cases of one group, by their number.
 pub(crate) type Cases = BTreeMap<u32, f64>;
 
+/// The group whose cases run one by one: one after the other they do not end, on any driver.
+const SUBMITS: &str = "-submit-only";
+
 /// Runs one group of vkoverhead.
 pub(crate) fn overhead(program: &Path, side: &Side, group: &str, effort: Effort) -> Result<Cases> {
     let seconds = if effort == Effort::Smoke { "0.02" } else { "0.1" };
-    let mut command = side.command(program);
-    command.args(["-nocolor", "-csv", "-duration", seconds, group]);
-    let output = child::run(&mut command, LIMIT)?;
-    let cases: Cases = output.stdout.lines().filter_map(case).collect();
-    if cases.is_empty() || !output.status.success() {
-        return Err(Error::Message(format!("vkoverhead failed:\n{}{}", output.stdout, output.stderr)));
+    let run = |arguments: &[&str]| {
+        let mut command = side.command(program);
+        let output = child::run(command.arg("-nocolor").args(arguments), LIMIT)?;
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        Err(Error::Message(format!("vkoverhead failed:\n{}{}", output.stdout, output.stderr)))
+    };
+    let measure = |which: &[&str]| {
+        let text = run(&[&["-csv", "-duration", seconds], which].concat())?;
+        Ok(text.lines().filter_map(case).collect::<Cases>())
+    };
+    if group != SUBMITS {
+        let cases = measure(&[group])?;
+        return if cases.is_empty() {
+            Err(Error::Message("vkoverhead prints nothing".into()))
+        } else {
+            Ok(cases)
+        };
     }
-    Ok(cases)
+    let list = run(&["-list"])?;
+    let numbers =
+        list.lines().filter_map(|line| line.split_once(", submit_").map(|(number, _)| number.trim()));
+    let cases = numbers.map(|number| measure(&["-test", number])).collect::<Result<Vec<_>>>()?;
+    Ok(cases.into_iter().flatten().collect())
 }
 
 /// Number and rate in a line like ` 12, draw_multi, 12345, 98.7%`; none for a case that the driver cannot do.

@@ -12,6 +12,7 @@ pub mod external;
 pub mod frame;
 pub mod host_image_copy;
 pub mod image;
+pub mod joined;
 pub mod memory;
 pub mod payload;
 pub mod physical_device;

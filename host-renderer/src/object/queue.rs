@@ -18,6 +18,7 @@ use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{MAX_FRAMES, lost};
 use vw_wire_protocol::schema::Command;
 
+use super::joined::{batches_behind, replace_batches};
 use super::payload::{Change, Gate, Signals, Waits};
 use super::semaphore::Shares;
 use crate::frames::Announced;
@@ -128,6 +129,12 @@ impl Shared {
             // SAFETY: the fence is of this device and in nobody's use.
             unsafe { self.device.destroy_fence(fence, None) };
         }
+    }
+
+    /// The driver has not taken a submission: the device is lost.
+    pub fn refused(&self, command: &Command, result: vk::Result) {
+        let code = if result == vk::Result::ERROR_DEVICE_LOST { lost::DRIVER } else { lost::REFUSED };
+        self.lose(code, &format!("{}: {result}", command.name));
     }
 
     /// Tells the guest that the device is lost, with `reason` for the log.
@@ -312,6 +319,18 @@ impl Session {
             unsafe { self.check_binding(command, request, seen)? };
         }
         self.window.take();
+        let shares_nothing = shares.waits.is_empty() && shares.signals.0.is_empty() && frames.is_empty();
+        // SAFETY: decoded for this command; nothing is poisoned.
+        if self.perf.join && !watched && shares_nothing && unsafe { self.join(command, request, seen)? } {
+            return Ok(());
+        }
+        let ahead = self.joined_ahead_of(command, seen)?;
+        let batches;
+        if !ahead.is_empty() {
+            // SAFETY: the same; it is a `vkQueueSubmit`.
+            batches = unsafe { batches_behind(&ahead, request) };
+            replace_batches(request, &batches);
+        }
         let fence = match watched.then(|| shared.take_fence()).transpose() {
             Ok(fence) => fence,
             Err(result) => {
@@ -339,8 +358,7 @@ impl Session {
             if let Some(fence) = fence {
                 shared.give_fence(fence);
             }
-            let code = if result == vk::Result::ERROR_DEVICE_LOST { lost::DRIVER } else { lost::REFUSED };
-            shared.lose(code, &format!("{}: {result}", command.name));
+            shared.refused(command, result);
             return Ok(());
         }
         if let Some(queue) = self.device_mut(seen.device)?.queue_mut(seen.queue) {

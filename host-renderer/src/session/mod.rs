@@ -55,6 +55,7 @@ use crate::object::descriptor_set::Updates;
 use crate::object::device::Device;
 use crate::object::external::Handles;
 use crate::object::image::Made;
+use crate::object::joined::{self, Joined};
 use crate::object::memory::Memories;
 use crate::object::payload::Payloads;
 use crate::object::pool::Pools;
@@ -105,6 +106,8 @@ pub struct Session {
     pub(crate) frames: Arc<Frames>,
     /// Files that the driver keeps its memory in.
     pub(crate) files: Files,
+    /// Submissions that the driver gets with the next one.
+    pub(crate) joined: Joined,
     /// The last submission, until its completion is known or is a queue's thread's to find out.
     pub(crate) held: Option<Held>,
     /// How long it is worth to look for that.
@@ -205,6 +208,7 @@ impl Session {
             pools: Pools::default(),
             compiling: Compiling::default(),
             buffers: CommandBuffers::default(),
+            joined: Joined::default(),
             held: None,
             completion_spin: perf.new_spin(),
             recording_spin: perf.new_spin(),
@@ -273,6 +277,7 @@ impl Session {
             }
         }
         consumer.release();
+        self.submit_joined()?;
         self.compiling.collect(&mut self.tables);
         Ok(())
     }
@@ -321,6 +326,9 @@ impl Session {
     ) -> Result<(), End> {
         arena.reset();
         self.recording = false;
+        if !joined::joins(header.opcode) {
+            self.submit_joined()?;
+        }
         match header.opcode {
             op::STREAM => {
                 let id = reader.take_u64().map_err(violation)?;

@@ -82,7 +82,7 @@ cases! {
     queries: occlusion timestamps statistics more_statistics results reset streams;
     captures: pauses queries;
     synchronisation: fences events many_events semaphores timeline wait_before_signal second_version batches
-        many_submissions;
+        many_submissions in_order;
     timelines: chain crossed one_for_all in_turn;
     robustness: outside_of_buffers outside_of_vertices outside_of_descriptors null_descriptors null_vertices
         parts_of_buffers smallest_images;

@@ -369,3 +369,53 @@ pub(super) unsafe fn many_submissions(gpu: &Gpu, report: &Report) {
     report.debug("queue idle", gpu.device.queue_wait_idle(gpu.queue));
     report.debug("device idle", gpu.device.device_wait_idle());
 }
+
+/// Submissions of command buffers alone, most without a fence, between others: each keeps what the one before it has left.
+pub(super) unsafe fn in_order(gpu: &Gpu, report: &Report) {
+    const COUNT: u32 = 200;
+    let device = &gpu.device;
+    let (value, history) = (gpu.buffer(16, ANY_USE), gpu.buffer(u64::from(COUNT) * 4, ANY_USE));
+    let fills: Vec<_> = (0..16).map(|i| filling(gpu, value, 1000 + i)).collect();
+    let semaphore = binary(gpu);
+    let done = fence(gpu, false);
+    for number in 0..COUNT {
+        let keep = gpu.record(vk::CommandBufferUsageFlags::empty(), |cb| {
+            barrier_all(device, cb);
+            let region = vk::BufferCopy { src_offset: 0, dst_offset: u64::from(number) * 4, size: 4 };
+            device.cmd_copy_buffer(cb, value.handle, history.handle, &[region]);
+            barrier_all(device, cb);
+        });
+        let fill = fills[(number * 7 % 16) as usize];
+        let (semaphores, stages) = ([semaphore], [vk::PipelineStageFlags::ALL_COMMANDS]);
+        let infos = [fill, keep].map(|cb| vk::CommandBufferSubmitInfo::default().command_buffer(cb));
+        let (fill, keep, none) = ([fill], [keep], vk::Fence::null());
+        let (first, second) = (
+            vk::SubmitInfo::default().command_buffers(&fill),
+            vk::SubmitInfo::default().command_buffers(&keep),
+        );
+        match number % 5 {
+            0 => {
+                let all = vk::SubmitInfo2::default().command_buffer_infos(&infos);
+                device.queue_submit2(gpu.queue, &[all], none).unwrap();
+            }
+            1 => {
+                device.queue_submit(gpu.queue, &[first.signal_semaphores(&semaphores)], none).unwrap();
+                let second = second.wait_semaphores(&semaphores).wait_dst_stage_mask(&stages);
+                device.queue_submit(gpu.queue, &[second], none).unwrap();
+            }
+            2 => device.queue_submit(gpu.queue, &[first, second], none).unwrap(),
+            _ => {
+                device.queue_submit(gpu.queue, &[first], none).unwrap();
+                device.queue_submit(gpu.queue, &[], none).unwrap();
+                device.queue_submit(gpu.queue, &[second], none).unwrap();
+            }
+        }
+        if number == COUNT / 2 {
+            device.queue_submit(gpu.queue, &[], done).unwrap();
+            report.debug("wait in between", device.wait_for_fences(&[done], true, PATIENCE));
+            report.words("half", &history.words(number as usize + 1));
+        }
+    }
+    report.debug("wait", device.queue_wait_idle(gpu.queue));
+    report.words("history", &history.words(COUNT as usize));
+}
