@@ -7,17 +7,19 @@ mod common;
 use ash::vk::{self, Handle};
 use common::{Guest, Renderer, allocate_payload, dispatchable, record, request, ret, wait_for};
 use vw_host_renderer::gpu::Gpu;
+use vw_host_renderer::gpu::import::{Choice, Import, Rung, climb};
+use vw_host_renderer::gpu::offer::Offer;
 use vw_wire_protocol::facts::Facts;
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::record::op;
 
 /// A renderer on the host's driver; none, with a word about it, where there is no driver.
-fn renderer() -> Option<Renderer> {
+fn renderer(arguments: &[&str]) -> Option<Renderer> {
     if let Err(error) = Gpu::open(false, None, "test") {
         eprintln!("skipped: {error}");
         return None;
     }
-    Some(Renderer::start_with_driver(&[]))
+    Some(Renderer::start_with_driver(arguments))
 }
 
 /// The first host-visible memory type that the guest may use.
@@ -36,9 +38,8 @@ fn create<T>(guest: &mut Guest, command: &vw_wire_protocol::schema::Command, inf
     guest.command(command, &args).unwrap();
 }
 
-#[test]
-fn gpu_when_it_fills_a_buffer_writes_to_the_window() {
-    let Some(renderer) = renderer() else { return };
+/// What the program finds in its memory after the GPU has filled that; `shown`: it has said that it looks.
+fn filled(renderer: &Renderer, shown: bool) -> [u32; 2] {
     let mut guest = renderer.connect();
     let facts = Facts::decode(&guest.call(op::FACTS, &[]).unwrap()).unwrap();
     let ty = visible_type(&facts);
@@ -46,6 +47,9 @@ fn gpu_when_it_fills_a_buffer_writes_to_the_window() {
     let page = guest.connection.region.layout().page_size() as u64;
     let reply = guest.call(op::ALLOCATE_MEMORY, &allocate_payload(1, 4096, page, ty)).unwrap();
     assert_eq!(ret(&reply), 0);
+    if shown {
+        assert_eq!(guest.call(op::SHOW_MEMORY, &1_u64.to_le_bytes()), Ok(vec![0; 4]), "{}", renderer.log());
+    }
     let info = vk::BufferCreateInfo::default().size(4096).usage(vk::BufferUsageFlags::TRANSFER_DST);
     create(&mut guest, &commands::VK_CREATE_BUFFER, &info);
     guest.command(&commands::VK_BIND_BUFFER_MEMORY, &[dispatchable(1), 1, 1, 0]).unwrap();
@@ -69,17 +73,47 @@ fn gpu_when_it_fills_a_buffer_writes_to_the_window() {
     guest.submit(&args).unwrap();
     let region = &guest.connection.region;
     assert!(wait_for(|| region.control().completed(0) == 1), "{}", renderer.log());
-    for at in [page, page + 4092] {
-        // SAFETY: the window is larger than two pages.
-        let word = unsafe { region.window().0.as_ptr().add(at as usize).cast::<u32>().read_volatile() };
-        assert_eq!(word, 0xABCD_1234, "at {at}");
-    }
     assert_eq!(region.control().device_lost(), None);
+    [page, page + 4092].map(|at| {
+        // SAFETY: the window is larger than two pages.
+        unsafe { region.window().0.as_ptr().add(at as usize).cast::<u32>().read_volatile() }
+    })
+}
+
+#[test]
+fn gpu_when_it_fills_a_buffer_writes_to_the_window() {
+    let Some(renderer) = renderer(&[]) else { return };
+    assert_eq!(filled(&renderer, false), [0xABCD_1234; 2]);
+}
+
+#[test]
+fn gpu_when_it_has_memory_of_its_own_is_copied_from_where_the_program_looks() {
+    let Some(renderer) = renderer(&["--import", "copy"]) else { return };
+    assert_eq!(filled(&renderer, true), [0xABCD_1234; 2]);
+    assert_eq!(filled(&renderer, false), [0; 2]);
+}
+
+/// What a driver cannot do is tried no further, and said; the last way is left.
+#[test]
+fn driver_when_it_imports_nothing_has_its_memory_copied_and_the_reasons_are_told() {
+    let Ok(mut gpu) = Gpu::open(false, None, "test") else { return eprintln!("skipped: no driver") };
+    gpu.offer = Offer::new(gpu.offer.api_version, Vec::new(), Vec::new());
+    let (import, udmabuf) = climb(&gpu, Choice::Auto).unwrap();
+    assert!(import.rung == Rung::Copy && udmabuf.is_none());
+    for reason in [
+        "not by host-pointer, because the driver of ",
+        " lacks VK_EXT_external_memory_host; not by udmabuf, because the driver of ",
+        " lacks VK_KHR_external_memory_fd",
+    ] {
+        assert!(import.describe().contains(reason), "{}", import.describe());
+    }
+    assert_eq!(Import::parse(&import.to_text()), Some(import));
+    assert!(climb(&gpu, Choice::HostPointer).unwrap_err().contains("lacks VK_EXT_external_memory_host"));
 }
 
 #[test]
 fn guest_when_it_disappears_with_work_that_never_ends_is_freed() {
-    let Some(renderer) = renderer() else { return };
+    let Some(renderer) = renderer(&[]) else { return };
     let mut guest = renderer.connect();
     let facts = Facts::decode(&guest.call(op::FACTS, &[]).unwrap()).unwrap();
     if facts.api_version < vk::API_VERSION_1_2 {
