@@ -201,7 +201,10 @@ fn host_when_its_driver_imports_dma_bufs_answers_as_natively() {
         let name = part.file_name().unwrap().to_string_lossy().into_owned();
         image.program(&part, &format!("usr/bin/{name}")).unwrap();
     }
-    image.text("etc/vw/renderer.toml", "listen = \"unix:/tmp/vw.sock\"\nimport = \"udmabuf\"\n");
+    image.text(
+        "etc/vw/renderer.toml",
+        "listen = \"unix:/tmp/vw.sock\"\nimport = \"udmabuf\"\nlog = \"debug\"\n",
+    );
     let manifest = r#"{ "file_format_version": "1.0.0", "ICD": { "library_path": "/usr/bin/libvulkan_vw.so", "api_version": "1.4.309" } }"#;
     image.text("etc/vw/icd.json", manifest);
     let only: Vec<&str> = COPIES.iter().flat_map(|name| ["--only", name]).collect();
@@ -220,7 +223,9 @@ fn host_when_its_driver_imports_dma_bufs_answers_as_natively() {
             .writing(log),
     ];
     let image = image.finish(&job(steps)).unwrap();
-    let answers = Machine::new(kernel).unwrap().memory(1536).run(&image).unwrap();
+    // What is larger than the kernel makes dma-bufs of is copied: that is the largest buffer of all.
+    let machine = Machine::new(kernel).unwrap().memory(1536).parameters("udmabuf.size_limit_mb=4");
+    let answers = machine.run(&image).unwrap();
     for answer in &answers {
         println!("{}: {}, {} ms", answer.name, answer.status, answer.ms);
     }
@@ -230,6 +235,8 @@ fn host_when_its_driver_imports_dma_bufs_answers_as_natively() {
     let text = suite.expect_success();
     let log = String::from_utf8_lossy(&suite.file);
     assert!(log.contains("import=\"udmabuf\"") && !log.contains("WARN"), "{log}");
+    let copied = log.lines().filter(|line| line.contains("memory is copied"));
+    assert_eq!(copied.filter(|line| line.contains("bytes=8388608")).count(), 2, "{log}");
     let mut command = native.command(products::program("vw-differential").unwrap());
     let expected = child::run(command.args(&only), LIMIT).unwrap();
     assert_same_suite(expected.expect_success("natively"), text, Explained::from_file("copy.txt"));

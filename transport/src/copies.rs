@@ -191,13 +191,14 @@ impl Copy {
     fn take(&mut self, program: NonNull<u8>, start: usize, end: usize, exact: impl Fn(usize, usize) -> bool) {
         let mut buffer = [0; PIECE];
         pieces(start, end.min(self.length), |number, from, to| {
-            // SAFETY: a piece of the window.
-            let bytes = unsafe { Self::read(program, from, to, &mut buffer) };
-            let shadow = self.shadow.bytes(from, bytes.len());
+            let shadow = self.shadow.bytes(from, to - from);
             let known = std::mem::replace(&mut self.known[number], true);
-            if known && *shadow == *bytes {
+            // SAFETY: a piece of the window.
+            if known && unsafe { is_alike(program.as_ptr().add(from), shadow) } {
                 return;
             }
+            // SAFETY: the same.
+            let bytes = unsafe { Self::read(program, from, to, &mut buffer) };
             // SAFETY: the same piece of the device's memory.
             unsafe {
                 let device = self.device.as_ptr().add(from);
@@ -214,16 +215,28 @@ impl Copy {
     fn give(&mut self, program: NonNull<u8>, start: usize, end: usize) {
         let mut buffer = [0; PIECE];
         pieces(start, end.min(self.length), |_, from, to| {
+            let shadow = self.shadow.bytes(from, to - from);
             // SAFETY: a piece of the device's memory.
-            let bytes = unsafe { Self::read(self.device, from, to, &mut buffer) };
-            let shadow = self.shadow.bytes(from, bytes.len());
-            if *shadow != *bytes {
-                // SAFETY: the same piece of the window.
-                unsafe { carry(program.as_ptr().add(from), shadow, bytes) };
+            if unsafe { is_alike(self.device.as_ptr().add(from), shadow) } {
+                return;
+            }
+            // SAFETY: the same, and the same piece of the window.
+            unsafe {
+                let bytes = Self::read(self.device, from, to, &mut buffer);
+                carry(program.as_ptr().add(from), shadow, bytes);
                 shadow.copy_from_slice(bytes);
             }
         });
     }
+}
+
+/// Whether memory has the shadow's bytes. Where it is written meanwhile, that is found the next time.
+///
+/// # Safety
+/// `memory` must lead to as many bytes, which may change.
+unsafe fn is_alike(memory: *const u8, shadow: &[u8]) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { libc::memcmp(memory.cast(), shadow.as_ptr().cast(), shadow.len()) == 0 }
 }
 
 /// Writes those bytes of `new` that are not as in `old`, and no others.

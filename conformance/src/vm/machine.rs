@@ -75,6 +75,7 @@ pub enum Attachment {
 pub struct Machine {
     kernel: Kernel,
     memory_mib: u32,
+    parameters: String,
     region: Option<(Attachment, PathBuf, u64)>,
     vsock: Option<(PathBuf, u32)>,
 }
@@ -86,13 +87,19 @@ impl Machine {
     /// When set-up could not unpack what it needs, or has not.
     pub fn new(kernel: Kernel) -> Result<Self> {
         products::installed("vm")?;
-        Ok(Self { kernel, memory_mib: 512, region: None, vsock: None })
+        Ok(Self { kernel, memory_mib: 512, parameters: String::new(), region: None, vsock: None })
     }
 
     /// With so much memory.
     #[must_use]
     pub fn memory(self, mib: u32) -> Self {
         Self { memory_mib: mib, ..self }
+    }
+
+    /// With parameters of the kernel.
+    #[must_use]
+    pub fn parameters(self, parameters: &str) -> Self {
+        Self { parameters: parameters.to_owned(), ..self }
     }
 
     /// With a vsock device: what the guest dials at the host's port P is a connection to the unix socket `<path>_P`.
@@ -145,7 +152,7 @@ impl Machine {
             qemu.arg("-serial").arg(format!("file:{}", folder.join(name).display()));
         }
         qemu.arg("-kernel").arg(self.kernel.image()?).arg("-initrd").arg(&initrd);
-        qemu.args(["-append", "console=ttyS0 quiet panic=-1"]);
+        qemu.arg("-append").arg(format!("console=ttyS0 quiet panic=-1 {}", self.parameters));
         let mut machine = "q35".to_owned();
         let mut vsock = None;
         if let Some((path, cid)) = &self.vsock {

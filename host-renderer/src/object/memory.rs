@@ -389,7 +389,10 @@ impl Session {
             {
                 Ok(Pages::Driver(length))
             }
-            Pages::Window(offset, length) if !self.is_importable(length) => Ok(Pages::Copied(offset, length)),
+            Pages::Window(offset, length) if !self.is_importable(length) => {
+                tracing::debug!(bytes = length, import = self.import.rung.name(), "memory is copied");
+                Ok(Pages::Copied(offset, length))
+            }
             pages => Ok(pages),
         }
     }

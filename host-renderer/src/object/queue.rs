@@ -447,9 +447,10 @@ fn no_thread(error: &std::io::Error) -> String {
 /// Waits for fences in order and publishes what is complete.
 fn complete(shared: &Shared, slot: usize, receiver: &Receiver<Pending>) {
     let apart = shared.window.is_apart();
+    // What a look has cost holds for the next submissions too.
+    let mut wait = if apart { LOOK } else { WAIT };
     while let Ok(pending) = receiver.recv() {
         let fences = Vec::from_iter(pending.fence);
-        let mut wait = if apart { LOOK } else { WAIT };
         while !fences.is_empty() {
             // SAFETY: the fence is of this device and used by this thread alone once it is submitted.
             match unsafe { shared.device.wait_for_fences(&fences, true, wait) } {
