@@ -109,9 +109,11 @@ fn program_when_it_ends_with_work_going_on_leaves_no_session() {
 #[test]
 fn program_when_it_closes_all_descriptors_loses_the_device_and_nothing_else() {
     let renderer = renderer();
-    let output = run_on(&renderer.guest(), &["close-descriptors"]);
-    assert_eq!(output.expect_success("through vw").trim(), "after: Some(ERROR_DEVICE_LOST)");
-    assert_nothing_left(&renderer);
+    for memory in ["auto", "stream"] {
+        let output = run_on(&renderer.guest().with("VW_MEMORY", memory), &["close-descriptors"]);
+        assert_eq!(output.expect_success(memory).trim(), "after: Some(ERROR_DEVICE_LOST)");
+        assert_nothing_left(&renderer);
+    }
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub mod control;
 #[cfg(not(loom))]
 pub mod copies;
 #[cfg(not(loom))]
+mod descriptor;
+#[cfg(not(loom))]
 pub mod frame;
 #[cfg(not(loom))]
 pub mod handshake;

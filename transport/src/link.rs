@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -16,9 +15,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send};
 
+use crate::descriptor::Descriptor;
 use crate::frame::{self, Frame, FrameError, HEADER, Kind, MAX_FRAME, MAX_PAYLOAD};
 use crate::liveness::PeerGone;
-use crate::peer::identity;
 
 /// Bytes read at once at most.
 const READ: usize = 256 << 10;
@@ -48,9 +47,7 @@ pub enum LinkError {
 
 /// A socket after the handshake, with frames on it.
 pub struct Link {
-    /// Closed in `drop`, unless it is a stranger's by then.
-    socket: ManuallyDrop<OwnedFd>,
-    identity: Option<(u64, u64)>,
+    socket: Descriptor,
     out: Mutex<Out>,
     gone: AtomicBool,
     /// Something was written since something was last read.
@@ -114,10 +111,8 @@ impl fmt::Debug for Link {
 impl Link {
     /// Over a connected socket, on which nothing but frames follows. `patience`: [`PATIENCE`] but for tests.
     pub fn new(socket: OwnedFd, patience: Duration) -> Self {
-        let identity = identity(&socket);
         Self {
-            socket: ManuallyDrop::new(socket),
-            identity,
+            socket: Descriptor::new(socket),
             out: Mutex::default(),
             gone: AtomicBool::new(false),
             awaiting: AtomicBool::new(false),
@@ -199,7 +194,7 @@ impl Link {
 
     /// The socket, unless the program has closed it under us.
     fn socket(&self) -> Result<BorrowedFd<'_>, PeerGone> {
-        if identity(&self.socket) == self.identity { Ok(self.socket.as_fd()) } else { Err(PeerGone) }
+        self.socket.get().ok_or(PeerGone)
     }
 
     /// Writes what there is room for. Whether that was all.
@@ -371,15 +366,6 @@ impl Link {
             if self.owes.load(Ordering::Acquire) {
                 unwritten |= self.murmur(|_| {});
             }
-        }
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        if identity(&self.socket) == self.identity {
-            // SAFETY: dropped here alone, and not used after this.
-            unsafe { ManuallyDrop::drop(&mut self.socket) };
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The other side, as seen through the socket that stays open after the handshake.
 
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 use crate::connection::HANDSHAKE_TIMEOUT;
+use crate::descriptor::Descriptor;
 use crate::handshake::{Message, Versions};
 use crate::link::Link;
 use crate::liveness::{Liveness, PeerGone};
@@ -27,11 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// watches the process itself.
 #[derive(Debug)]
 pub struct Peer {
-    /// Closed in `drop`, unless it is a stranger's by then.
-    socket: ManuallyDrop<OwnedFd>,
-    /// Device and inode of the socket: a program that closes descriptors it does not know must not leave us watching a
-    /// stranger's.
-    identity: Option<(u64, u64)>,
+    socket: Descriptor,
     versions: Versions,
     /// Where frames go over the socket: what they go by, and the thread that reads them.
     stream: Option<Stream>,
@@ -44,10 +40,8 @@ pub struct Peer {
 impl Peer {
     /// The peer at the other end of a connected socket. `versions`: this side's, for the goodbye.
     pub(crate) fn new(socket: OwnedFd, versions: Versions) -> Self {
-        let identity = identity(&socket);
         Self {
-            socket: ManuallyDrop::new(socket),
-            identity,
+            socket: Descriptor::new(socket),
             versions,
             stream: None,
             start: Instant::now(),
@@ -109,7 +103,7 @@ impl Peer {
 
     /// The socket, unless the program has closed it under us.
     fn socket(&self) -> Result<BorrowedFd<'_>, PeerGone> {
-        if identity(&self.socket) == self.identity { Ok(self.socket.as_fd()) } else { Err(PeerGone) }
+        self.socket.get().ok_or(PeerGone)
     }
 
     /// Why the other side left, if it said so. Reads the socket, so it answers once; made for the moment after
@@ -133,11 +127,11 @@ impl Peer {
     /// Looks at the socket.
     fn look(&self) -> bool {
         // IN is not asked for: a goodbye alone does not end it, the shutdown that follows does.
-        let mut fds = [PollFd::new(&*self.socket, PollFlags::RDHUP)];
+        let mut fds = [PollFd::from_borrowed_fd(self.socket.unchecked(), PollFlags::RDHUP)];
         let over = PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR | PollFlags::NVAL;
         match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
             Ok(_) if fds[0].revents().intersects(over) => false,
-            Ok(_) => identity(&self.socket) == self.identity,
+            Ok(_) => self.socket.get().is_some(),
             // No memory, or interrupted: nothing was learned.
             Err(Errno::INTR | Errno::NOMEM) => true,
             Err(_) => false,
@@ -167,15 +161,6 @@ impl Drop for Stream {
     }
 }
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        if identity(&self.socket) == self.identity {
-            // SAFETY: dropped here alone, and not used after this.
-            unsafe { ManuallyDrop::drop(&mut self.socket) };
-        }
-    }
-}
-
 impl Liveness for Peer {
     fn alive(&self) -> bool {
         if let Some(link) = self.link() {
@@ -195,9 +180,4 @@ impl Liveness for Peer {
         }
         alive
     }
-}
-
-pub(crate) fn identity(socket: &OwnedFd) -> Option<(u64, u64)> {
-    let stat = rustix::fs::fstat(socket).ok()?;
-    Some((stat.st_dev, stat.st_ino))
 }

@@ -12,6 +12,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::attached::{Half, Slice, random};
 use crate::control::{Control, REGION_MAGIC};
+use crate::descriptor::Descriptor;
 use crate::layout::{Layout, LayoutError, Limits, system_page_size};
 use crate::mirror::Mirror;
 
@@ -94,7 +95,7 @@ pub struct Region {
     layout: Layout,
     control: Control,
     /// The side that made the region keeps the file, to punch pages out.
-    file: Option<OwnedFd>,
+    file: Option<Descriptor>,
     /// Where the region starts in it, in bytes.
     file_offset: u64,
     /// It is mapped from a device.
@@ -125,7 +126,7 @@ impl Region {
         let for_peer = rustix::io::fcntl_dupfd_cloexec(&file, 3).map_err(os("duplicate the descriptor"))?;
         let mut region = Self::map(file.as_fd(), 0, &layout, false)?;
         region.control.page().magic.store(REGION_MAGIC, Ordering::Release);
-        region.file = Some(file);
+        region.file = Some(Descriptor::new(file));
         Ok((region, for_peer))
     }
 
@@ -173,7 +174,7 @@ impl Region {
             source: e.into(),
         })?;
         let mut region = Self::map(slice.file.as_fd(), slice.offset, layout, false)?;
-        region.file = Some(slice.file);
+        region.file = Some(Descriptor::new(slice.file));
         region.file_offset = slice.offset;
         let page = region.control.page();
         for (to, word) in page.proof.iter().zip(bytemuck::cast::<_, [u64; 4]>(words)) {
@@ -348,7 +349,7 @@ impl Region {
                 ),
             ));
         }
-        let Some(file) = &self.file else {
+        let Some(file) = self.file() else {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "cannot free pages of the memory window: only the side that made the region has its file",
@@ -373,9 +374,9 @@ impl Region {
         let _ = self.mirror.set(mirror);
     }
 
-    /// The region's file, on the side that made it (to import its pages by descriptor).
+    /// The region's file, on the side that made it (to import its pages by descriptor); none where the program has closed it.
     pub fn file(&self) -> Option<BorrowedFd<'_>> {
-        self.file.as_ref().map(AsFd::as_fd)
+        self.file.as_ref()?.get()
     }
 
     /// The region's file and the place of the window in it, on the side that made the region.
@@ -410,7 +411,7 @@ impl Region {
     /// # Errors
     /// `Unsupported` on the attached side, or what the system says.
     pub fn resident_bytes(&self) -> io::Result<u64> {
-        let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let file = self.file().ok_or(io::ErrorKind::Unsupported)?;
         let blocks = rustix::fs::fstat(file)?.st_blocks;
         Ok(u64::try_from(blocks).unwrap_or(0) * 512)
     }

@@ -7,10 +7,11 @@
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Updater, ioctl, opcode};
+
+use crate::descriptor::Descriptor;
 
 /// Regions that one scan gives at most.
 const REGIONS: usize = 512;
@@ -97,9 +98,9 @@ unsafe impl Ioctl for Regions<'_> {
 #[derive(Debug)]
 pub(crate) struct Written {
     base: NonNull<u8>,
-    pagemap: File,
+    pagemap: Descriptor,
     /// Protects the pages as long as it is open.
-    _protector: OwnedFd,
+    _protector: Descriptor,
     regions: Vec<PageRegion>,
 }
 
@@ -132,8 +133,8 @@ impl Written {
         let empty = PageRegion { start: 0, end: 0, categories: 0 };
         let mut written = Self {
             base,
-            pagemap: File::open("/proc/self/pagemap")?,
-            _protector: protector,
+            pagemap: Descriptor::new(File::open("/proc/self/pagemap")?.into()),
+            _protector: Descriptor::new(protector),
             regions: vec![empty; REGIONS],
         };
         // Whether the kernel knows the scan.
@@ -165,7 +166,7 @@ impl Written {
                 return_mask: PAGE_IS_WRITTEN,
             };
             // SAFETY: the structure is the call's, and its vector as long as it says.
-            let count = unsafe { ioctl(&self.pagemap, Regions(&mut scan)) }?;
+            let count = unsafe { ioctl(self.pagemap.unchecked(), Regions(&mut scan)) }?;
             for region in &self.regions[..count.min(self.regions.len())] {
                 found(region.start.max(from) - base, region.end.min(base + end) - base);
             }
