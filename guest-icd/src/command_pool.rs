@@ -50,7 +50,8 @@ impl CommandPool {
 
     /// Takes over the room that a recording has left.
     pub(crate) fn keep_or_release(&self, session: &Session, space: Space) {
-        let old = if space.worth_keeping() { lock(&self.state).spare.replace(space) } else { Some(space) };
+        let old =
+            if space.worth_keeping(session) { lock(&self.state).spare.replace(space) } else { Some(space) };
         if let Some(old) = old {
             old.release(session);
         }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use ash::vk;
 use ash::vk::Handle as _;
+use vw_transport::mirror::Mirror;
 use vw_transport::pages;
 use vw_wire_protocol::record::op;
 
@@ -63,6 +64,9 @@ impl Session {
         }
         if let Some(mirror) = self.region().mirror() {
             mirror.show(offset, memory.size());
+            if !self.copied && self.show_fresh(id, memory, mirror).map_err(Failure::result)? {
+                return Ok(());
+            }
         }
         let result = self.call(op::SHOW_MEMORY, &|w| w.put_u64(id), |reader| {
             reader.take_u32().map(|result| vk::Result::from_raw(result.cast_signed()))
@@ -74,6 +78,18 @@ impl Session {
                 Err(error)
             }
         }
+    }
+
+    /// Does so without a call, if nothing can have written to the memory yet.
+    fn show_fresh(&self, id: u64, memory: &Memory, mirror: &Mirror) -> Result<bool, Failure> {
+        self.with_sender(|sender| {
+            // What others submit comes behind the record while the sender is held.
+            let fresh = mirror.settled() == memory.fresh;
+            if fresh {
+                sender.push(op::SHOW_MEMORY, &|w| w.put_u64(id))?;
+            }
+            Ok(fresh)
+        })
     }
 }
 

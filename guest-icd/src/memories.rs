@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ash::vk;
+use vw_transport::mirror::Mirror;
 use vw_transport::pages::{self, Mapping};
 use vw_transport::{Region, SharedFile};
 use vw_wire_protocol::record::{IN_FILE, NO_OFFSET, PROGRAM};
@@ -58,6 +59,9 @@ pub(crate) struct Memory {
     pub(crate) placed: Mutex<Option<Placed>>,
     /// Where the host or its device does not see the window: it knows that the program looks at this.
     pub(crate) shown: AtomicBool,
+    /// There too: how often something was let go on the host before there was this memory ([`Mirror::settled`]); since then
+    /// nothing can have written to it while that number is the same.
+    pub(crate) fresh: u64,
 }
 
 /// Where the pages of an allocation are.
@@ -156,6 +160,11 @@ impl Memories {
         self.mirrored = region.mirror().is_some().then(|| Arc::clone(region));
     }
 
+    /// What keeps the window alike on both sides, where they share no pages.
+    fn in_mirror(&self) -> Option<&Mirror> {
+        self.mirrored.as_ref()?.mirror()
+    }
+
     /// Writes how many bytes of each heap are in use.
     pub(crate) fn usage(&self, usage: &mut [u64; vk::MAX_MEMORY_HEAPS]) {
         for (to, from) in usage.iter_mut().zip(&self.used) {
@@ -213,6 +222,7 @@ impl Memories {
                 device,
                 placed: Mutex::default(),
                 shown: AtomicBool::new(false),
+                fresh: self.in_mirror().map_or(0, Mirror::settled),
             }),
             Err(result) => {
                 self.leave_heap(heap, size);
@@ -308,7 +318,7 @@ impl Memories {
     /// The pages of an allocation are free.
     pub(crate) fn free_pages(&self, memory: &Memory) {
         if let Some(offset) = memory.offset() {
-            if let Some(mirror) = self.mirrored.as_ref().and_then(|region| region.mirror()) {
+            if let Some(mirror) = self.in_mirror() {
                 mirror.hide(offset, memory.size);
             }
             self.free_range(offset, memory.size);

@@ -350,9 +350,14 @@ impl Session {
         *lock(&self.slots) &= !(1 << slot);
     }
 
+    /// Whether recordings have a place that the host sees.
+    pub(crate) fn has_arena(&self) -> bool {
+        self.perf.arena && self.region.arena().1 > 0
+    }
+
     /// A chunk of the arena, as its offset; none when all are in use or the arena is not to be used.
     pub(crate) fn take_chunk(&self) -> Option<u64> {
-        if !self.perf.arena {
+        if !self.has_arena() {
             return None;
         }
         let consumed = self.control().head_cursor().load();

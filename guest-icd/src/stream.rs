@@ -39,8 +39,8 @@ pub(crate) struct Space {
 enum Memory {
     /// The chunk at this offset of the arena.
     Arena(u64),
-    /// Memory of the guest, [`CHUNK_SIZE`] bytes.
-    Heap(Vec<u64>),
+    /// Memory of the guest, [`CHUNK_SIZE`] bytes, which `base` points to.
+    Heap(#[expect(dead_code, reason = "it is owned")] Vec<u64>),
 }
 
 // SAFETY: the memory that `base` points to is this space's alone: its own vector, or a chunk of the arena, which is
@@ -77,18 +77,18 @@ impl Space {
             return Ok(0);
         }
         let (start, length) = (self.start, self.end - self.start);
-        self.position = match &self.memory {
+        // SAFETY: both ends lie in the chunk, and what is between them was written.
+        let records = unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(start), length) };
+        self.position = match self.memory {
             Memory::Arena(offset) => sender.push(op::ARENA_STREAM, &|w| {
                 w.put_u64(buffer);
                 w.put_u64(offset + start as u64);
                 w.put_u64(length as u64);
                 w.put_u64(ticket);
             })?,
-            Memory::Heap(words) => sender.push(op::STREAM, &|w| {
+            Memory::Heap(_) => sender.push(op::STREAM, &|w| {
                 w.put_u64(buffer);
-                for word in &words[start / 8..(start + length) / 8] {
-                    w.put_u64(*word);
-                }
+                w.put_bytes(records);
             })?,
         };
         // What the ring holds a copy of may be written over.
@@ -100,8 +100,12 @@ impl Space {
     }
 
     /// Whether another recording can begin here.
-    pub(crate) fn worth_keeping(&self) -> bool {
-        matches!(self.memory, Memory::Arena(_)) && CHUNK_SIZE - self.end >= WORTH_KEEPING
+    pub(crate) fn worth_keeping(&self, session: &Session) -> bool {
+        match self.memory {
+            Memory::Arena(_) => CHUNK_SIZE - self.end >= WORTH_KEEPING,
+            // Where there is no arena nothing better comes.
+            Memory::Heap(_) => !session.has_arena(),
+        }
     }
 
     /// Lets go of the memory; records that were not handed over are lost.
@@ -187,7 +191,11 @@ impl Stream {
                 sender.publish();
                 Ok(())
             });
-            full.release(session);
+            if full.end == 0 && full.worth_keeping(session) {
+                self.space = Some(full);
+            } else {
+                full.release(session);
+            }
             handed_over?;
         }
         // SAFETY: the caller's promise.
@@ -195,7 +203,7 @@ impl Stream {
             if record_length(needed) + ALIGNMENT > CHUNK_SIZE {
                 return send_large(session, buffer, cmd, args);
             }
-            let space = self.space.insert(Space::new(session));
+            let space = self.space.get_or_insert_with(|| Space::new(session));
             match write(space, cmd, args) {
                 Ok(()) => Ok(()),
                 // What is needed was not known before. The fresh space is empty, so that the order is kept.

@@ -160,6 +160,28 @@ fn stream_when_the_arena_is_full_travels_in_the_ring() {
 }
 
 #[test]
+fn space_when_there_is_no_arena_is_kept_for_the_next_recording() {
+    let mut w = World::new(0);
+    let mut stream = Stream::default();
+    for round in 0..2 {
+        (0..3000).for_each(|i| w.draw(&mut stream, round * 3000 + i));
+        w.finish(&mut stream);
+        let space = stream.take_space().unwrap();
+        assert!(space.worth_keeping(&w.session));
+        stream.set_space(space);
+    }
+    assert_eq!(w.replay().0, (0..6000).collect::<Vec<_>>());
+    // One that had to do without the arena is not to stay without it.
+    let w = World::new(1);
+    let (mut first, mut second) = (Stream::default(), Stream::default());
+    w.draw(&mut first, 1);
+    w.draw(&mut second, 2);
+    w.finish(&mut second);
+    assert!(!second.take_space().unwrap().worth_keeping(&w.session));
+    first.take_space().unwrap().release(&w.session);
+}
+
+#[test]
 fn record_when_larger_than_a_chunk_keeps_its_place() {
     let mut w = World::new(3);
     let mut stream = Stream::default();

@@ -61,8 +61,9 @@ pub mod op {
     pub const ALLOCATE_MEMORY: u16 = 0xF006;
     /// `u64` id of live memory, `u64` the new id that it has from now on: freed memory that is handed out again.
     pub const RENAME_MEMORY: u16 = 0xF007;
-    /// Call, where guest and host, or host and device, share no pages: `u64` id of memory that the program maps: from now on it is
-    /// kept alike. The answer is a `VkResult`, and comes after what the guest does not have of it yet.
+    /// Where guest and host, or host and device, share no pages: `u64` id of memory that the program maps: from now on it is kept
+    /// alike. A call, unless nothing can have written to it yet: the answer is a `VkResult`, and comes after what the guest does
+    /// not have of it.
     pub const SHOW_MEMORY: u16 = 0xF008;
     /// Call: `u64` number: the semaphore or fence that several processes share, whose descriptor went before the record,
     /// has this number from now on. The answer is a `VkResult`.

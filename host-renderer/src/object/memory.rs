@@ -12,7 +12,7 @@ use vw_transport::SharedFile;
 use vw_wire_protocol::codec::{Arena, Reader, Request, encode_reply};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
-use vw_wire_protocol::record::{IN_FILE, NO_FILE, NO_OFFSET, PROGRAM};
+use vw_wire_protocol::record::{FLAG_REPLY, IN_FILE, NO_FILE, NO_OFFSET, PROGRAM};
 use vw_wire_protocol::schema::Command;
 
 use crate::gpu::import::{HANDLE_TYPE, Rung};
@@ -165,11 +165,11 @@ impl Session {
         Ok(())
     }
 
-    /// The record `SHOW_MEMORY`: `u64` id.
+    /// The record `SHOW_MEMORY`: `u64` id. `flags` are the record's.
     ///
     /// # Errors
     /// When the guest broke the protocol.
-    pub(crate) fn show_memory(&mut self, mut reader: Reader<'_>) -> Result<(), End> {
+    pub(crate) fn show_memory(&mut self, flags: u16, mut reader: Reader<'_>) -> Result<(), End> {
         let id = reader.take_u64().map_err(violation)?;
         reader.finish().map_err(violation)?;
         let Some(allocation) = self.memories.get(id) else {
@@ -195,7 +195,11 @@ impl Session {
                 vk::Result::ERROR_OUT_OF_HOST_MEMORY
             }
         };
-        self.replies.post(|writer| writer.put_u32(result.as_raw().cast_unsigned()))
+        if flags & FLAG_REPLY != 0 {
+            return self.replies.post(|writer| writer.put_u32(result.as_raw().cast_unsigned()));
+        }
+        // Nobody would hear of it, and the program go on with pages that nobody keeps.
+        if result == vk::Result::SUCCESS { Ok(()) } else { Err(End::Internal(format!("memory: {result}"))) }
     }
 
     /// Where the driver maps memory of its own that has this id; none where it does not.

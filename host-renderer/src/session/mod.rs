@@ -348,7 +348,7 @@ impl Session {
             }
             op::CREATE_DEVICE => self.create_device(arena, reader),
             op::ALLOCATE_MEMORY => self.allocate_memory(arena, reader),
-            op::SHOW_MEMORY => self.show_memory(reader),
+            op::SHOW_MEMORY => self.show_memory(header.flags, reader),
             op::RENAME_MEMORY => self.rename_memory(reader),
             op::ATTACH_PAYLOAD => self.attach_payload(reader),
             op::DETACH_PAYLOAD => self.detach_payload(reader),

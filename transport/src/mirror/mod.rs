@@ -65,6 +65,8 @@ pub struct Mirror {
     told: Mutex<Told>,
     look: Mutex<Look>,
     shadow: Mutex<Shadow>,
+    /// How often everything that has changed was sent.
+    settled: AtomicU64,
     /// How far the guest wants to know that the ring is read.
     asked: AtomicU64,
     /// What [`Told::head`] is, to be looked at without the lock.
@@ -113,6 +115,7 @@ impl Mirror {
             told: Mutex::new(Told { tail: 0, head: 0, replies: 0, lost: 0, completed: [0; QUEUE_SLOTS] }),
             look: Mutex::new(Look::new(side, base, size, compare)),
             shadow: Mutex::new(Shadow::new(size)?),
+            settled: AtomicU64::new(0),
             asked: AtomicU64::new(0),
             told_head: AtomicU64::new(0),
         });
@@ -172,11 +175,17 @@ impl Mirror {
     /// Sends what has changed of all that the program sees; it comes before whatever this side sends next. Where the other side
     /// is gone nothing happens.
     pub fn settle(&self) {
+        self.settled.fetch_add(1, Ordering::SeqCst);
         if let Some(region) = self.region.upgrade() {
             let _told = lock(&self.told);
             // Who waits for the other side learns that it is gone.
             let _ = self.changes(&region, &mut self.link.batch());
         }
+    }
+
+    /// How often [`settle`](Self::settle) was called. Nothing on the other side was let go since, if it is the same number as before.
+    pub fn settled(&self) -> u64 {
+        self.settled.load(Ordering::SeqCst)
     }
 
     /// As [`settle`](Self::settle), with nothing to follow.
