@@ -58,6 +58,18 @@ impl Explained {
         Self::default()
     }
 
+    /// What differs because the whole run is in another mode ([`MEMORY`](crate::driver::MEMORY)); none by itself.
+    ///
+    /// # Panics
+    /// As [`from_file`](Self::from_file).
+    #[track_caller]
+    pub fn of_this_run() -> Self {
+        match std::env::var_os(crate::driver::MEMORY) {
+            Some(memory) if memory.to_string_lossy().starts_with("stream") => Self::from_file("stream.txt"),
+            _ => Self::nothing(),
+        }
+    }
+
     /// Those of a file in the folder `explained` of this crate.
     ///
     /// # Panics

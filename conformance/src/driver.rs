@@ -7,6 +7,10 @@ use std::process::Command;
 
 use crate::{Error, Result, doing, products};
 
+/// Environment variable of the harness: `VW_MEMORY` of every program that runs through vw, so that any suite can be run in
+/// another mode.
+pub const MEMORY: &str = "VW_TEST_MEMORY";
+
 /// The environment that makes the Vulkan loader offer one driver alone.
 #[derive(Debug, Clone)]
 pub struct Driver {
@@ -89,7 +93,9 @@ impl Driver {
         fs::write(&manifest, text.to_string()).map_err(doing(format!("writing {}", manifest.display())))?;
         let mut host = OsString::from("unix:");
         host.push(socket);
-        Ok(Self { name: "vw".into(), manifest, variables: vec![("VW_HOST", host)] })
+        let mut variables = vec![("VW_HOST", host)];
+        variables.extend(std::env::var_os(MEMORY).map(|memory| ("VW_MEMORY", memory)));
+        Ok(Self { name: "vw".into(), manifest, variables })
     }
 
     /// The same driver, which notes in `folder` what is called (see [`coverage`](crate::coverage)). It must be a single

@@ -127,10 +127,12 @@ enum Victim {
 }
 
 /// Kills the host while the program makes a call; the program must say that its device is lost, soon.
-fn kill_during(call: &str, victim: Victim, delay: Duration) {
+/// `memory`: its `VW_MEMORY`.
+fn kill_during(call: &str, memory: &str, victim: Victim, delay: Duration) {
     let mut renderer = Renderer::start(&Driver::lavapipe().unwrap()).unwrap();
     let ready = renderer.folder().join("ready");
-    let mut command = renderer.guest().with("VW_LOG", "error").command(products::program("vw-load").unwrap());
+    let driver = renderer.guest().with("VW_LOG", "error").with("VW_MEMORY", memory);
+    let mut command = driver.command(products::program("vw-load").unwrap());
     command.args(["until-lost", "--call", call, "--ready"]).arg(&ready);
     let mut program = child::start(&mut command).unwrap();
     wait_for(&ready, &mut program);
@@ -190,14 +192,21 @@ const CALLS: [&str; 10] = [
 #[test]
 fn call_when_the_host_is_killed_says_soon_that_the_device_is_lost() {
     for (call, delay) in CALLS.into_iter().zip((10..).step_by(17)) {
-        kill_during(call, Victim::Everything, Duration::from_millis(delay));
+        kill_during(call, "auto", Victim::Everything, Duration::from_millis(delay));
+    }
+}
+
+#[test]
+fn call_when_the_host_of_a_stream_is_killed_says_soon_that_the_device_is_lost() {
+    for (call, delay) in CALLS.into_iter().zip((7..).step_by(19)) {
+        kill_during(call, "stream", Victim::Everything, Duration::from_millis(delay));
     }
 }
 
 #[test]
 fn call_when_its_session_is_killed_says_so_and_the_daemon_goes_on() {
     for (call, delay) in CALLS.into_iter().zip((5..).step_by(13)) {
-        kill_during(call, Victim::Session, Duration::from_millis(delay));
+        kill_during(call, "auto", Victim::Session, Duration::from_millis(delay));
     }
 }
 

@@ -82,14 +82,14 @@ fn glxinfo_when_zink_runs_through_vw_says_the_same() {
     }
 }
 
-/// Textures, depth, samples, several targets, geometry shaders, transform feedback, compute shaders, by moderngl.
-#[test]
-fn opengl_scenes_when_zink_runs_through_vw_are_pixel_identical() {
+/// Textures, depth, samples, several targets, geometry shaders, transform feedback, compute shaders, by moderngl. `memory`: what
+/// the program has as `VW_MEMORY`.
+fn compare_scenes(mesas: impl IntoIterator<Item = (Mesa, Driver)>, memory: &str) {
     let Some(python) = or_skip(products::python("moderngl")) else { return };
-    for (mesa, host) in mesas() {
+    for (mesa, host) in mesas {
         let text = compare_above(
             &host,
-            |driver| zink(driver, mesa).unwrap(),
+            |driver| zink(driver, mesa).unwrap().with("VW_MEMORY", memory),
             || {
                 let mut command = Command::new(&python);
                 command.arg(products::script("opengl_scenes.py"));
@@ -98,6 +98,16 @@ fn opengl_scenes_when_zink_runs_through_vw_are_pixel_identical() {
         );
         assert_eq!(text.matches("varied True").count(), 10, "{text}");
     }
+}
+
+#[test]
+fn opengl_scenes_when_zink_runs_through_vw_are_pixel_identical() {
+    compare_scenes(mesas(), "auto");
+}
+
+#[test]
+fn opengl_scenes_when_zink_runs_over_a_stream_are_pixel_identical() {
+    compare_scenes(mesas().into_iter().take(1), "stream");
 }
 
 /// glmark2 looks at a pixel of each scene itself.

@@ -38,10 +38,14 @@ fn dawn_when_run_through_vw_gives_the_same_results() {
     if or_skip(products::installed("mesa")).is_none() {
         return;
     }
-    let text = programs::compare(&Driver::newer_lavapipe().unwrap(), || {
-        let mut command = Command::new(&node);
-        command.arg(products::script("dawn.mjs")).current_dir(&folder);
-        command
-    });
-    assert!(text.contains("reduce: right true") && text.contains("seen true, nothing true"), "{text}");
+    for memory in ["auto", "stream"] {
+        let host = Driver::newer_lavapipe().unwrap();
+        let above = |driver: Driver| driver.with("VW_MEMORY", memory);
+        let text = programs::compare_above(&host, above, || {
+            let mut command = Command::new(&node);
+            command.arg(products::script("dawn.mjs")).current_dir(&folder);
+            command
+        });
+        assert!(text.contains("reduce: right true") && text.contains("seen true, nothing true"), "{text}");
+    }
 }
