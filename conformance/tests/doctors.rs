@@ -5,7 +5,8 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::net::UnixListener;
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use std::time::Duration;
 use vw_conformance::driver::Driver;
 use vw_conformance::renderer::Renderer;
 use vw_conformance::{child, products, scratch_folder};
+use vw_transport::connection::accept_handshake;
+use vw_transport::handshake::Versions;
 
 const LIMIT: Duration = Duration::from_secs(360);
 
@@ -95,6 +98,72 @@ fn guest_when_something_else_answers_says_so() {
     assert!(!well, "{text}");
     broken(&text, "host");
     fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn guest_when_the_host_is_of_another_version_says_so() {
+    let folder = scratch_folder("doctor").unwrap();
+    let socket = folder.join("vw.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let ours = Versions { protocol: 4_711, registry: 12, table_hash: 13 };
+    let answering = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        assert!(accept_handshake(stream, ours, |_| Err("not reached".into())).is_err());
+    });
+    let (well, text) = guest(&Driver::vw(&socket, &folder).unwrap());
+    answering.join().unwrap();
+    assert!(!well && broken(&text, "versions").contains("4711"), "{text}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn guest_when_the_host_has_no_device_says_so() {
+    let renderer = Renderer::start(&Driver::manifest("none", "/nonexistent.json".into())).unwrap();
+    let (well, text) = guest(&renderer.guest());
+    assert!(!well && broken(&text, "host").contains("vkCreateInstance on the host"), "{text}");
+}
+
+/// A host that is gone once it was reached.
+#[test]
+fn guest_when_there_is_no_device_says_so() {
+    let renderer = Renderer::start(&Driver::lavapipe().unwrap()).unwrap();
+    let folder = scratch_folder("doctor").unwrap();
+    let socket = folder.join("vw.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let behind = renderer.socket();
+    let relay = std::thread::spawn(move || {
+        let (guest, _) = listener.accept().unwrap();
+        drop(listener);
+        let host = UnixStream::connect(behind).unwrap();
+        let there = carry(guest.try_clone().unwrap(), host.try_clone().unwrap());
+        let back = carry(host, guest);
+        there.join().unwrap();
+        back.join().unwrap();
+    });
+    let driver = Driver::vw(&socket, &folder).unwrap();
+    // Descriptors do not pass through the relay.
+    let (well, text) = guest(&driver.with("VW_MEMORY", "stream"));
+    relay.join().unwrap();
+    assert!(!well, "{text}");
+    broken(&text, "device");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// Carries bytes from one socket to another until either is closed.
+fn carry(mut from: UnixStream, mut to: UnixStream) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        // The end of either connection, however it comes, is that of both.
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
+    })
+}
+
+#[test]
+fn guest_when_the_host_draws_nothing_says_so() {
+    let renderer = Renderer::start_with(&Driver::lavapipe().unwrap(), &["--null"]).unwrap();
+    let (well, text) = guest(&renderer.guest());
+    assert!(!well && broken(&text, "triangle").contains("texel"), "{text}");
 }
 
 #[test]
