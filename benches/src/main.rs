@@ -122,7 +122,7 @@ fn report(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     print!("{table}");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     // Of the ways to have memory in common there is the table alone.
-    let written = |name: &str| (arguments.write && !results.has_stream()).then(|| folder.join(name));
+    let written = |name: &str| (arguments.write && !results.is_about_transports()).then(|| folder.join(name));
     for file in arguments.json.iter().chain(&written("results.json")) {
         fs::write(file, serde_json::to_string_pretty(&results)?)?;
     }
@@ -130,7 +130,7 @@ fn report(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         fs::write(file, report::draw(&results)?)?;
     }
     if arguments.write {
-        report::write_into(&folder.join("RESULTS.md"), &results, &table)?;
+        report::write_into(&folder.join("RESULTS.md"), &results)?;
     }
     Ok(())
 }
@@ -151,7 +151,7 @@ fn measured(arguments: &Arguments) -> Result<Results, Box<dyn Error>> {
             "Venus has no rows of windows, because it presents to no X server without DRI3; they were measured outside of its folder".into(),
         );
     }
-    if !arguments.no_instructions && !arguments.options.transports {
+    if !arguments.no_instructions && !arguments.options.is_about_transports() {
         count(&program, &arguments.options, &mut results);
     }
     Ok(results)

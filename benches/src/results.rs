@@ -19,6 +19,18 @@ pub(crate) struct Results {
     pub(crate) instructions: Vec<Instructions>,
     /// What to know about the run: what is missing, and why.
     pub(crate) notes: Vec<String>,
+    /// What the virtual machines were, where vw was measured in some.
+    #[serde(default)]
+    pub(crate) guests: Option<Guests>,
+}
+
+/// Virtual machines that something was measured in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Guests {
+    /// Version of their kernel.
+    pub(crate) kernel: String,
+    /// Whether their processor is QEMU's own work.
+    pub(crate) emulated: bool,
 }
 
 /// Where it ran.
@@ -61,7 +73,14 @@ pub(crate) struct Instructions {
 impl Results {
     /// None yet.
     pub(crate) fn new(machine: Machine) -> Self {
-        Self { machine, sides: Vec::new(), rows: Vec::new(), instructions: Vec::new(), notes: Vec::new() }
+        Self {
+            machine,
+            sides: Vec::new(),
+            rows: Vec::new(),
+            instructions: Vec::new(),
+            notes: Vec::new(),
+            guests: None,
+        }
     }
 
     /// The results of a row, made when they are the first.
@@ -84,6 +103,11 @@ impl Results {
         self.sides.iter().any(|side| side == STREAM)
     }
 
+    /// Whether it is the ways between guest and host that were compared.
+    pub(crate) fn is_about_transports(&self) -> bool {
+        self.has_stream() || self.guests.is_some()
+    }
+
     /// Whether the peer was measured.
     pub(crate) fn has_peer(&self) -> bool {
         self.sides.iter().any(|side| side == PEER)
@@ -94,6 +118,11 @@ impl RowResult {
     /// Median of a driver's values.
     pub(crate) fn median(&self, side: &str) -> Option<f64> {
         median(self.values.get(side)?.iter().flatten().copied())
+    }
+
+    /// Median of the values of several drivers together.
+    pub(crate) fn median_of_all(&self, sides: &[String]) -> Option<f64> {
+        median(sides.iter().filter_map(|side| self.values.get(side)).flatten().flatten().copied())
     }
 
     /// Median of the quotients of two drivers' values in the same round.

@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 
-use crate::packages;
 use crate::process::{self, Result};
 use crate::test::build_products;
 use crate::workspace::Workspace;
+use crate::{package, packages, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -16,7 +16,14 @@ pub(crate) struct Options {
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     packages::ensure(packages::RUN)?;
+    let guests = options.arguments.iter().any(|argument| argument == "--guests");
+    if guests {
+        setup::for_tests(workspace)?;
+    }
     build_products(workspace)?;
+    if guests {
+        package::make(workspace)?;
+    }
     let mut build = workspace.cargo();
     process::run(build.args(["build", "--release", "--quiet", "--package", "vw-benches"]))?;
     let mut command = std::process::Command::new(workspace.release().join("vw-bench"));

@@ -4,6 +4,7 @@
 //! that gets slower or faster in between does so for all of them.
 
 mod client;
+mod guests;
 mod process;
 mod programs;
 mod scene;
@@ -30,12 +31,21 @@ use crate::row::Row;
 use side::Side;
 use whole::Observer;
 
+pub(crate) use guests::{WAYS, side_in_guest};
 pub(crate) use scene::{Play, play};
 pub(crate) use side::{NATIVE, PEER, PEER_NO_FEEDBACK, STREAM, VW, WITHOUT};
 
 /// What the way between guest and host matters for.
-const TRANSPORTS: [&str; 7] =
-    ["call", "call-after-2ms", "submit", "draws", "transfer-small", "transfer-large", "frames-1080p"];
+const TRANSPORTS: [&str; 8] = [
+    "call",
+    "call-after-2ms",
+    "submit",
+    "draws",
+    "transfer-small",
+    "transfer-large",
+    "upload",
+    "frames-1080p",
+];
 
 /// Longest run of one measurement.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -85,7 +95,10 @@ pub(crate) struct Options {
     host_driver: Option<PathBuf>,
     /// Instead of everything: native, vw, and vw where guest and host have no pages in common.
     #[arg(long, conflicts_with = "peer")]
-    pub(crate) transports: bool,
+    transports: bool,
+    /// Instead of everything: native and vw in virtual machines, next to each other in the same one.
+    #[arg(long, conflicts_with_all = ["peer", "host_driver"])]
+    guests: bool,
     /// Also vw with this as VW_PERF, for what switching something off costs; may be given several times.
     #[arg(long, value_name = "WORDS")]
     without: Vec<String>,
@@ -107,11 +120,24 @@ impl Options {
     }
 
     fn wants(&self, name: &str) -> bool {
-        if self.transports && self.only.is_empty() {
+        if self.is_about_transports() && self.only.is_empty() {
             return TRANSPORTS.contains(&name);
         }
         (name == WINDOWS || !self.windows_alone)
             && (self.only.is_empty() || self.only.iter().any(|word| name.contains(word.as_str())))
+    }
+
+    /// Whether it is the ways between guest and host that are compared.
+    pub(crate) fn is_about_transports(&self) -> bool {
+        self.transports || self.guests
+    }
+
+    fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(match self.effort() {
+            Effort::Smoke => 1,
+            Effort::Quick => 3,
+            Effort::Full | Effort::Work => 5,
+        })
     }
 
     /// Programs in windows are measured by a process of their own: the peer presents to no X server without DRI3, and its
@@ -134,8 +160,19 @@ impl Options {
 pub(crate) fn collect(options: &Options) -> Result<Results> {
     let outside = Options { peer: None, ..options.clone() };
     let options = if options.windows_alone { &outside } else { options };
-    let mut notes = Vec::new();
-    notes.extend(prepare());
+    let mut results = Results::new(Machine::look());
+    results.notes.extend(prepare());
+    if options.transports || !options.guests {
+        results = here(options, results)?;
+    }
+    if options.guests {
+        guests::measure(options, &mut results)?;
+    }
+    Ok(results)
+}
+
+/// Measures with guests that are processes of this machine.
+fn here(options: &Options, results: Results) -> Result<Results> {
     let program = std::env::current_exe().map_err(system("finding this program"))?;
     if let Some(folder) = &options.peer {
         let built = program.parent().map(Path::to_path_buf).into_iter().collect::<Vec<_>>();
@@ -144,20 +181,9 @@ pub(crate) fn collect(options: &Options) -> Result<Results> {
         root::enter(folder, &built).map_err(|source| Error::System { what: what(), source })?;
     }
     let sides = side::open(&options.host()?, options.transports, options.peer.is_some(), &options.without)?;
-    let mut collector = Collector {
-        program,
-        effort: options.effort(),
-        sides,
-        results: Results::new(Machine::look()),
-        failed: BTreeSet::new(),
-        turn: 0,
-    };
-    collector.results.notes = notes;
-    let rounds = options.rounds.unwrap_or(match collector.effort {
-        Effort::Smoke => 1,
-        Effort::Quick => 3,
-        Effort::Full | Effort::Work => 5,
-    });
+    let mut collector =
+        Collector { program, effort: options.effort(), sides, results, failed: BTreeSet::new(), turn: 0 };
+    let rounds = options.rounds();
     collector.results.sides = collector.sides.iter().map(|side| side.name.clone()).collect();
     collector.measurements(options, rounds);
     collector.observations(options, if collector.effort == Effort::Full { rounds.min(3) } else { 1 });
@@ -248,21 +274,13 @@ impl Collector {
 
     /// Takes one measurement in a process of its own.
     fn measure(&self, name: &str, rows: usize, side: usize) -> Result<Vec<Option<f64>>> {
-        let effort = match self.effort {
-            Effort::Smoke => "smoke",
-            Effort::Quick => "quick",
-            Effort::Full | Effort::Work => "full",
-        };
         let mut command = self.sides[side].command(&self.program);
-        let output = child::run(command.args(["measure", "--effort", effort, name]), LIMIT)?;
-        let line = output.stdout.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'));
-        let values: Vec<Option<f64>> =
-            line.unwrap_or_default().split('\t').filter_map(|value| value.parse().ok()).map(Some).collect();
-        if !output.status.success() || values.len() != rows {
+        let output = child::run(command.args(arguments(self.effort, name)), LIMIT)?;
+        let values = output.status.success().then(|| numbers(&output.stdout, name, rows)).flatten();
+        values.ok_or_else(|| {
             let how = child::describe(output.status);
-            return Err(Error::Message(format!("{how}\n{}{}", output.stdout, output.stderr)));
-        }
-        Ok(values)
+            Error::Message(format!("{how}\n{}{}", output.stdout, output.stderr))
+        })
     }
 
     fn observations(&mut self, options: &Options, rounds: u32) {
@@ -373,6 +391,24 @@ impl Collector {
             }
         }
     }
+}
+
+/// What this program is told that takes one measurement.
+fn arguments(effort: Effort, name: &str) -> [&str; 4] {
+    let effort = match effort {
+        Effort::Smoke => "smoke",
+        Effort::Quick => "quick",
+        Effort::Full | Effort::Work => "full",
+    };
+    ["measure", "--effort", effort, name]
+}
+
+/// What it prints then: a number for each row.
+fn numbers(printed: &str, name: &str, rows: usize) -> Option<Vec<Option<f64>>> {
+    let line = printed.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'))?;
+    let values: Vec<Option<f64>> =
+        line.split('\t').filter_map(|value| value.parse().ok()).map(Some).collect();
+    (values.len() == rows).then_some(values)
 }
 
 /// An installed program.

@@ -15,7 +15,7 @@ use super::process;
 use super::{Error, Result};
 
 /// What every program and server gets.
-const ENVIRONMENT: [(&str, &str); 2] = [
+pub(super) const ENVIRONMENT: [(&str, &str); 2] = [
     // Without this glibc gives the memory of every frame of lavapipe back to the system and takes it again, now and
     // then: frames are four times slower, or not, by chance.
     ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=268435456"),
@@ -101,7 +101,8 @@ fn vw(host: &Driver, without: Option<&str>) -> Result<Side> {
     Ok(Side { name, driver, server: Server::Renderer(renderer) })
 }
 
-fn prepared(driver: Driver) -> Driver {
+/// The driver with what every program and server gets.
+pub(super) fn prepared(driver: Driver) -> Driver {
     ENVIRONMENT.iter().fold(driver, |driver, (name, value)| driver.with(name, *value))
 }
 

@@ -19,7 +19,40 @@ pub(super) const ALL: &[Measure] = &[
             vec![SIZE as f64 / 1e3 / up_and_down(bench, SIZE, 12)]
         },
     },
+    Measure {
+        name: "upload",
+        rows: &[Row::higher("16 MiB up, copied on the device", "GB/s").native(0.98)],
+        run: |bench| {
+            const SIZE: usize = 16 << 20;
+            vec![SIZE as f64 / 1e3 / up(bench, SIZE, 40)]
+        },
+    },
 ];
+
+/// Microseconds to write `size` bytes through a mapping and copy them on the device to where the program does not look.
+fn up(bench: &Bench, size: usize, count: usize) -> f64 {
+    let vulkan = &bench.vulkan;
+    let upload = vulkan.buffer(size as u64, vk::BufferUsageFlags::TRANSFER_SRC);
+    let (buffer, memory) = vulkan.unmapped_buffer(size as u64, vk::BufferUsageFlags::TRANSFER_DST);
+    let region = vk::BufferCopy { src_offset: 0, dst_offset: 0, size: size as u64 };
+    let cb = vulkan.command_buffer;
+    // SAFETY: recording with live objects; both buffers are of that size.
+    vulkan.record(cb, |device| unsafe { device.cmd_copy_buffer(cb, upload.buffer, buffer, &[region]) });
+    let mut value = 0u8;
+    let times = bench.effort.times(count, || {
+        value = value.wrapping_add(1);
+        // SAFETY: the mapping is of that size; the device is idle.
+        unsafe { std::ptr::write_bytes(upload.address, value, size) };
+        vulkan.run(cb);
+    });
+    vulkan.destroy_buffer(&upload);
+    // SAFETY: the device is idle, and nothing else uses them.
+    unsafe {
+        vulkan.device.destroy_buffer(buffer, None);
+        vulkan.device.free_memory(memory, None);
+    }
+    times.median()
+}
 
 /// Microseconds to write `size` bytes through a mapping, copy them on the device and read them through another.
 fn up_and_down(bench: &Bench, size: usize, count: usize) -> f64 {

@@ -4,22 +4,47 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::{fs, io};
 
-use crate::collect::{NATIVE, PEER, PEER_NO_FEEDBACK, STREAM, VW, WITHOUT};
+use crate::collect::{NATIVE, PEER, PEER_NO_FEEDBACK, STREAM, VW, WAYS, WITHOUT, side_in_guest};
 use crate::results::{Results, RowResult};
 use crate::row::Met;
 
-/// Lines of a file between which the table stands, and that of the ways to have memory in common.
+/// Lines of a file between which the table stands, that of the ways to have memory in common, and that of virtual machines.
 const MARKS: (&str, &str) = ("<!-- table: begin -->", "<!-- table: end -->");
 const TRANSPORTS: (&str, &str) = ("<!-- transports: begin -->", "<!-- transports: end -->");
+const GUESTS: (&str, &str) = ("<!-- guests: begin -->", "<!-- guests: end -->");
 
 /// The whole report.
 pub(crate) fn table(results: &Results) -> String {
     let mut text = String::new();
-    // Writing to a String cannot fail, here and below.
-    if results.has_stream() {
-        let _ = transports(&mut text, results);
-        return text;
+    for (_, part) in parts(results) {
+        text += &part;
     }
+    text
+}
+
+/// Its tables, each with the lines between which it stands in a file.
+fn parts(results: &Results) -> Vec<((&'static str, &'static str), String)> {
+    let part = |write: fn(&mut String, &Results) -> std::fmt::Result| {
+        let mut text = String::new();
+        // Writing to a String cannot fail, here and below.
+        let _ = write(&mut text, results);
+        text
+    };
+    let mut parts = Vec::new();
+    if results.has_stream() {
+        parts.push((TRANSPORTS, part(transports)));
+    }
+    if results.guests.is_some() {
+        parts.push((GUESTS, part(guests)));
+    }
+    if parts.is_empty() {
+        parts.push((MARKS, whole(results)));
+    }
+    parts
+}
+
+fn whole(results: &Results) -> String {
+    let mut text = String::new();
     let _ = rows(&mut text, results);
     let _ = summary(&mut text, results);
     let _ = without(&mut text, results);
@@ -41,17 +66,45 @@ fn transports(text: &mut String, results: &Results) -> std::fmt::Result {
     machine(text, results)?;
     writeln!(
         text,
-        "| what | unit | native | same pages | over a stream | stream / native | stream / same pages |"
+        "| what | unit | native | same pages | over a stream | same pages / native | stream / native | stream / same pages |"
     )?;
-    writeln!(text, "|---|---|---:|---:|---:|---:|---:|")?;
-    for row in &results.rows {
-        let ratio = |other| row.ratio(STREAM, other).map_or_else(|| "-".into(), factor);
+    writeln!(text, "|---|---|---:|---:|---:|---:|---:|---:|")?;
+    for row in results.rows.iter().filter(|row| row.median(STREAM).is_some()) {
         let [native, same, stream] = [NATIVE, VW, STREAM].map(|side| value(row, side));
-        let (to_native, to_same) = (ratio(NATIVE), ratio(VW));
+        let ratios =
+            [(VW, NATIVE), (STREAM, NATIVE), (STREAM, VW)].map(|(side, other)| ratio(row, side, other));
         let (name, unit) = (&row.name, &row.unit);
-        writeln!(text, "| {name} | {unit} | {native} | {same} | {stream} | {to_native} | {to_same} |")?;
+        writeln!(text, "| {name} | {unit} | {native} | {same} | {stream} | {} |", ratios.join(" | "))?;
     }
-    Ok(())
+    notes(text, results)
+}
+
+fn guests(text: &mut String, results: &Results) -> std::fmt::Result {
+    let Some(guests) = &results.guests else { return Ok(()) };
+    machine(text, results)?;
+    let how = if guests.emulated { "emulated by QEMU (TCG)" } else { "that of the host (KVM)" };
+    writeln!(text, "In guests with Linux {} and one processor, {how}.\n", guests.kernel)?;
+    let ways = WAYS.map(|(way, _)| way);
+    let ratios = ways.map(|way| format!("{way} / native"));
+    writeln!(text, "| what | unit | native | {} | {} |", ways.join(" | "), ratios.join(" | "))?;
+    writeln!(text, "|---|---|---:|---:|---:|---:|---:|---:|---:|")?;
+    let native = ways.map(|way| side_in_guest(NATIVE, way));
+    for row in results.rows.iter().filter(|row| row.median_of_all(&native).is_some()) {
+        let vw = ways.map(|way| value(row, &side_in_guest(VW, way)));
+        let ratios = ways.map(|way| ratio(row, &side_in_guest(VW, way), &side_in_guest(NATIVE, way)));
+        let (name, unit, native) = (&row.name, &row.unit, row.median_of_all(&native));
+        let native = native.map_or_else(String::new, number);
+        writeln!(text, "| {name} | {unit} | {native} | {} | {} |", vw.join(" | "), ratios.join(" | "))?;
+    }
+    notes(text, results)
+}
+
+fn ratio(row: &RowResult, side: &str, other: &str) -> String {
+    row.ratio(side, other).map_or_else(|| "-".into(), factor)
+}
+
+fn notes(text: &mut String, results: &Results) -> std::fmt::Result {
+    results.notes.iter().try_for_each(|note| writeln!(text, "\nNote: {note}."))
 }
 
 fn rows(text: &mut String, results: &Results) -> std::fmt::Result {
@@ -67,7 +120,7 @@ fn rows(text: &mut String, results: &Results) -> std::fmt::Result {
         if peer {
             write!(text, " {} | {} |", value(row, PEER), value(row, PEER_NO_FEEDBACK))?;
         }
-        write!(text, " {} |", row.ratio(VW, NATIVE).map_or_else(|| "-".into(), factor))?;
+        write!(text, " {} |", ratio(row, VW, NATIVE))?;
         if peer {
             write!(
                 text,
@@ -114,10 +167,7 @@ fn summary(text: &mut String, results: &Results) -> std::fmt::Result {
             writeln!(text, "Behind it in: {}.", behind.join("; "))?;
         }
     }
-    for note in &results.notes {
-        writeln!(text, "\nNote: {note}.")?;
-    }
-    Ok(())
+    notes(text, results)
 }
 
 /// What becomes worse, by how much, where something is switched off.
@@ -179,18 +229,17 @@ fn factor(value: f64) -> String {
     if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }
 
-/// Puts the table of these results between its two lines in a file.
+/// Puts the tables of these results between their lines in a file.
 ///
 /// # Errors
 /// When the file cannot be read or written, or lacks the lines.
-pub(crate) fn write_into(file: &Path, results: &Results, table: &str) -> io::Result<()> {
-    let text = fs::read_to_string(file)?;
-    let marks = if results.has_stream() { TRANSPORTS } else { MARKS };
-    fs::write(
-        file,
-        replaced(&text, marks, table)
-            .ok_or_else(|| io::Error::other("the lines of the table are missing"))?,
-    )
+pub(crate) fn write_into(file: &Path, results: &Results) -> io::Result<()> {
+    let mut text = fs::read_to_string(file)?;
+    for (marks, part) in parts(results) {
+        text = replaced(&text, marks, &part)
+            .ok_or_else(|| io::Error::other(format!("the lines {} and {} are missing", marks.0, marks.1)))?;
+    }
+    fs::write(file, text)
 }
 
 fn replaced(text: &str, (begin, end): (&str, &str), table: &str) -> Option<String> {
@@ -202,7 +251,7 @@ fn replaced(text: &str, (begin, end): (&str, &str), table: &str) -> Option<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::Machine;
+    use crate::results::{Guests, Machine};
     use crate::row::Row;
 
     #[test]
@@ -227,7 +276,21 @@ mod tests {
             row.values.insert(side.into(), vec![Some(value)]);
         }
         let text = table(&results);
-        assert!(text.contains("| a call | µs | 0.500 | 2.00 | 50.0 | 100 | 25.00 |"), "{text}");
+        assert!(text.contains("| a call | µs | 0.500 | 2.00 | 50.0 | 4.00 | 100 | 25.00 |"), "{text}");
+    }
+
+    #[test]
+    fn table_when_guests_were_measured_has_the_ratios_of_each() {
+        let mut results = Results::new(Machine::look());
+        results.guests = Some(Guests { kernel: "6.1".into(), emulated: true });
+        let row = results.row(&Row::lower("a call", "µs"));
+        for ((way, _), vw) in WAYS.into_iter().zip([2.0, 4.0, 50.0]) {
+            row.values.insert(side_in_guest(NATIVE, way), vec![Some(0.5)]);
+            row.values.insert(side_in_guest(VW, way), vec![Some(vw)]);
+        }
+        let text = table(&results);
+        assert!(text.contains("Linux 6.1 and one processor, emulated by QEMU"), "{text}");
+        assert!(text.contains("| a call | µs | 0.500 | 2.00 | 4.00 | 50.0 | 4.00 | 8.00 | 100 |"), "{text}");
     }
 
     #[test]

@@ -124,28 +124,44 @@ impl Vulkan {
 
     /// A buffer, mapped.
     pub(crate) fn buffer(&self, size: u64, usage: vk::BufferUsageFlags) -> Buffer {
+        let (buffer, memory) = self.unmapped_buffer(size, usage);
+        Buffer { buffer, memory, address: self.map(memory) }
+    }
+
+    /// A buffer and its memory, which the program does not look at.
+    pub(crate) fn unmapped_buffer(
+        &self,
+        size: u64,
+        usage: vk::BufferUsageFlags,
+    ) -> (vk::Buffer, vk::DeviceMemory) {
         let info = vk::BufferCreateInfo::default().size(size).usage(usage);
         // SAFETY: Vulkan calls, see the module.
         unsafe {
             let buffer = self.device.create_buffer(&info, None).expect("a buffer");
             let needs = self.device.get_buffer_memory_requirements(buffer);
-            let (memory, address) = self.mapped_memory(needs.size);
+            let memory = self.memory(needs.size);
             self.device.bind_buffer_memory(buffer, memory, 0).expect("bound memory");
-            Buffer { buffer, memory, address }
+            (buffer, memory)
         }
     }
 
     /// Memory that the host sees, and its mapping.
     pub(crate) fn mapped_memory(&self, size: u64) -> (vk::DeviceMemory, *mut u8) {
+        let memory = self.memory(size);
+        (memory, self.map(memory))
+    }
+
+    fn memory(&self, size: u64) -> vk::DeviceMemory {
         let info =
             vk::MemoryAllocateInfo::default().allocation_size(size).memory_type_index(self.host_memory);
+        // SAFETY: a Vulkan call, see the module.
+        unsafe { self.device.allocate_memory(&info, None) }.expect("memory")
+    }
+
+    fn map(&self, memory: vk::DeviceMemory) -> *mut u8 {
         let flags = vk::MemoryMapFlags::empty();
-        // SAFETY: Vulkan calls, see the module.
-        unsafe {
-            let memory = self.device.allocate_memory(&info, None).expect("memory");
-            let address = self.device.map_memory(memory, 0, vk::WHOLE_SIZE, flags).expect("a mapping");
-            (memory, address.cast())
-        }
+        // SAFETY: a Vulkan call, see the module.
+        unsafe { self.device.map_memory(memory, 0, vk::WHOLE_SIZE, flags) }.expect("a mapping").cast()
     }
 
     /// Destroys a buffer that nothing uses, with its memory.
