@@ -1,8 +1,8 @@
 //! Measuring inside of virtual machines: the native driver and vw in turn, in one boot for each way to have memory in common
 //! with the host.
 //!
-//! Both end in lavapipe of Mesa 25: the native driver in the guest, vw on the host. Where QEMU runs the guest's instructions by itself that is as
-//! if the guest had a slow processor: what vw has the host do runs at the host's speed.
+//! Both end in lavapipe of Mesa 25: the native driver in the guest, vw on the host. Where QEMU runs the guest's instructions by
+//! itself that is as if the guest had a slow processor: what vw has the host do runs at the host's speed.
 
 use std::time::Duration;
 
