@@ -148,3 +148,12 @@ fn guest_when_it_disappears_with_work_that_never_ends_is_freed() {
     assert!(wait_for(|| renderer.children().is_empty()), "{}", renderer.log());
     assert!(renderer.logs(&["session ended", "guest disconnected"]), "{}", renderer.log());
 }
+
+/// What a process found out about the device, the next one does not try again.
+#[test]
+fn trial_when_done_once_is_not_done_again() {
+    let Some(renderer) = renderer(&["--warm", "1", "--log", "debug"]) else { return };
+    assert!(renderer.logs(&["how memory is imported is tried", "again=true"]), "{}", renderer.log());
+    drop(renderer.connect());
+    assert!(renderer.logs(&["how memory is imported is tried", "again=false"]), "{}", renderer.log());
+}
