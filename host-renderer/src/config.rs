@@ -78,7 +78,7 @@ impl Default for Limits {
             window: None,
             ring: Size(4 << 20),
             reply: Size(1 << 20),
-            arena: Size(16 << 20),
+            arena: Size(64 << 20),
             record: Size(256 << 20),
             robust_buffer_access: true,
         }
