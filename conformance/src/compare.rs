@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::driver::in_stream;
+
 /// The differing lines of two texts, in the manner of `diff -U0`, at most `limit` of them; empty when equal.
 ///
 /// Lines are matched by a longest common subsequence on windows around each difference, so that one line more or
@@ -58,16 +60,13 @@ impl Explained {
         Self::default()
     }
 
-    /// What differs because the whole run is in another mode ([`MEMORY`](crate::driver::MEMORY)); none by itself.
+    /// What differs because the whole run is in another mode ([`MEMORY`](crate::driver::MEMORY)); nothing by itself.
     ///
     /// # Panics
     /// As [`from_file`](Self::from_file).
     #[track_caller]
     pub fn of_this_run() -> Self {
-        match std::env::var_os(crate::driver::MEMORY) {
-            Some(memory) if memory.to_string_lossy().starts_with("stream") => Self::from_file("stream.txt"),
-            _ => Self::nothing(),
-        }
+        if in_stream() { Self::from_file("stream.txt") } else { Self::nothing() }
     }
 
     /// Those of a file in the folder `explained` of this crate.

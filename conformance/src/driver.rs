@@ -11,6 +11,11 @@ use crate::{Error, Result, doing, products};
 /// another mode.
 pub const MEMORY: &str = "VW_TEST_MEMORY";
 
+/// Whether the whole run is in a mode without pages in common ([`MEMORY`]).
+pub fn in_stream() -> bool {
+    std::env::var_os(MEMORY).is_some_and(|memory| memory.to_string_lossy().starts_with("stream"))
+}
+
 /// The environment that makes the Vulkan loader offer one driver alone.
 #[derive(Debug, Clone)]
 pub struct Driver {

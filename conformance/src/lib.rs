@@ -16,6 +16,7 @@ pub mod coverage;
 pub mod display;
 pub mod driver;
 pub mod opengl;
+pub mod own;
 pub mod picture;
 pub mod procfs;
 pub mod products;

@@ -4,12 +4,12 @@
 // A test fails by panicking.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vw_conformance::compare::{Explained, assert_same, assert_same_suite};
+use vw_conformance::compare::{Explained, assert_same_suite};
 use vw_conformance::driver::Driver;
+use vw_conformance::own::{NOTHING_PASSES, assert_same_scene, suite};
 use vw_conformance::renderer::Renderer;
 use vw_conformance::{child, products, scratch_folder};
 
@@ -19,20 +19,13 @@ const LIMIT: Duration = Duration::from_secs(240);
 /// Bytes of a region: small enough that a program gets a part of what it asks for.
 const SIZE: u64 = 1 << 30;
 
-fn suite(driver: &Driver) -> String {
-    let mut command = driver.command(products::program("vw-differential").unwrap());
-    // What needs descriptors or the program's own pages is not offered.
-    let output = child::run(command.args(["--skip", "external.", "--skip", "sparse."]), LIMIT).unwrap();
-    output.expect_success("the suite").to_owned()
-}
-
 #[test]
 fn differential_suite_when_memory_is_a_device_answers_as_natively() {
     let host = Driver::lavapipe().unwrap();
     let renderer = Renderer::start(&host).unwrap();
     let before = renderer.region("vm", SIZE).unwrap();
-    let vw = suite(&renderer.guest().attached(&before.path));
-    assert_same_suite(&suite(&host), &vw, Explained::from_file("attached.txt"));
+    let vw = suite(&renderer.guest().attached(&before.path), NOTHING_PASSES);
+    assert_same_suite(&suite(&host, NOTHING_PASSES), &vw, Explained::from_file("attached.txt"));
     assert!(renderer.log().contains("memory=attached"), "{}", renderer.log());
     wait_until(&renderer, "nothing is left", || {
         let after = renderer.region("vm", SIZE).unwrap();
@@ -45,17 +38,7 @@ fn frame_when_memory_is_a_device_is_pixel_identical() {
     let host = Driver::lavapipe().unwrap();
     let renderer = Renderer::start(&host).unwrap();
     let region = renderer.region("vm", SIZE).unwrap();
-    let scene = |driver: &Driver, label: &str| {
-        let picture = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("scene-{label}.png"));
-        let mut command = driver.command(products::program("vw-wgpu-scene").unwrap());
-        command.args(["--frames", "6", "--width", "320", "--height", "180", "--output"]).arg(&picture);
-        let text = child::run(&mut command, LIMIT).unwrap().expect_success(label).to_owned();
-        (text, std::fs::read(picture).unwrap())
-    };
-    let (native, expected) = scene(&host, "device-native");
-    let (vw, picture) = scene(&renderer.guest().attached(&region.path), "device-vw");
-    assert_same("the scene", &native, &vw, &Explained::from_file("scene.txt"));
-    assert_eq!(expected, picture);
+    assert_same_scene(&host, &renderer.guest().attached(&region.path));
 }
 
 /// Two guests, each with a region and a door of its own. One is killed while it draws: the other does not notice, and everything of

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use vw_conformance::compare::{Explained, assert_same_suite};
 use vw_conformance::driver::Driver;
+use vw_conformance::own::{NOTHING_PASSES, suite};
 use vw_conformance::renderer::Renderer;
 use vw_conformance::{child, products, scratch_folder};
 
@@ -66,16 +67,10 @@ fn differential_suite_when_every_optimisation_is_off_answers_as_natively() {
 #[test]
 fn differential_suite_when_no_memory_is_shared_answers_as_natively() {
     let host = Driver::lavapipe().unwrap();
-    let suite = |driver: &Driver| {
-        let mut command = driver.command(products::program("vw-differential").unwrap());
-        // What needs pages of both sides is not offered.
-        let output = child::run(command.args(["--skip", "external.", "--skip", "sparse."]), LIMIT).unwrap();
-        output.expect_success("the suite").to_owned()
-    };
-    let native = suite(&host);
+    let native = suite(&host, NOTHING_PASSES);
     let renderer = Renderer::start(&host).unwrap();
     for memory in ["stream", "stream-compared"] {
-        let vw = suite(&renderer.guest().with("VW_MEMORY", memory));
+        let vw = suite(&renderer.guest().with("VW_MEMORY", memory), NOTHING_PASSES);
         assert_same_suite(&native, &vw, Explained::from_file("stream.txt"));
     }
     let log = renderer.log();

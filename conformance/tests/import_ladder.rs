@@ -3,12 +3,12 @@
 // A test fails by panicking.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use vw_conformance::compare::{Explained, assert_same, assert_same_suite};
+use vw_conformance::compare::{Explained, assert_same_suite};
 use vw_conformance::driver::Driver;
+use vw_conformance::own::{assert_same_scene, suite};
 use vw_conformance::renderer::Renderer;
 use vw_conformance::{child, products, scratch_folder};
 
@@ -17,13 +17,6 @@ const LIMIT: Duration = Duration::from_secs(240);
 
 /// Has the host copy between what guests see and what its driver has.
 const COPY: &[&str] = &["--import", "copy"];
-
-fn suite(driver: &Driver) -> String {
-    let mut command = driver.command(products::program("vw-differential").unwrap());
-    // What is imported as it is, by descriptor or by address, is not offered.
-    let output = child::run(command.args(["--skip", "external."]), LIMIT).unwrap();
-    output.expect_success("the suite").to_owned()
-}
 
 #[test]
 fn differential_suite_when_memory_is_copied_answers_as_natively() {
@@ -38,6 +31,8 @@ fn differential_suite_when_memory_is_copied_answers_as_natively() {
             "attached" => renderer.guest().attached(&renderer.region("vm", 1 << 30).unwrap().path),
             _ => renderer.guest().with("VW_MEMORY", memory),
         };
+        // What is imported as it is, by descriptor or by address, is not offered.
+        let suite = |driver: &Driver| suite(driver, &["--skip", "external."]);
         assert_same_suite(&suite(&host), &suite(&guest), Explained::from_file("copy.txt"));
         let log = renderer.log();
         assert!(log.contains("import=\"copy\"") && log.contains(&format!("{memory} ")), "{log}");
@@ -48,17 +43,7 @@ fn differential_suite_when_memory_is_copied_answers_as_natively() {
 fn frame_when_memory_is_copied_is_pixel_identical() {
     let host = Driver::lavapipe().unwrap();
     let renderer = Renderer::start_with(&host, COPY).unwrap();
-    let scene = |driver: &Driver, label: &str| {
-        let picture = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("scene-{label}.png"));
-        let mut command = driver.command(products::program("vw-wgpu-scene").unwrap());
-        command.args(["--frames", "6", "--width", "320", "--height", "180", "--output"]).arg(&picture);
-        let text = child::run(&mut command, LIMIT).unwrap().expect_success(label).to_owned();
-        (text, std::fs::read(picture).unwrap())
-    };
-    let (native, expected) = scene(&host, "copied-native");
-    let (vw, picture) = scene(&renderer.guest(), "copied-vw");
-    assert_same("the scene", &native, &vw, &Explained::from_file("scene.txt"));
-    assert_eq!(expected, picture);
+    assert_same_scene(&host, &renderer.guest());
 }
 
 /// What the host's doctor says with such a configuration.

@@ -10,19 +10,13 @@ use vw_wire_protocol::codec::Request;
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::schema::Command;
 
+use super::queue::{BATCHES, COUNT, SUBMIT, SUBMIT_2};
 use crate::session::Session;
 use crate::session::end::End;
 use crate::session::resolve::Seen;
 
 /// So many are no longer kept: the device should not wait for more to come.
 const MOST: usize = 64;
-
-/// Indices of the number of batches and of the batches among the arguments of a submission.
-const COUNT: usize = 1;
-const BATCHES: usize = 2;
-
-const SUBMIT: u16 = commands::VK_QUEUE_SUBMIT.opcode;
-const SUBMIT_2: u16 = commands::VK_QUEUE_SUBMIT_2.opcode;
 
 /// Whether records with this opcode may be joined, or go with what was.
 pub(crate) fn joins(opcode: u16) -> bool {

@@ -27,8 +27,14 @@ use crate::session::end::{End, violation};
 use crate::session::resolve::Seen;
 use crate::window::Window;
 
-/// Index of `fence` among the arguments of `vkQueueSubmit`, `vkQueueSubmit2` and `vkQueueBindSparse`.
+/// Indices of the number of batches, of the batches and of `fence` among the arguments of `vkQueueSubmit`, `vkQueueSubmit2` and
+/// `vkQueueBindSparse`.
+pub(super) const COUNT: usize = 1;
+pub(super) const BATCHES: usize = 2;
 const FENCE: usize = 3;
+
+pub(super) const SUBMIT: u16 = commands::VK_QUEUE_SUBMIT.opcode;
+pub(super) const SUBMIT_2: u16 = commands::VK_QUEUE_SUBMIT_2.opcode;
 
 /// How long a completion thread waits for a fence before it looks whether it is to end, in nanoseconds.
 const WAIT: u64 = 100_000_000;

@@ -11,13 +11,10 @@ use vw_wire_protocol::record::{FLAG_WATCH, lost};
 
 use super::external::find;
 use super::payload::{Change, Signals, Waits};
+use super::queue::{BATCHES, COUNT, SUBMIT, SUBMIT_2};
 use crate::session::end::{End, violation};
 use crate::session::policy::Kind;
 use crate::session::{Decoded, Session};
-
-/// Indices of the number of batches and of the batches among the arguments of a submission.
-const COUNT: usize = 1;
-const BATCHES: usize = 2;
 
 /// A semaphore that has a payload.
 #[derive(Debug)]
@@ -113,9 +110,6 @@ impl Session {
         Ok(list)
     }
 }
-
-const SUBMIT: u16 = commands::VK_QUEUE_SUBMIT.opcode;
-const SUBMIT_2: u16 = commands::VK_QUEUE_SUBMIT_2.opcode;
 
 /// Takes the semaphores that are `named` out of a list: what becomes of their payloads, and the stages that wait.
 fn take(list: &mut Vec<Info>, named: &[Named]) -> (Waits, vk::PipelineStageFlags2) {

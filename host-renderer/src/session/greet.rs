@@ -57,7 +57,7 @@ impl Ready {
         let gpu = open(config, "vw")?;
         let known =
             tried.and_then(|text| Import::parse(text.strip_prefix(&gpu.identity())?.strip_prefix(' ')?));
-        tracing::debug!(again = known.is_none(), "how memory is imported is tried");
+        tracing::debug!(known = known.is_some(), "the ways to import memory");
         let (import, udmabuf) = match known {
             Some(import) if import.rung == Rung::Udmabuf => (import, Some(Udmabuf::open()?)),
             Some(import) => (import, None),
