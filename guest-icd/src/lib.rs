@@ -87,6 +87,7 @@ mod stream;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod stream_tests;
+mod submission;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod sync_tests;

@@ -48,6 +48,12 @@ impl Payloads {
         slots.temporary.as_ref().or(slots.permanent.as_ref()).map(Arc::clone)
     }
 
+    /// Whether there is one.
+    pub(crate) fn has_any(&self) -> bool {
+        let slots = lock(&self.0);
+        slots.temporary.is_some() || slots.permanent.is_some()
+    }
+
     /// Takes the temporary payload away, so that the one before counts again.
     pub(crate) fn restore(&self) -> Option<Arc<Shared>> {
         lock(&self.0).temporary.take()

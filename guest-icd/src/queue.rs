@@ -5,8 +5,7 @@
 //! publishes the completion of those numbers alone that are watched: somebody may wait for them. Who waits for another
 //! one [watches](Queue::watch) a new one.
 
-use std::ffi::c_void;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use ash::vk;
 use ash::vk::Handle as _;
@@ -15,17 +14,18 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::record::{FLAG_WATCH, op};
 use vw_wire_protocol::schema::Command;
 
-use crate::chain;
 use crate::completion::{Point, Waited};
 use crate::dispatch::Head;
 use crate::failure::Failure;
 use crate::fence::Fence;
 use crate::forward;
-use crate::payload::Shared;
-use crate::semaphore::Semaphore;
 use crate::sender::Sender;
 use crate::session::{Session, lock};
-use crate::wsi::Submissions;
+use crate::submission::{Batch, Info, Plain, cut};
+use crate::wsi::{Submissions, Waits};
+
+/// Submissions of which one looks whether the host is still there.
+const LOOK_EVERY: u64 = 16;
 
 /// What a `VkQueue` points to.
 #[repr(C)]
@@ -99,36 +99,111 @@ impl Queue {
         Ok(())
     }
 
-    /// Sends `batches`, each a record of its own, and notes what their end signals.
+    /// Submits `count` infos, and notes what their end signals.
     ///
     /// # Safety
-    /// `cmd` must be a submission command; the batches must be valid arrays for it.
-    unsafe fn submit(&self, session: &Session, cmd: &Command, batches: &[Batch], fence: u64) -> vk::Result {
-        let fence = session.objects.fences.get(fence);
+    /// There must be so many valid infos.
+    unsafe fn submit<T: Waits>(
+        &self,
+        session: &Session,
+        infos: *const T,
+        count: u32,
+        fence: u64,
+    ) -> vk::Result {
+        // SAFETY: the caller's promise.
+        if let Some(plain) = unsafe { Plain::new(session, infos, count) } {
+            return self.send(session, fence, |sender, submitted| {
+                // SAFETY: it was made of these infos.
+                unsafe { self.push_plain(session, sender, submitted, &plain, (infos, count), fence != 0) }
+            });
+        }
+        // SAFETY: the caller's promise.
+        let sent = unsafe { Submissions::new(session, infos, count, |owed| self.signal(session, owed)) };
+        // SAFETY: as many as were given, and as valid.
+        let batches = unsafe { cut(session, sent.infos(), count) };
+        self.send(session, fence, |sender, submitted| {
+            for (i, batch) in batches.iter().enumerate() {
+                let ends = fence != 0 && i + 1 == batches.len();
+                let watch = ends || batch.ties.signal_anything() || !session.perf.unwatched;
+                // SAFETY: as above.
+                unsafe { self.push_batch(session, sender, submitted, T::COMMAND, batch, watch)? };
+            }
+            Ok(())
+        })
+    }
+
+    /// Sends the records of a submission, which `push` appends, and has its end signal the fence.
+    #[inline]
+    fn send(
+        &self,
+        session: &Session,
+        fence: u64,
+        push: impl FnOnce(&mut Sender, &mut Submitted) -> Result<(), Failure>,
+    ) -> vk::Result {
         let mut submitted = lock(&self.submitted);
         let result = session.with_sender(|sender| {
             session.settle();
-            for (i, batch) in batches.iter().enumerate() {
-                let ends = fence.is_some() && i + 1 == batches.len();
-                let watch = ends || batch.ties.signal_anything() || !session.perf.unwatched;
-                // SAFETY: the caller's promise.
-                unsafe { self.push_batch(session, sender, &mut submitted, cmd, batch, watch)? };
-            }
-            if let Some(fence) = fence {
+            push(sender, &mut submitted)?;
+            let signalled = session.objects.fences.with(fence, |fence| {
                 // A fence alone is signalled when all earlier submissions are finished.
                 if submitted.watched != submitted.last {
                     self.push_marker(sender, &mut submitted)?;
                 }
-                self.push_fence(sender, &fence, Point { slot: self.slot, seq: submitted.last })?;
-            }
+                self.push_fence(sender, fence, Point { slot: self.slot, seq: submitted.last })
+            });
             sender.publish();
-            Ok(())
+            signalled.unwrap_or(Ok(()))
         });
+        // Whether the host is there at all costs a look at the clock.
+        let look = submitted.last.is_multiple_of(LOOK_EVERY) || session.lost();
         match result {
-            Ok(()) if session.lost_now() => vk::Result::ERROR_DEVICE_LOST,
+            Ok(()) if look && session.lost_now() => vk::Result::ERROR_DEVICE_LOST,
             Ok(()) => vk::Result::SUCCESS,
             Err(failure) => failure.result(),
         }
+    }
+
+    /// Appends a submission as one record, without the tables.
+    ///
+    /// # Safety
+    /// `plain` must be of these infos.
+    #[inline]
+    unsafe fn push_plain<T: Info>(
+        &self,
+        session: &Session,
+        sender: &mut Sender,
+        submitted: &mut Submitted,
+        plain: &Plain,
+        (infos, count): (*const T, u32),
+        ends: bool,
+    ) -> Result<(), Failure> {
+        let watch = ends || plain.signals || !session.perf.unwatched;
+        let flags = if watch { FLAG_WATCH } else { 0 };
+        // SAFETY: the caller's promise.
+        sender.push_straight_with(T::OPCODE, flags, plain.payload, |to| unsafe {
+            Plain::put(to, self.id(), infos, count);
+        })?;
+        let point = self.count(submitted, watch);
+        if plain.signals {
+            // SAFETY: as above; the last one, which alone signals something.
+            for (semaphore, value) in unsafe { (*infos.add(count as usize - 1)).signals() } {
+                let signal = |value| {
+                    let timelines = &session.objects.semaphores;
+                    timelines.with(semaphore.as_raw(), |timeline| timeline.signal_at(value, point, session))
+                };
+                value.and_then(signal);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a record of a submission that was appended and that the host cannot see yet.
+    fn count(&self, submitted: &mut Submitted, watched: bool) -> Point {
+        submitted.last += 1;
+        if watched {
+            submitted.watched = submitted.last;
+        }
+        Point { slot: self.slot, seq: submitted.last }
     }
 
     /// Appends a batch.
@@ -158,13 +233,10 @@ impl Queue {
         } else {
             sender.push_with(cmd.opcode, flags, &request)?;
         }
-        submitted.last += 1;
-        if watch {
-            submitted.watched = submitted.last;
-        }
+        let point = self.count(submitted, watch);
         // Noted before the host can see the record, let alone finish it.
         for (timeline, value) in &ties.values {
-            timeline.signal_at(*value, Point { slot: self.slot, seq: submitted.last }, session);
+            timeline.signal_at(*value, point, session);
         }
         for shared in &ties.used_up {
             sender.push(op::DETACH_PAYLOAD, &|w| w.put_u64(shared.number))?;
@@ -204,7 +276,7 @@ impl Queue {
     ) -> Result<Point, vk::Result> {
         let cmd = &commands::VK_QUEUE_SUBMIT;
         // SAFETY: the caller's promise.
-        let batches = unsafe { cut(info, 1, |info, ties| ties.of_submission(session, info)) };
+        let batches = unsafe { cut(session, info, 1) };
         let mut submitted = lock(&self.submitted);
         let sent = session.with_sender(|sender| {
             session.settle();
@@ -229,139 +301,6 @@ impl Queue {
         // SAFETY: the structure is valid for the call.
         let _ = unsafe { self.submit_own(session, &info, |_| Ok(())) };
     }
-}
-
-/// Consecutive infos that travel in one record.
-struct Batch {
-    infos: *const c_void,
-    count: u32,
-    ties: Ties,
-}
-
-/// What the guest has to do with the semaphores of a batch.
-#[derive(Default)]
-struct Ties {
-    /// Values of this session's own timeline semaphores that it signals.
-    values: Vec<(Arc<Semaphore>, u64)>,
-    /// Semaphores with payloads that it waits for.
-    waits: Vec<Tie>,
-    /// Semaphores with payloads that it signals.
-    signals: Vec<Tie>,
-    /// Payloads that were imported for one wait.
-    used_up: Vec<Arc<Shared>>,
-}
-
-/// A semaphore with a payload.
-struct Tie {
-    semaphore: vk::Semaphore,
-    timeline: bool,
-    payload: Arc<Shared>,
-}
-
-impl Ties {
-    /// The batch waits for a semaphore.
-    fn wait(&mut self, session: &Session, semaphore: vk::Semaphore) {
-        let Some(state) = session.objects.semaphores.get(semaphore.as_raw()) else { return };
-        if let Some(payload) = state.payloads.current() {
-            self.used_up.extend(state.payloads.restore());
-            self.waits.push(Tie { semaphore, timeline: state.is_timeline(), payload });
-        }
-    }
-
-    /// The batch signals a semaphore, with a value if it is a timeline semaphore.
-    fn signal(&mut self, session: &Session, semaphore: vk::Semaphore, value: Option<u64>) {
-        let Some(state) = session.objects.semaphores.get(semaphore.as_raw()) else { return };
-        if let Some(payload) = state.payloads.current() {
-            self.signals.push(Tie { semaphore, timeline: state.is_timeline(), payload });
-        } else if let Some(value) = value {
-            self.values.push((state, value));
-        }
-    }
-
-    /// Those of a batch of `vkQueueSubmit`.
-    ///
-    /// # Safety
-    /// The structure must be valid.
-    unsafe fn of_submission(&mut self, session: &Session, info: &vk::SubmitInfo<'_>) {
-        let waits = (info.wait_semaphore_count, info.p_wait_semaphores);
-        let signals = (info.signal_semaphore_count, info.p_signal_semaphores);
-        // SAFETY: the caller's promise.
-        unsafe { self.chained(session, info.p_next, waits, signals) };
-    }
-
-    /// The batch waits for and signals semaphores of an older structure, with the values that its chain gives them.
-    ///
-    /// # Safety
-    /// The chain and the arrays of so many semaphores must be valid.
-    unsafe fn chained(
-        &mut self,
-        session: &Session,
-        chain: *const c_void,
-        (waits, wait): (u32, *const vk::Semaphore),
-        (signals, signal): (u32, *const vk::Semaphore),
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            for i in 0..waits as usize {
-                self.wait(session, *wait.add(i));
-            }
-            let values = chain::find::<vk::TimelineSemaphoreSubmitInfo<'_>>(chain).as_ref();
-            for i in 0..signals as usize {
-                let values = values.filter(|values| i < values.signal_semaphore_value_count as usize);
-                let value = values.map(|values| *values.p_signal_semaphore_values.add(i));
-                self.signal(session, *signal.add(i), value);
-            }
-        }
-    }
-
-    fn signal_anything(&self) -> bool {
-        !self.values.is_empty() || !self.signals.is_empty()
-    }
-
-    fn are_shared(&self) -> bool {
-        !self.waits.is_empty() || !self.signals.is_empty()
-    }
-
-    /// Writes the lists of semaphores with payloads.
-    fn write(&self, w: &mut Writer<'_>) {
-        for list in [&self.waits, &self.signals] {
-            w.put_u32(list.len() as u32);
-            for tie in list {
-                w.put_u64(tie.semaphore.as_raw());
-                w.put_u64(tie.payload.number);
-                w.put_u64(tie.timeline.into());
-            }
-        }
-    }
-}
-
-/// Cuts `count` infos into records: one, unless timeline semaphores are signalled in between, whose values are
-/// reached at different times, or semaphores have payloads.
-///
-/// # Safety
-/// `infos` must point to `count` valid structures.
-unsafe fn cut<T>(infos: *const T, count: u32, tie: impl Fn(&T, &mut Ties)) -> Vec<Batch> {
-    let batch = |i: usize, count, ties| {
-        // SAFETY: `i` is below the number of structures.
-        Batch { infos: unsafe { infos.add(i) }.cast(), count, ties }
-    };
-    let ties = |i: usize| {
-        let mut ties = Ties::default();
-        // SAFETY: as above.
-        tie(unsafe { &*infos.add(i) }, &mut ties);
-        ties
-    };
-    if count == 1 {
-        return vec![batch(0, 1, ties(0))];
-    }
-    let mut all: Vec<Ties> = (0..count as usize).map(ties).collect();
-    let Some(last) = all.pop() else { return Vec::new() };
-    let alone = |ties: &Ties| ties.are_shared() || !ties.values.is_empty();
-    if !all.iter().any(alone) && !last.are_shared() {
-        // What the last one signals, the end of the record signals.
-        return vec![batch(0, count, last)];
-    }
-    all.into_iter().chain([last]).enumerate().map(|(i, ties)| batch(i, 1, ties)).collect()
 }
 
 /// Runs a submission on a queue.
@@ -390,13 +329,7 @@ pub(crate) unsafe extern "system" fn vkQueueSubmit(
     fence: u64,
 ) -> i32 {
     // SAFETY: the application's valid usage of this command: `count` infos.
-    unsafe {
-        with_queue(queue, |queue, session| {
-            let sent = Submissions::new(session, infos, count, |owed| queue.signal(session, owed));
-            let batches = cut(sent.infos(), count, |info, ties| ties.of_submission(session, info));
-            queue.submit(session, &commands::VK_QUEUE_SUBMIT, &batches, fence)
-        })
-    }
+    unsafe { with_queue(queue, |queue, session| queue.submit(session, infos, count, fence)) }
 }
 
 /// `vkQueueSubmit2`
@@ -407,21 +340,7 @@ pub(crate) unsafe extern "system" fn vkQueueSubmit2(
     fence: u64,
 ) -> i32 {
     // SAFETY: the application's valid usage of this command: `count` infos.
-    unsafe {
-        with_queue(queue, |queue, session| {
-            let sent = Submissions::new(session, infos, count, |owed| queue.signal(session, owed));
-            let batches = cut(sent.infos(), count, |info, ties| {
-                for i in 0..info.wait_semaphore_info_count as usize {
-                    ties.wait(session, (*info.p_wait_semaphore_infos.add(i)).semaphore);
-                }
-                for i in 0..info.signal_semaphore_info_count as usize {
-                    let signal = &*info.p_signal_semaphore_infos.add(i);
-                    ties.signal(session, signal.semaphore, Some(signal.value));
-                }
-            });
-            queue.submit(session, &commands::VK_QUEUE_SUBMIT_2, &batches, fence)
-        })
-    }
+    unsafe { with_queue(queue, |queue, session| queue.submit(session, infos, count, fence)) }
 }
 
 /// `vkQueueBindSparse`
@@ -432,17 +351,7 @@ pub(crate) unsafe extern "system" fn vkQueueBindSparse(
     fence: u64,
 ) -> i32 {
     // SAFETY: the application's valid usage of this command: `count` infos.
-    unsafe {
-        with_queue(queue, |queue, session| {
-            let sent = Submissions::new(session, infos, count, |owed| queue.signal(session, owed));
-            let batches = cut(sent.infos(), count, |info, ties| {
-                let waits = (info.wait_semaphore_count, info.p_wait_semaphores);
-                let signals = (info.signal_semaphore_count, info.p_signal_semaphores);
-                ties.chained(session, info.p_next, waits, signals);
-            });
-            queue.submit(session, &commands::VK_QUEUE_BIND_SPARSE, &batches, fence)
-        })
-    }
+    unsafe { with_queue(queue, |queue, session| queue.submit(session, infos, count, fence)) }
 }
 
 /// `vkQueueWaitIdle`

@@ -123,11 +123,23 @@ impl Sender {
         payload: usize,
         put: impl FnOnce(&mut Straight),
     ) -> Result<(), Failure> {
+        self.push_straight_with(opcode, 0, payload, put)
+    }
+
+    /// As [`Sender::push_straight`], with flags in the header.
+    #[inline]
+    pub(crate) fn push_straight_with(
+        &mut self,
+        opcode: u16,
+        flags: u16,
+        payload: usize,
+        put: impl FnOnce(&mut Straight),
+    ) -> Result<(), Failure> {
         self.close();
         let length = record_length(payload);
         let (start, _) = self.reserve(length)?;
         // SAFETY: so much was reserved for this producer, aligned to 8 bytes.
-        put(&mut unsafe { Straight::new(start, opcode, length) });
+        put(&mut unsafe { Straight::new(start, opcode, flags, length) });
         self.commit(length);
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! Recording without the tables: the generated entry points of the simplest `vkCmd*` write their records themselves.
-//! Creations and destructions of objects go the same way, into the ring.
+//! Creations and destructions of objects go the same way, into the ring, and so do submissions (`submission.rs`).
 //!
 //! Only where no structure has a chain and there is room in the command buffer's chunk; otherwise they go the common way, by `forward::record`.
 
@@ -63,7 +63,7 @@ pub(crate) type Measure = unsafe fn(*const u8) -> Option<usize>;
 pub(crate) type Put = unsafe fn(&mut Straight, *const u8);
 
 /// Largest record that is written straight into the ring.
-const MOST: usize = 4 << 10;
+pub(crate) const MOST: usize = 4 << 10;
 
 /// Creates an object by `vkCreateX(device, info, allocator, x)`, not waited for. None when it has to go the common way:
 /// nothing has happened then.
@@ -190,7 +190,7 @@ pub(crate) unsafe fn begin(object: *mut c_void, opcode: u16, payload: usize) -> 
     let (start, id) = buffer.straight(length)?;
     // SAFETY: `length` bytes at `start` are this record's; an id always fits.
     unsafe {
-        let mut to = Straight::new(start, opcode, length);
+        let mut to = Straight::new(start, opcode, 0, length);
         to.put(id);
         Some(to)
     }
@@ -209,8 +209,8 @@ impl Straight {
     /// # Safety
     /// The bytes are this record's.
     #[inline(always)]
-    pub(crate) unsafe fn new(start: *mut u8, opcode: u16, length: usize) -> Self {
-        let header = Header { opcode, flags: 0, length: length as u32 };
+    pub(crate) unsafe fn new(start: *mut u8, opcode: u16, flags: u16, length: usize) -> Self {
+        let header = Header { opcode, flags, length: length as u32 };
         // SAFETY: the caller's promise; a header always fits.
         unsafe {
             start.add(length - ALIGNMENT).cast::<u64>().write(0);
@@ -241,6 +241,27 @@ impl Straight {
                 self.at = self.at.add(length);
             }
         }
+    }
+
+    /// Whether there is an array, and the ids of its command buffers; `length` bytes in memory and here.
+    #[inline(always)]
+    pub(crate) unsafe fn objects(&mut self, array: *const c_void, length: usize) {
+        // SAFETY: there is room; the application's array is that long.
+        unsafe {
+            self.put(u8::from(!array.is_null()));
+            if !array.is_null() {
+                for i in 0..length / size_of::<u64>() {
+                    self.object(array.cast::<u8>().add(i * size_of::<u64>()));
+                }
+            }
+        }
+    }
+
+    /// The id of a command buffer in a structure.
+    #[inline(always)]
+    pub(crate) unsafe fn object(&mut self, at: *const u8) {
+        // SAFETY: there is room; the application's command buffer is live, or null.
+        unsafe { self.put(dispatch::id(load::<*const c_void>(at, 0))) };
     }
 
     /// `N` bytes of a structure.

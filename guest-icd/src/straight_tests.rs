@@ -10,6 +10,7 @@ use vw_wire_protocol::codec::{Writer, encode_request};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::generated::names::NAMES;
+use vw_wire_protocol::generated::structs;
 use vw_wire_protocol::record::{HEADER_SIZE, Header};
 use vw_wire_protocol::rules::{Hook, Rule};
 use vw_wire_protocol::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Struct};
@@ -21,8 +22,10 @@ use crate::command_pool::CommandPool;
 use crate::dispatch::Head;
 use crate::generated::entry::structures::info;
 use crate::generated::procs::PROCS;
+use crate::queue::{Queue, QueueAddress, vkQueueSubmit, vkQueueSubmit2};
 use crate::session::Session;
 use crate::straight;
+use crate::submission::Plain;
 
 /// What the application's arrays hold.
 static DATA: [u64; 512] = {
@@ -234,18 +237,75 @@ fn creation_and_the_like_when_written_straight_are_those_of_the_tables() {
                 }
             }
             session.flush();
-            let record = consumer.next().unwrap().expect("a record");
-            // SAFETY: the record lies in the ring until it is released, its header before its payload.
-            let bytes = unsafe {
-                let start = record.payload.as_ptr().sub(HEADER_SIZE);
-                std::slice::from_raw_parts(start, HEADER_SIZE + record.len).to_vec()
-            };
-            consumer.release();
-            assert_eq!(bytes, expected(cmd, &args), "{}, {count} elements", cmd.name);
+            assert_eq!(next_record(&mut consumer), expected(cmd, &args), "{}, {count} elements", cmd.name);
             compared += 1;
         }
     }
     assert!(compared > 4 * 20, "{compared}");
+}
+
+/// The bytes of the next record.
+fn next_record(consumer: &mut Consumer) -> Vec<u8> {
+    let record = consumer.next().unwrap().expect("a record");
+    // SAFETY: the record lies in the ring until it is released, its header before its payload.
+    let bytes = unsafe {
+        let start = record.payload.as_ptr().sub(HEADER_SIZE);
+        std::slice::from_raw_parts(start, HEADER_SIZE + record.len).to_vec()
+    };
+    consumer.release();
+    bytes
+}
+
+#[test]
+fn submission_when_written_straight_is_that_of_the_tables() {
+    let limits =
+        Limits { ring_size: 1 << 20, reply_size: 4096, arena_size: 0, window_size: 4096, page_size: 4096 };
+    let (guest, host) = vw_transport::in_process::pair(&limits).unwrap();
+    let session = Arc::new(Session::new(guest, Arc::default()));
+    let mut consumer = Consumer::new(Arc::clone(&host.region));
+    let queue =
+        Queue::new(Head::new(3, Arc::clone(&session)), 0, QueueAddress { family: 0, index: 0, flags: 0 });
+    let mut object = Head::new(7, Arc::clone(&session));
+    let buffers = [(&raw mut object).cast::<CommandBuffer>(); 5];
+    let at = std::ptr::from_ref(&queue).cast_mut();
+    let mut values = vk::TimelineSemaphoreSubmitInfo::default();
+    for (inner, arrays) in [(0, true), (1, true), (3, true), (5, true), (0, false)] {
+        for count in [1, 2, 5] {
+            let cmd = &commands::VK_QUEUE_SUBMIT;
+            let mut maker = Maker { buffers: &buffers, count: inner, arrays, memory: Vec::new() };
+            let infos = maker.structures(&structs::VK_SUBMIT_INFO) as *mut vk::SubmitInfo<'_>;
+            let args = [at as u64, count.into(), infos as u64, 0];
+            // SAFETY: arguments made for the command, of a live queue, here and below.
+            unsafe {
+                assert!(Plain::new(&session, infos, count).is_some());
+                assert_eq!(vkQueueSubmit(at, count, infos, 0), 0);
+                assert_eq!(next_record(&mut consumer), expected(cmd, &args), "{count} of {inner}");
+                // With a chain the tables write it.
+                (*infos).p_next = (&raw mut values).cast();
+                assert!(Plain::new(&session, infos, count).is_none());
+                assert_eq!(vkQueueSubmit(at, count, infos, 0), 0);
+                assert_eq!(next_record(&mut consumer), expected(cmd, &args), "{count} of {inner}, chained");
+            }
+            let cmd = &commands::VK_QUEUE_SUBMIT_2;
+            let infos = maker.structures(&structs::VK_SUBMIT_INFO_2) as *const vk::SubmitInfo2<'_>;
+            let args = [at as u64, count.into(), infos as u64, 0];
+            // SAFETY: as above.
+            unsafe {
+                assert!(Plain::new(&session, infos, count).is_some());
+                assert_eq!(vkQueueSubmit2(at, count, infos, 0), 0);
+            }
+            assert_eq!(next_record(&mut consumer), expected(cmd, &args), "{count} of {inner}, the second");
+        }
+    }
+    let many = vec![vk::SubmitInfo::default(); 1000];
+    // SAFETY: valid arguments.
+    unsafe {
+        assert!(Plain::new(&session, many.as_ptr(), 1000).is_none(), "too long");
+        assert!(Plain::new(&session, many.as_ptr(), 0).is_none());
+        assert_eq!(vkQueueSubmit(at, 1000, many.as_ptr(), 0), 0);
+    }
+    let args = [at as u64, 1000, many.as_ptr() as u64, 0];
+    assert_eq!(next_record(&mut consumer), expected(&commands::VK_QUEUE_SUBMIT, &args));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::completion::Awaited as _;
 use crate::device::Device;
 use crate::dispatch::Head;
 use crate::fence::{Fence, vkCreateFence, vkDestroyFence, vkGetFenceStatus, vkResetFences, vkWaitForFences};
-use crate::queue::{Queue, QueueAddress, vkQueueSubmit, vkQueueWaitIdle};
+use crate::queue::{Queue, QueueAddress, vkQueueSubmit, vkQueueSubmit2, vkQueueWaitIdle};
 use crate::semaphore::{Semaphore, vkGetSemaphoreCounterValue, vkSignalSemaphore, vkWaitSemaphores};
 use crate::session::Session;
 
@@ -230,6 +230,44 @@ fn timeline_when_submissions_finish_has_their_values() {
     w.complete(&queue, 2);
     assert_eq!(w.wait_semaphores(&[(semaphore, 11)], false, FOREVER), SUCCESS);
     assert_eq!(w.value(semaphore), 11);
+}
+
+#[test]
+fn timeline_when_signalled_by_the_second_command_has_its_values() {
+    let w = World::new();
+    let (queue, semaphore) = (w.queue(), w.timeline(5));
+    let mut consumer = Consumer::new(Arc::clone(&w.host.region));
+    let value = |value| {
+        [vk::SemaphoreSubmitInfo::default().semaphore(vk::Semaphore::from_raw(semaphore)).value(value)]
+    };
+    let (ten, eleven, twelve) = (value(10), value(11), value(12));
+    let submit = |infos: &[vk::SubmitInfo2<'_>]| {
+        let queue = std::ptr::from_ref(&queue).cast_mut();
+        // SAFETY: valid arguments.
+        assert_eq!(unsafe { vkQueueSubmit2(queue, infos.len() as u32, infos.as_ptr(), 0) }, SUCCESS);
+    };
+    let last = [vk::SubmitInfo2::default(), vk::SubmitInfo2::default().signal_semaphore_infos(&ten)];
+    submit(&last);
+    let watched = |headers: Vec<Header>| -> Vec<bool> {
+        headers.iter().map(|header| header.flags & FLAG_WATCH != 0).collect()
+    };
+    assert_eq!(
+        watched(w.headers(&mut consumer)),
+        [true],
+        "what the last one signals the record's end signals"
+    );
+    assert_eq!(w.value(semaphore), 5);
+    w.complete(&queue, 1);
+    assert_eq!(w.value(semaphore), 10);
+    submit(&[
+        vk::SubmitInfo2::default().signal_semaphore_infos(&eleven).wait_semaphore_infos(&ten),
+        vk::SubmitInfo2::default().signal_semaphore_infos(&twelve),
+    ]);
+    assert_eq!(watched(w.headers(&mut consumer)), [true, true], "each has its number");
+    w.complete(&queue, 2);
+    assert_eq!(w.value(semaphore), 11);
+    w.complete(&queue, 3);
+    assert_eq!(w.value(semaphore), 12);
 }
 
 #[test]

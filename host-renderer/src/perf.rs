@@ -7,7 +7,7 @@ use vw_transport::Spin;
 /// Which optimisations are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Perf {
-    /// The simplest commands of command buffers are decoded without the tables (`no_straight`).
+    /// The simplest commands are decoded without the tables (`no_straight`).
     pub straight: bool,
     /// Waits begin with a short spin (`no_spin`).
     pub spin: bool,

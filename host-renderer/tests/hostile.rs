@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ash::vk;
-use common::recording::{fill, is_lost, record_commands, stream};
+use common::recording::{begin, end, fill, is_lost, record_commands, stream};
 use common::{Renderer, UNSEEN, allocate_payload, dispatchable, in_process, record, request, ret, violates};
 use vw_host_renderer::session::end::End;
 use vw_transport::SharedFile;
@@ -216,6 +216,72 @@ fn queue_when_its_slot_is_a_new_devices_has_completed_nothing() {
     assert_eq!(end, End::Disconnected);
 }
 
+#[test]
+fn submission_when_its_objects_are_wrong_is_refused() {
+    let buffers = |id| -> [vk::CommandBuffer; 1] { [vk::Handle::from_raw(dispatchable(id))] };
+    let semaphores: [vk::Semaphore; 1] = [vk::Handle::from_raw(9)];
+    let stages = [vk::PipelineStageFlags::ALL_COMMANDS];
+    let (one, nine) = (buffers(1), buffers(9));
+    let good = vk::SubmitInfo::default().command_buffers(&one);
+    let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(nine[0])];
+    let payload = |queue, info: &vk::SubmitInfo<'_>, fence| {
+        let args = [dispatchable(queue), 1, std::ptr::from_ref(info) as u64, fence];
+        (commands::VK_QUEUE_SUBMIT.opcode, request(&commands::VK_QUEUE_SUBMIT, &args))
+    };
+    let second = vk::SubmitInfo2::default().command_buffer_infos(&infos);
+    let args = [dispatchable(1), 1, std::ptr::from_ref(&second) as u64, 0];
+    let (opcode, whole) = payload(1, &good, 0);
+    let waits = vk::SubmitInfo::default().wait_semaphores(&semaphores).wait_dst_stage_mask(&stages);
+    let cases = [
+        ("queue", payload(2, &good, 0), "Queue 0x2"),
+        ("fence", payload(1, &good, 7), "Fence 0x7"),
+        ("command buffer", payload(1, &vk::SubmitInfo::default().command_buffers(&nine), 0), "Buffer 0x9"),
+        (
+            "second command",
+            (commands::VK_QUEUE_SUBMIT_2.opcode, request(&commands::VK_QUEUE_SUBMIT_2, &args)),
+            "Buffer 0x9",
+        ),
+        ("semaphore", payload(1, &waits, 0), "Semaphore 0x9"),
+        ("cut off", (opcode, whole[..16].to_vec()), "vkQueueSubmit"),
+        ("empty", (opcode, Vec::new()), "vkQueueSubmit"),
+    ];
+    for (name, (opcode, payload), needle) in cases {
+        let text = violates(|guest| {
+            record_commands(guest);
+            end(guest);
+            guest.send(opcode, &payload).unwrap();
+            assert!(guest.is_ended(), "{name}");
+        });
+        assert!(text.contains(needle), "{name}: {text}");
+    }
+}
+
+#[test]
+fn submission_when_its_command_buffer_may_not_run_loses_the_device() {
+    for second in [false, true] {
+        let ended = in_process(|guest| {
+            let buffers: [vk::CommandBuffer; 1] = [vk::Handle::from_raw(dispatchable(1))];
+            let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(buffers[0])];
+            let first = vk::SubmitInfo::default().command_buffers(&buffers);
+            let info = vk::SubmitInfo2::default().command_buffer_infos(&infos);
+            let (command, info) = if second {
+                (&commands::VK_QUEUE_SUBMIT_2, std::ptr::from_ref(&info) as u64)
+            } else {
+                (&commands::VK_QUEUE_SUBMIT, std::ptr::from_ref(&first) as u64)
+            };
+            let submission = request(command, &[dispatchable(1), 1, info, 0]);
+            record_commands(guest);
+            end(guest);
+            guest.send(command.opcode, &submission).unwrap();
+            assert!(!is_lost(guest));
+            begin(guest);
+            guest.send(command.opcode, &submission).unwrap();
+            assert!(is_lost(guest));
+        });
+        assert_eq!(ended, End::Disconnected);
+    }
+}
+
 fn valid_session() -> Vec<Vec<u8>> {
     let info = vk::BufferCreateInfo::default().size(4096).usage(vk::BufferUsageFlags::STORAGE_BUFFER);
     let id = 1_u64;
@@ -230,6 +296,16 @@ fn valid_session() -> Vec<Vec<u8>> {
         [dispatchable(1), std::ptr::from_ref(&allocate) as u64, std::ptr::from_ref(&buffer) as u64];
     let begin = vk::CommandBufferBeginInfo::default();
     let begin = [dispatchable(1), std::ptr::from_ref(&begin) as u64];
+    let semaphore = vk::SemaphoreCreateInfo::default();
+    let create_semaphore =
+        [dispatchable(1), std::ptr::from_ref(&semaphore) as u64, 0, std::ptr::from_ref(&id) as u64];
+    let (buffers, semaphores): ([vk::CommandBuffer; 1], [vk::Semaphore; 1]) =
+        ([vk::Handle::from_raw(dispatchable(1))], [vk::Handle::from_raw(1)]);
+    let submit = [vk::SubmitInfo::default().command_buffers(&buffers).signal_semaphores(&semaphores)];
+    let submit = [dispatchable(1), 1, submit.as_ptr() as u64, 0];
+    let buffers = [vk::CommandBufferSubmitInfo::default().command_buffer(buffers[0])];
+    let submit_2 = [vk::SubmitInfo2::default().command_buffer_infos(&buffers); 2];
+    let submit_2 = [dispatchable(1), 2, submit_2.as_ptr() as u64, 0];
     let command = |command: &vw_wire_protocol::schema::Command, args: &[u64]| {
         record(command.opcode, &request(command, args))
     };
@@ -248,6 +324,10 @@ fn valid_session() -> Vec<Vec<u8>> {
         command(&commands::VK_BEGIN_COMMAND_BUFFER, &begin),
         record(op::STREAM, &stream(1, &[fill(1), fill(1)])),
         command(&commands::VK_END_COMMAND_BUFFER, &[dispatchable(1)]),
+        command(&commands::VK_CREATE_SEMAPHORE, &create_semaphore),
+        command(&commands::VK_QUEUE_SUBMIT, &submit),
+        command(&commands::VK_QUEUE_SUBMIT_2, &submit_2),
+        command(&commands::VK_DESTROY_SEMAPHORE, &[dispatchable(1), 1, 0]),
         command(&commands::VK_DESTROY_COMMAND_POOL, &[dispatchable(1), 1, 0]),
         command(&commands::VK_DESTROY_BUFFER, &[dispatchable(1), 1, 0]),
         record(op::RENAME_MEMORY, &rename(1, 2)),

@@ -1,4 +1,4 @@
-//! Decoding without the tables: a command buffer's commonest records, read and called in one go, and creations.
+//! Decoding without the tables: a command buffer's commonest records, read and called in one go, creations, and submissions.
 //!
 //! For `vkCmd*` whose parameters are scalars, handles, flat arrays and structures without a chain the generator writes
 //! out the few loads that the tables lead to ([`generated::straight`](crate::generated::straight)). Such a function takes
@@ -48,6 +48,22 @@ impl<H> Clone for Creation<H> {
 
 impl<H> Copy for Creation<H> {}
 
+/// A command `vkX(queue, count, infos, fence)`.
+#[derive(Debug)]
+pub struct Submission<H> {
+    /// Size of each info in bytes, and what reads it.
+    pub(crate) size: usize,
+    pub(crate) read: ReadInfo<H>,
+}
+
+impl<H> Clone for Submission<H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<H> Copy for Submission<H> {}
+
 /// Who knows the host's handles and calls the driver.
 pub trait Host {
     /// The host's handle for `id`, which is not 0, among the objects of a device.
@@ -87,7 +103,7 @@ pub struct Target<'a, H> {
     host: &'a H,
     /// The device that all objects have to belong to.
     device: u16,
-    /// Id and host's handle of the command buffer, or of the device.
+    /// Id and host's handle of the command buffer, of the queue, or of the device.
     object: (u64, u64),
     scratch: *mut u8,
     used: usize,
@@ -95,7 +111,7 @@ pub struct Target<'a, H> {
 }
 
 impl<'a, H: Host> Target<'a, H> {
-    /// The command buffer with this id and this handle, of this device, or the device itself.
+    /// The command buffer or queue with this id and this handle, of this device, or the device itself.
     pub fn new(host: &'a H, device: u16, object: (u64, u64), scratch: &'a mut Scratch) -> Self {
         let scratch = scratch.0.as_mut_ptr().cast();
         Self { host, device, object, scratch, used: 0, space: std::marker::PhantomData }
@@ -136,6 +152,34 @@ impl<'a, H: Host> Target<'a, H> {
             let id = from.get();
             from.finish()?;
             Some((info, id))
+        }
+    }
+
+    /// Takes the request of a submission without a fence: where the infos are now, and their number. `None`: it was not taken.
+    ///
+    /// # Safety
+    /// As [`take`](Self::take).
+    #[inline(always)]
+    pub unsafe fn submission(
+        &mut self,
+        submission: Submission<H>,
+        start: *const u8,
+        length: usize,
+    ) -> Option<(*const u8, u32)> {
+        self.used = 0;
+        // SAFETY: the caller's promise; what is read was asked for before.
+        unsafe {
+            let mut from = Record { at: start, end: start.add(length) };
+            from.need(2 * size_of::<u64>() + size_of::<u32>())?;
+            self.object(from.get())?;
+            let count: u32 = from.get();
+            (from.get::<u64>() == 0).then_some(())?;
+            let read = |to: &mut Self, from: &mut Record, at| (submission.read)(to, from, at);
+            let present = from.present()?;
+            (present || count == 0).then_some(())?;
+            let infos = optional(present, || self.structs(&mut from, count.into(), submission.size, read))?;
+            from.finish()?;
+            Some((infos, count))
         }
     }
 

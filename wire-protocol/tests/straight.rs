@@ -56,9 +56,19 @@ fn again(cmd: &Command, args: &[u64]) -> Vec<u8> {
 
 /// What the tables make of a payload in the stream of command buffer `id`, encoded once more; none when they refuse it.
 fn by_tables(cmd: &'static Command, payload: &[u8], id: u64, host: &Recorder) -> Option<Vec<u8>> {
+    of_object(cmd, payload, (HandleType::CommandBuffer, id), host)
+}
+
+/// As [`by_tables`], of any command of this object.
+fn of_object(
+    cmd: &'static Command,
+    payload: &[u8],
+    (ty, id): (HandleType, u64),
+    host: &Recorder,
+) -> Option<Vec<u8>> {
     let (arena, mut reader) = (Arena::new(1 << 20), Reader::new(payload));
     let mut objects = host.objects.borrow_mut();
-    let buffer = objects.dispatchable(HandleType::CommandBuffer, id).expose_provenance() as u64;
+    let buffer = objects.dispatchable(ty, id).expose_provenance() as u64;
     // SAFETY: the command is of the tables.
     let request = unsafe { decode_request(cmd, &mut reader, &arena, &mut *objects) }.ok()?;
     reader.finish().ok()?;
@@ -190,6 +200,64 @@ fn creation_when_read_without_the_tables_is_the_same() {
         creations += 1;
     }
     assert!(creations > 20, "{creations}");
+}
+
+/// What is made of a submission to queue `id` without the tables, encoded once more; none when it is not taken.
+fn submitted(
+    cmd: &Command,
+    payload: &[u8],
+    id: u64,
+    host: &Recorder,
+    scratch: &mut Scratch,
+) -> Option<Vec<u8>> {
+    let submission = straight::submission::<Recorder>(cmd.opcode)?;
+    let queue = host.objects.borrow_mut().dispatchable(HandleType::Queue, id).expose_provenance() as u64;
+    let mut target = Target::new(host, DEVICE, (id, queue), scratch);
+    // SAFETY: the payload is readable.
+    let (infos, count) = unsafe { target.submission(submission, payload.as_ptr(), payload.len()) }?;
+    Some(again(cmd, &[queue, count.into(), infos.expose_provenance() as u64, 0]))
+}
+
+#[test]
+fn submission_when_read_without_the_tables_is_the_same() {
+    let (host, mut scratch, mut guard) = (Recorder::default(), Scratch::default(), Guarded::new(1 << 20));
+    for cmd in [&commands::VK_QUEUE_SUBMIT, &commands::VK_QUEUE_SUBMIT_2] {
+        let (mut taken, mut refused) = (0, 0);
+        for seed in 0..512u64 {
+            let mut pool = Pool::default();
+            let mut args = Builder::new(&mut pool, &mut host.objects.borrow_mut(), seed).args(cmd);
+            // No fence travels.
+            args[3] = if seed % 16 == 0 { args[3] } else { 0 };
+            // SAFETY: the arguments are of the command.
+            let payload = padded(unsafe { written(|w| encode_request(cmd, &args, w)) });
+            let id = u64::from_le_bytes(payload[..8].try_into().expect("an id")).max(1);
+            let mut rng = Rng(seed);
+            for round in 0..32 {
+                let mut changed = payload.clone();
+                if round > 0 && rng.one_in(4) {
+                    changed.truncate(8 * rng.below(payload.len() as u64 / 8) as usize);
+                }
+                for _ in 0..if round > 0 { rng.below(3) } else { 0 } {
+                    let at = rng.below(changed.len() as u64) as usize;
+                    if let Some(byte) = changed.get_mut(at) {
+                        *byte ^= 1 << rng.below(8);
+                    }
+                }
+                // At the end of a mapping: reading on is a fault.
+                let changed = guard.put(&changed);
+                let tables = of_object(cmd, changed, (HandleType::Queue, id), &host);
+                match submitted(cmd, changed, id, &host, &mut scratch) {
+                    Some(straight) => {
+                        assert_eq!(Some(straight), tables, "{}, seed {seed}", cmd.name);
+                        taken += 1;
+                    }
+                    None => refused += 1,
+                }
+            }
+        }
+        assert!(taken > 200 && refused > 1000, "{}: {taken} and {refused}", cmd.name);
+    }
+    assert!(straight::submission::<Recorder>(commands::VK_QUEUE_BIND_SPARSE.opcode).is_none());
 }
 
 #[test]

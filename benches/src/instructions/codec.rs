@@ -50,11 +50,16 @@ macro_rules! commands {
                 #[inline(never)]
                 pub(super) fn straight(bytes: &[u8], scratch: &mut Scratch) {
                     let id = u64::from_le_bytes(*bytes.first_chunk().expect("an id"));
-                    if let Some(take) = straight::take::<Host>(commands::$table.opcode) {
-                        let mut target = Target::new(&Host, 1, (id, 1), scratch);
+                    let mut target = Target::new(&Host, 1, (id, 1), scratch);
+                    let (start, length, opcode) = (bytes.as_ptr(), bytes.len(), commands::$table.opcode);
+                    if let Some(take) = straight::take::<Host>(opcode) {
                         // SAFETY: the host calls nothing; the bytes are a payload.
-                        let taken = unsafe { target.take(take, nothing, bytes.as_ptr(), bytes.len()) };
+                        let taken = unsafe { target.take(take, nothing, start, length) };
                         taken.expect("encoded by ourselves");
+                    } else if let Some(submission) = straight::submission::<Host>(opcode) {
+                        // SAFETY: the bytes are a payload.
+                        let infos = unsafe { target.submission(submission, start, length) };
+                        black_box(infos.expect("encoded by ourselves"));
                     }
                 }
 

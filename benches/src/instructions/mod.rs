@@ -44,8 +44,7 @@ pub(crate) fn count(
             encode: find(&codec, &format!("::{name}::encode"))?,
             decode: find(&codec, &format!("::{name}::decode"))?,
             // Where there is no such function, nothing but asking for it is counted.
-            straight: name
-                .starts_with("vkCmd")
+            straight: (name.starts_with("vkCmd") || *name == "vkQueueSubmit")
                 .then(|| find(&codec, &format!("::{name}::straight")))
                 .transpose()?,
         })

@@ -17,7 +17,7 @@ mod window;
 mod x11;
 
 pub(crate) use images::aliased;
-pub(crate) use owed::{Owed, Submissions};
+pub(crate) use owed::{Owed, Submissions, Waits};
 pub(crate) use present::{vkQueuePresentKHR, vkWaitForPresentKHR};
 pub(crate) use surface::{
     vkDestroySurfaceKHR, vkGetDeviceGroupPresentCapabilitiesKHR, vkGetDeviceGroupSurfacePresentModesKHR,

@@ -14,6 +14,7 @@ use ash::vk::Handle as _;
 
 use crate::chain;
 use crate::session::{Session, lock};
+use crate::submission::Info;
 
 /// Semaphores that are signalled in the guest and not on the host.
 #[derive(Default)]
@@ -42,7 +43,8 @@ impl Owed {
         found
     }
 
-    fn has_any(&self) -> bool {
+    /// Whether there is such a semaphore.
+    pub(crate) fn has_any(&self) -> bool {
         self.count.load(Ordering::Acquire) != 0
     }
 }
@@ -57,14 +59,8 @@ pub(crate) struct Submissions<T> {
     structures: Vec<Vec<vk::SemaphoreSubmitInfo<'static>>>,
 }
 
-/// What `VkSubmitInfo`, `VkSubmitInfo2` and `VkBindSparseInfo` have in common.
-pub(crate) trait Waits: Copy {
-    /// The semaphores that it waits for.
-    ///
-    /// # Safety
-    /// The structure must be valid.
-    unsafe fn waits(&self) -> Vec<vk::Semaphore>;
-
+/// Structures whose waits can be left out.
+pub(crate) trait Waits: Info {
     /// Something in the chain goes along with the waits.
     ///
     /// # Safety
@@ -104,7 +100,7 @@ impl<T: Waits> Submissions<T> {
             // SAFETY: the caller's promise.
             unsafe {
                 let info = &*given.add(i);
-                let waits = info.waits();
+                let waits: Vec<vk::Semaphore> = info.waits().collect();
                 let over: Vec<bool> = waits.iter().map(|semaphore| owed.take(semaphore.as_raw())).collect();
                 if !over.contains(&true) {
                     continue;
@@ -156,11 +152,6 @@ unsafe fn tied(next: *const c_void) -> bool {
 }
 
 impl Waits for vk::SubmitInfo<'_> {
-    unsafe fn waits(&self) -> Vec<vk::Semaphore> {
-        // SAFETY: the caller's promise.
-        (0..self.wait_semaphore_count as usize).map(|i| unsafe { *self.p_wait_semaphores.add(i) }).collect()
-    }
-
     unsafe fn tied(&self) -> bool {
         // SAFETY: the caller's promise.
         unsafe { tied(self.p_next) }
@@ -179,12 +170,6 @@ impl Waits for vk::SubmitInfo<'_> {
 }
 
 impl Waits for vk::SubmitInfo2<'_> {
-    unsafe fn waits(&self) -> Vec<vk::Semaphore> {
-        let all = 0..self.wait_semaphore_info_count as usize;
-        // SAFETY: the caller's promise.
-        all.map(|i| unsafe { (*self.p_wait_semaphore_infos.add(i)).semaphore }).collect()
-    }
-
     unsafe fn tied(&self) -> bool {
         false
     }
@@ -202,11 +187,6 @@ impl Waits for vk::SubmitInfo2<'_> {
 }
 
 impl Waits for vk::BindSparseInfo<'_> {
-    unsafe fn waits(&self) -> Vec<vk::Semaphore> {
-        // SAFETY: the caller's promise.
-        (0..self.wait_semaphore_count as usize).map(|i| unsafe { *self.p_wait_semaphores.add(i) }).collect()
-    }
-
     unsafe fn tied(&self) -> bool {
         // SAFETY: the caller's promise.
         unsafe { tied(self.p_next) }

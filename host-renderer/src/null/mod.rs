@@ -71,12 +71,18 @@ fn fresh() -> u64 {
     NEXT.fetch_add(0x10, Ordering::Relaxed)
 }
 
+/// Answers a command that creates and returns nothing, and has no function of its own.
+pub fn succeed(command: &Command) -> u64 {
+    tracing::trace!(command = command.name, "answered");
+    0
+}
+
 /// Answers a command that has no function of its own.
 ///
 /// # Safety
 /// The request must have been decoded for `command`.
 pub unsafe fn answer(command: &Command, request: &Request<'_>) -> u64 {
-    tracing::trace!(command = command.name, "answered");
+    succeed(command);
     for new in request.new.iter() {
         for i in 0..new.ids.len() {
             // SAFETY: the decoder made room for as many handles as there are ids.

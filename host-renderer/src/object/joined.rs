@@ -6,11 +6,11 @@
 use std::slice;
 
 use ash::vk;
-use vw_wire_protocol::codec::Request;
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::schema::Command;
 
-use super::queue::{BATCHES, COUNT, SUBMIT, SUBMIT_2};
+use super::queue::{SUBMIT, SUBMIT_2};
+use super::submission::Batches;
 use crate::session::Session;
 use crate::session::end::End;
 use crate::session::resolve::Seen;
@@ -40,24 +40,19 @@ impl Session {
     /// When the guest broke the protocol.
     ///
     /// # Safety
-    /// `request` must have been decoded for `command`, a submission.
-    pub(crate) unsafe fn join(
-        &mut self,
-        command: &Command,
-        request: &Request<'_>,
-        seen: Seen,
-    ) -> Result<bool, End> {
+    /// `batches` must be valid for its command.
+    pub(crate) unsafe fn join(&mut self, batches: &Batches, seen: Seen) -> Result<bool, End> {
         if self.joined.id != seen.queue {
             self.submit_joined()?;
         }
         let joined = &mut self.joined;
         let before = joined.buffers.len();
         // SAFETY: the caller's promise.
-        if !unsafe { append(command, request, &mut joined.buffers) } {
+        if !unsafe { append(batches, &mut joined.buffers) } {
             joined.buffers.truncate(before);
             return Ok(false);
         }
-        (joined.device, joined.id, joined.queue) = (seen.device, seen.queue, request.args[0]);
+        (joined.device, joined.id, joined.queue) = (seen.device, seen.queue, batches.queue);
         if joined.buffers.len() >= MOST {
             self.submit_joined()?;
         }
@@ -108,43 +103,36 @@ impl Session {
 /// The batches of a `vkQueueSubmit` behind one of `ahead`.
 ///
 /// # Safety
-/// `request` must have been decoded for `vkQueueSubmit`.
+/// `batches` must be valid for that command.
 pub(crate) unsafe fn batches_behind<'a>(
     ahead: &'a [vk::CommandBuffer],
-    request: &Request<'a>,
+    batches: &Batches,
 ) -> Vec<vk::SubmitInfo<'a>> {
-    let mut batches = vec![vk::SubmitInfo::default().command_buffers(ahead)];
+    let mut all = vec![vk::SubmitInfo::default().command_buffers(ahead)];
     // SAFETY: the caller's promise.
-    batches
-        .extend_from_slice(unsafe { array(request.args[BATCHES] as *const _, request.args[COUNT] as u32) });
-    batches
-}
-
-/// Replaces the batches of a `vkQueueSubmit`.
-pub(crate) fn replace_batches(request: &mut Request<'_>, batches: &[vk::SubmitInfo<'_>]) {
-    request.args[COUNT] = batches.len() as u64;
-    request.args[BATCHES] = batches.as_ptr() as u64;
+    all.extend_from_slice(unsafe { array(batches.infos.cast(), batches.count) });
+    all
 }
 
 /// Appends the command buffers of a submission; false where there is anything else in it.
 ///
 /// # Safety
-/// `request` must have been decoded for `command`, a submission.
-unsafe fn append(command: &Command, request: &Request<'_>, buffers: &mut Vec<vk::CommandBuffer>) -> bool {
-    let (count, batches) = (request.args[COUNT] as u32, request.args[BATCHES]);
+/// `batches` must be valid for its command.
+unsafe fn append(batches: &Batches, buffers: &mut Vec<vk::CommandBuffer>) -> bool {
+    let (infos, count) = (batches.infos, batches.count);
     // SAFETY: the caller's promise: as many batches as the count says, with arrays as long as theirs.
     unsafe {
-        match command.opcode {
-            SUBMIT => array(batches as *const vk::SubmitInfo<'_>, count).iter().all(|batch| {
+        match batches.command.opcode {
+            SUBMIT => array(infos.cast::<vk::SubmitInfo<'_>>(), count).iter().all(|batch| {
                 let alone = batch.p_next.is_null()
                     && batch.wait_semaphore_count == 0
                     && batch.signal_semaphore_count == 0;
                 if alone {
-                    buffers.extend(array(batch.p_command_buffers, batch.command_buffer_count));
+                    buffers.extend_from_slice(array(batch.p_command_buffers, batch.command_buffer_count));
                 }
                 alone
             }),
-            SUBMIT_2 => array(batches as *const vk::SubmitInfo2<'_>, count).iter().all(|batch| {
+            SUBMIT_2 => array(infos.cast::<vk::SubmitInfo2<'_>>(), count).iter().all(|batch| {
                 let infos = array(batch.p_command_buffer_infos, batch.command_buffer_info_count);
                 let alone = batch.p_next.is_null()
                     && batch.flags.is_empty()

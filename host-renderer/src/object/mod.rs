@@ -20,3 +20,4 @@ pub mod pipeline;
 pub mod pool;
 pub mod queue;
 pub mod semaphore;
+pub(crate) mod submission;

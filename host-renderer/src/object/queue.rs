@@ -18,23 +18,23 @@ use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{MAX_FRAMES, lost};
 use vw_wire_protocol::schema::Command;
 
-use super::joined::{batches_behind, replace_batches};
+use super::joined::batches_behind;
 use super::payload::{Change, Gate, Signals, Waits};
 use super::semaphore::Shares;
+use super::submission::Batches;
 use crate::frames::Announced;
 use crate::session::Session;
 use crate::session::end::{End, violation};
 use crate::session::resolve::Seen;
 use crate::window::Window;
 
-/// Indices of the number of batches, of the batches and of `fence` among the arguments of `vkQueueSubmit`, `vkQueueSubmit2` and
+/// Indices of the number of batches and of the batches among the arguments of `vkQueueSubmit`, `vkQueueSubmit2` and
 /// `vkQueueBindSparse`.
 pub(super) const COUNT: usize = 1;
 pub(super) const BATCHES: usize = 2;
-const FENCE: usize = 3;
 
-pub(super) const SUBMIT: u16 = commands::VK_QUEUE_SUBMIT.opcode;
-pub(super) const SUBMIT_2: u16 = commands::VK_QUEUE_SUBMIT_2.opcode;
+pub(crate) const SUBMIT: u16 = commands::VK_QUEUE_SUBMIT.opcode;
+pub(crate) const SUBMIT_2: u16 = commands::VK_QUEUE_SUBMIT_2.opcode;
 
 /// How long a completion thread waits for a fence before it looks whether it is to end, in nanoseconds.
 const WAIT: u64 = 100_000_000;
@@ -302,41 +302,72 @@ impl Session {
     /// When the guest broke the protocol.
     pub(crate) fn submit(
         &mut self,
-        command: &Command,
-        request: &mut Request<'_>,
+        command: &'static Command,
+        request: &Request<'_>,
         seen: Seen,
         watched: bool,
         shares: Shares,
     ) -> Result<(), End> {
-        let unfit = self.unfit_submission(request);
-        let device = self.device_mut(seen.device)?;
-        let shared = Arc::clone(&device.shared);
-        let Some(queue) = device.queue_mut(seen.queue) else {
-            return Err(violation("a submission without a queue"));
-        };
-        let (number, slot) = (queue.count(), queue.slot);
-        let frames = std::mem::take(&mut queue.announced);
-        if let Some(reason) = unfit {
-            shared.lose(lost::REFUSED, &format!("{} refused: {reason}", command.name));
+        if let Some(reason) = self.unfit_submission(request) {
+            let device = self.device_mut(seen.device)?;
+            if let Some(queue) = device.queue_mut(seen.queue) {
+                queue.count();
+                queue.announced.clear();
+            }
+            device.shared.lose(lost::REFUSED, &format!("{} refused: {reason}", command.name));
             return Ok(());
         }
         if command.opcode == commands::VK_QUEUE_BIND_SPARSE.opcode {
             // SAFETY: decoded by its table, listing; nothing is poisoned.
             unsafe { self.check_binding(command, request, seen)? };
         }
+        let batches = Batches {
+            command,
+            queue: request.args[0],
+            infos: request.args[BATCHES] as *const u8,
+            count: request.args[COUNT] as u32,
+            semaphores: self.touched.iter().any(|(ty, _)| *ty == HandleType::Semaphore),
+        };
+        // SAFETY: decoded by the command's table; nothing is poisoned.
+        unsafe { self.submit_batches(&batches, seen, watched, shares) }
+    }
+
+    /// As [`submit`](Self::submit), of what may be submitted.
+    ///
+    /// # Errors
+    /// When the guest broke the protocol.
+    ///
+    /// # Safety
+    /// `batches` must be valid for its command.
+    pub(crate) unsafe fn submit_batches(
+        &mut self,
+        batches: &Batches,
+        seen: Seen,
+        watched: bool,
+        shares: Shares,
+    ) -> Result<(), End> {
+        let device = self.device_mut(seen.device)?;
+        let Some(queue) = device.queue_mut(seen.queue) else {
+            return Err(violation("a submission without a queue"));
+        };
+        let (number, slot) = (queue.count(), queue.slot);
+        let frames = std::mem::take(&mut queue.announced);
         self.window.take();
         let shares_nothing = shares.waits.is_empty() && shares.signals.0.is_empty() && frames.is_empty();
-        // SAFETY: decoded for this command; nothing is poisoned.
-        if self.perf.join && !watched && shares_nothing && unsafe { self.join(command, request, seen)? } {
+        // SAFETY: the caller's promise.
+        if self.perf.join && !watched && shares_nothing && unsafe { self.join(batches, seen)? } {
             return Ok(());
         }
-        let ahead = self.joined_ahead_of(command, seen)?;
-        let batches;
+        let ahead = self.joined_ahead_of(batches.command, seen)?;
+        let (mut infos, mut count) = (batches.infos, batches.count);
+        let together;
         if !ahead.is_empty() {
             // SAFETY: the same; it is a `vkQueueSubmit`.
-            batches = unsafe { batches_behind(&ahead, request) };
-            replace_batches(request, &batches);
+            together = unsafe { batches_behind(&ahead, batches) };
+            (infos, count) = (together.as_ptr().cast(), together.len() as u32);
         }
+        let command = batches.command;
+        let shared = Arc::clone(&self.device(seen.device)?.shared);
         let fence = match watched.then(|| shared.take_fence()).transpose() {
             Ok(fence) => fence,
             Err(result) => {
@@ -347,16 +378,16 @@ impl Session {
         // Mesa's common code signals the fence of a submission first and touches its timeline semaphores afterwards, while
         // the guest, told of the fence, may already destroy them: with semaphores the fence is a submission of its own,
         // which the driver's thread reaches when it is done with the first.
-        let apart = fence.filter(|_| self.touched.iter().any(|(ty, _)| *ty == HandleType::Semaphore));
-        request.args[FENCE] = if apart.is_some() { 0 } else { fence.map_or(0, vk::Handle::as_raw) };
+        let (with, apart) = if batches.semaphores { (None, fence) } else { (fence, None) };
+        let args = [batches.queue, count.into(), infos as u64, with.map_or(0, vk::Handle::as_raw)];
         let device = self.device(seen.device)?;
-        // SAFETY: the request was decoded for this command; the fence is unsignalled and in no other use.
-        let ret = unsafe { self.call(&device.procs, command, request)? };
+        // SAFETY: the caller's promise; the fence is unsignalled and in no other use.
+        let ret = unsafe { self.call_args(&device.procs, command, &args)? };
         let mut result = vk::Result::from_raw(ret as i32);
         if let Some(fence) = apart
             && result == vk::Result::SUCCESS
         {
-            let queue = vk::Queue::from_raw(request.args[0]);
+            let queue = vk::Queue::from_raw(batches.queue);
             // SAFETY: the queue was resolved for this record and is used by this thread alone; the fence as above.
             result = unsafe { shared.device.queue_submit(queue, &[], fence) }.err().unwrap_or(result);
         }
@@ -398,6 +429,9 @@ impl Session {
 
     /// The last submission is its queue's thread's from now on.
     pub(crate) fn hand_over(&mut self) {
+        if self.held.is_none() {
+            return;
+        }
         let Some(Held { device, queue, shared, pending, .. }) = self.held.take() else { return };
         let watched = match self.device_mut(device).ok().and_then(|device| device.queue_mut(queue)) {
             Some(queue) => queue.watch(&shared, pending),

@@ -54,7 +54,7 @@ impl Session {
         let Some(command) = command.filter(|command| self.policies.of(command).kind == Kind::Submit) else {
             return Err(violation(format!("a submission with opcode {opcode:#x}")));
         };
-        let Decoded { mut request, seen } = self.decode_listing(arena, command, reader)?;
+        let Decoded { request, seen } = self.decode_listing(arena, command, reader)?;
         let batch = request.args[BATCHES];
         if request.args[COUNT] as u32 != 1 || batch == 0 {
             return Err(violation(format!("{} with shared semaphores is of one batch", command.name)));
@@ -93,7 +93,7 @@ impl Session {
         unsafe { batch.set(&semaphores, &mut columns) };
         // What is to be signalled has to be seen to complete, whether the guest says so or not.
         let watched = flags & FLAG_WATCH != 0 || !shares.signals.0.is_empty();
-        self.submit(command, &mut request, seen, watched, shares)
+        self.submit(command, &request, seen, watched, shares)
     }
 
     /// A list of semaphores, with their payloads.

@@ -46,7 +46,7 @@ impl Session {
             return Err(violation(format!("{} outside of a command buffer's stream", command.name)));
         }
         let kind = policy.kind;
-        let Decoded { mut request, seen } = match kind {
+        let Decoded { request, seen } = match kind {
             Kind::Plain | Kind::Buffer | Kind::Image => self.decode(arena, command, reader)?,
             _ => self.decode_listing(arena, command, reader)?,
         };
@@ -65,7 +65,7 @@ impl Session {
         let mut written = Vec::new();
         match kind {
             Kind::Submit => {
-                return self.submit(command, &mut request, seen, flags & FLAG_WATCH != 0, Shares::default());
+                return self.submit(command, &request, seen, flags & FLAG_WATCH != 0, Shares::default());
             }
             Kind::DestroyDevice => {
                 self.destroy_device(seen.device);
@@ -220,7 +220,7 @@ impl Session {
         match procs.get(command) {
             // SAFETY: the pointer was looked up by the command's name; the arguments are the caller's promise.
             Entry::Native(pfn) => Ok(unsafe { (command.invoke)(pfn, args) }),
-            Entry::Null => Ok(0),
+            Entry::Null => Ok(null::succeed(command)),
             Entry::Absent => Err(violation(format!("{} is not available on this device", command.name))),
         }
     }

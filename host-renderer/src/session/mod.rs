@@ -59,7 +59,7 @@ use crate::object::joined::{self, Joined};
 use crate::object::memory::Memories;
 use crate::object::payload::Payloads;
 use crate::object::pool::Pools;
-use crate::object::queue::Held;
+use crate::object::queue::{self, Held};
 use crate::perf::Perf;
 use crate::window::Window;
 
@@ -120,7 +120,7 @@ pub struct Session {
     pub(crate) perf: Perf,
     pub(crate) policies: Policies,
     /// What the decoding of streams without the tables works in.
-    scratch: Scratch,
+    pub(crate) scratch: Scratch,
     /// What descriptor updates work in.
     pub(crate) updates: Updates,
     pub(crate) replies: Replies,
@@ -359,7 +359,13 @@ impl Session {
             op::NAME_OBJECT => self.name_object(reader),
             op::TAG_OBJECT => self.tag_object(reader),
             op::UPDATE_DESCRIPTOR_SETS => self.update_descriptor_sets(reader),
-            // SAFETY: `payload` and `length` are what the reader reads.
+            queue::SUBMIT | queue::SUBMIT_2
+                // SAFETY: `payload` and `length` are what the reader reads.
+                if unsafe { self.submit_straight(header, payload, length)? } =>
+            {
+                Ok(())
+            }
+            // SAFETY: as above.
             opcode if header.flags == 0 && unsafe { self.call_straight(arena, opcode, payload, length)? } => {
                 Ok(())
             }

@@ -52,6 +52,9 @@ impl Arena {
 
     /// Frees every block. One chunk is kept for what follows.
     pub fn reset(&mut self) {
+        if self.used.get() == 0 {
+            return;
+        }
         let chunks = self.chunks.get_mut();
         // The newest is the largest of the ordinary ones; an outsized one goes back to the system.
         let keep = chunks.iter().rposition(|c| c.layout.size() <= Self::KEEP).map(|i| chunks.swap_remove(i));

@@ -6,7 +6,9 @@
 
 use crate::generated::commands::{invoke, opcodes};
 use crate::generated::handles::HandleType;
-use crate::straight::{Creation, END, Host, Pfn, ReadInfo, Record, Take, Target, count, optional};
+use crate::straight::{
+    Creation, END, Host, Pfn, ReadInfo, Record, Submission, Take, Target, count, optional,
+};
 
 /// What reads the create-info of the command with this opcode, `vkCreateX(device, info, allocator, x)`, if it has no need of the
 /// tables.
@@ -59,6 +61,16 @@ pub fn creation<H: Host>(opcode: u16) -> Option<Creation<H>> {
         _ => return None,
     };
     Some(Creation { ty, size, read })
+}
+
+/// What reads each structure of the submission with this opcode, `vkX(queue, count, infos, fence)`; none for other commands.
+pub fn submission<H: Host>(opcode: u16) -> Option<Submission<H>> {
+    let (size, read): (_, ReadInfo<H>) = match opcode {
+        opcodes::VK_QUEUE_SUBMIT => (72, read_vk_submit_info::<H>),
+        opcodes::VK_QUEUE_SUBMIT_2 => (64, read_vk_submit_info2::<H>),
+        _ => return None,
+    };
+    Some(Submission { size, read })
 }
 
 /// The function for the command with this opcode, if it has one.
@@ -5230,6 +5242,109 @@ unsafe fn read_vk_shading_rate_palette_nv<H: Host>(
         from.copy::<4>(at.add(0));
         let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 0), 4))?;
         at.add(8).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
+/// `VkSubmitInfo`, into zeroed memory.
+unsafe fn read_vk_submit_info<H: Host>(to: &mut Target<'_, H>, from: &mut Record, at: *mut u8) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(16)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(4);
+        from.copy::<4>(at.add(16));
+        from.copy::<4>(at.add(40));
+        from.copy::<4>(at.add(56));
+        let array =
+            optional(from.present()?, || to.handles(from, count::<u32>(at, 16), HandleType::Semaphore))?;
+        at.add(24).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 16), 4))?;
+        at.add(32).cast::<*mut u8>().write(array);
+        let array =
+            optional(from.present()?, || to.handles(from, count::<u32>(at, 40), HandleType::CommandBuffer))?;
+        at.add(48).cast::<*mut u8>().write(array);
+        let array =
+            optional(from.present()?, || to.handles(from, count::<u32>(at, 56), HandleType::Semaphore))?;
+        at.add(64).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
+/// `VkSubmitInfo2`, into zeroed memory.
+unsafe fn read_vk_submit_info2<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(20)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(1000314004);
+        from.copy::<8>(at.add(16));
+        from.copy::<4>(at.add(32));
+        from.copy::<4>(at.add(48));
+        let array = optional(from.present()?, || {
+            to.structs(from, count::<u32>(at, 20), 48, |to, from, at| {
+                read_vk_semaphore_submit_info(to, from, at)
+            })
+        })?;
+        at.add(24).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || {
+            to.structs(from, count::<u32>(at, 32), 32, |to, from, at| {
+                read_vk_command_buffer_submit_info(to, from, at)
+            })
+        })?;
+        at.add(40).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || {
+            to.structs(from, count::<u32>(at, 48), 48, |to, from, at| {
+                read_vk_semaphore_submit_info(to, from, at)
+            })
+        })?;
+        at.add(56).cast::<*mut u8>().write(array);
+    }
+    Some(())
+}
+
+/// `VkCommandBufferSubmitInfo`, into zeroed memory.
+unsafe fn read_vk_command_buffer_submit_info<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(16)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(1000314006);
+        at.add(16).cast::<u64>().write(to.handle(HandleType::CommandBuffer, from.get())?);
+        from.copy::<4>(at.add(24));
+    }
+    Some(())
+}
+
+/// `VkSemaphoreSubmitInfo`, into zeroed memory.
+unsafe fn read_vk_semaphore_submit_info<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        from.need(32)?;
+        if from.get::<u32>() != END {
+            return None;
+        }
+        at.cast::<i32>().write(1000314005);
+        at.add(16).cast::<u64>().write(to.handle(HandleType::Semaphore, from.get())?);
+        from.copy::<20>(at.add(24));
     }
     Some(())
 }

@@ -63,6 +63,17 @@ pub(crate) fn info(opcode: u16) -> Option<(Measure, Put)> {
     })
 }
 
+/// Size of each structure of the submission with this opcode, `vkX(queue, count, infos, fence)`, and what measures and
+/// writes it; none for other commands.
+#[inline(always)]
+pub(crate) fn submission(opcode: u16) -> Option<(usize, Measure, Put)> {
+    Some(match opcode {
+        opcodes::VK_QUEUE_SUBMIT => (72, length_vk_submit_info, put_vk_submit_info),
+        opcodes::VK_QUEUE_SUBMIT_2 => (64, length_vk_submit_info2, put_vk_submit_info2),
+        _ => return None,
+    })
+}
+
 /// Bytes that a `VkAccelerationStructureCreateInfoKHR` takes; none when it needs the tables.
 #[inline(always)]
 pub(super) unsafe fn length_vk_acceleration_structure_create_info_khr(at: *const u8) -> Option<usize> {
@@ -2335,6 +2346,192 @@ pub(super) unsafe fn put_vk_shading_rate_palette_nv(to: &mut Straight, at: *cons
                 4,
             ),
         );
+    }
+}
+
+/// Bytes that a `VkSubmitInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_submit_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(
+            20usize
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 24),
+                    straight::load::<u32>(at, 16) as usize,
+                    8,
+                ))
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 32),
+                    straight::load::<u32>(at, 16) as usize,
+                    4,
+                ))
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 48),
+                    straight::load::<u32>(at, 40) as usize,
+                    8,
+                ))
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 64),
+                    straight::load::<u32>(at, 56) as usize,
+                    8,
+                )),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_submit_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<4>(at.add(16));
+        to.copy::<4>(at.add(40));
+        to.copy::<4>(at.add(56));
+        to.array(
+            straight::load::<*const c_void>(at, 24),
+            straight::length(
+                straight::load::<*const c_void>(at, 24),
+                straight::load::<u32>(at, 16) as usize,
+                8,
+            ),
+        );
+        to.array(
+            straight::load::<*const c_void>(at, 32),
+            straight::length(
+                straight::load::<*const c_void>(at, 32),
+                straight::load::<u32>(at, 16) as usize,
+                4,
+            ),
+        );
+        to.objects(
+            straight::load::<*const c_void>(at, 48),
+            straight::length(
+                straight::load::<*const c_void>(at, 48),
+                straight::load::<u32>(at, 40) as usize,
+                8,
+            ),
+        );
+        to.array(
+            straight::load::<*const c_void>(at, 64),
+            straight::length(
+                straight::load::<*const c_void>(at, 64),
+                straight::load::<u32>(at, 56) as usize,
+                8,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkSubmitInfo2` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_submit_info2(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(
+            23usize
+                .saturating_add(straight::lengths(
+                    straight::load::<*const c_void>(at, 24),
+                    straight::load::<u32>(at, 20) as usize,
+                    48,
+                    |at| length_vk_semaphore_submit_info(at),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::load::<*const c_void>(at, 40),
+                    straight::load::<u32>(at, 32) as usize,
+                    32,
+                    |at| length_vk_command_buffer_submit_info(at),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::load::<*const c_void>(at, 56),
+                    straight::load::<u32>(at, 48) as usize,
+                    48,
+                    |at| length_vk_semaphore_submit_info(at),
+                )?),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_submit_info2(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+        to.copy::<4>(at.add(32));
+        to.copy::<4>(at.add(48));
+        to.structures(
+            straight::load::<*const c_void>(at, 24),
+            straight::load::<u32>(at, 20) as usize,
+            48,
+            |to, at| put_vk_semaphore_submit_info(to, at),
+        );
+        to.structures(
+            straight::load::<*const c_void>(at, 40),
+            straight::load::<u32>(at, 32) as usize,
+            32,
+            |to, at| put_vk_command_buffer_submit_info(to, at),
+        );
+        to.structures(
+            straight::load::<*const c_void>(at, 56),
+            straight::load::<u32>(at, 48) as usize,
+            48,
+            |to, at| put_vk_semaphore_submit_info(to, at),
+        );
+    }
+}
+
+/// Bytes that a `VkCommandBufferSubmitInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_command_buffer_submit_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(16usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_command_buffer_submit_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.object(at.add(16));
+        to.copy::<4>(at.add(24));
+    }
+}
+
+/// Bytes that a `VkSemaphoreSubmitInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_semaphore_submit_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(32usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_semaphore_submit_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+        to.copy::<20>(at.add(24));
     }
 }
 

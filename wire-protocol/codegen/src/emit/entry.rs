@@ -27,7 +27,7 @@ pub fn emit(model: &Model) -> Result<Files> {
         text.push_str(&stub(&mut structures, model, c)?);
     }
     let mut files = Files::new();
-    let infos = structures.infos()?;
+    let infos = structures.infos()? + &structures.submissions()?;
     let entries: String = families.values().map(String::as_str).chain([infos.as_str()]).collect();
     files.insert(
         format!("{DIR}/entry/structures.rs"),

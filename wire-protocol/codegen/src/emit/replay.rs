@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use heck::AsSnakeCase;
 
 use super::commands::signature;
-use super::straight::count_field;
+use super::straight::{count_field, of_command_buffers, submissions};
 use super::{Files, banner, static_name};
 use crate::class::class;
 use crate::lower::{Elem, Step, has_s_type, lower_command, lower_struct};
@@ -36,7 +36,7 @@ pub fn emit(model: &Model) -> Result<Files> {
         "#![allow(clippy::missing_safety_doc)]\n\n\
          use crate::generated::commands::{invoke, opcodes};\n\
          use crate::generated::handles::HandleType;\n\
-         use crate::straight::{Creation, END, Host, Pfn, ReadInfo, Record, Take, Target, count, optional};\n\n",
+         use crate::straight::{\n    Creation, END, Host, Pfn, ReadInfo, Record, Submission, Take, Target, count, optional,\n};\n\n",
     );
     let creations = creations(&mut readers)?;
     let _ = write!(
@@ -44,6 +44,23 @@ pub fn emit(model: &Model) -> Result<Files> {
         "/// What reads the create-info of the command with this opcode, `vkCreateX(device, info, allocator, x)`, if it has no need of the\n\
          /// tables.\n\
          pub fn creation<H: Host>(opcode: u16) -> Option<Creation<H>> {{\nlet (ty, size, read): (_, _, ReadInfo<H>) = match opcode {{\n{creations}_ => return None,\n}};\nSome(Creation {{ ty, size, read }})\n}}\n\n"
+    );
+    let mut submitted = String::new();
+    for (c, info) in submissions(model)? {
+        if readers.reads(&info)? {
+            let size = model.layout(&info)?.size;
+            let _ = writeln!(
+                submitted,
+                "opcodes::{} => ({size}, {}::<H>),",
+                static_name(&c.name),
+                reader_name(&info)
+            );
+        }
+    }
+    let _ = write!(
+        text,
+        "/// What reads each structure of the submission with this opcode, `vkX(queue, count, infos, fence)`; none for other commands.\n\
+         pub fn submission<H: Host>(opcode: u16) -> Option<Submission<H>> {{\nlet (size, read): (_, ReadInfo<H>) = match opcode {{\n{submitted}_ => return None,\n}};\nSome(Submission {{ size, read }})\n}}\n\n"
     );
     let _ = write!(
         text,
@@ -123,6 +140,8 @@ fn take(readers: &mut Readers<'_>, c: &CommandDecl, steps: &[Step]) -> Result<Op
                 }
                 fixed += len;
             }
+            // Whether these may run is asked elsewhere.
+            Step::Pointer { .. } if of_command_buffers(step) => return Ok(None),
             Step::Pointer { off, .. } => {
                 let count = |off: u32, _: &str| format!("p{}", off / 8);
                 let Some(read) = readers.pointer(step, "&mut from", &count)? else { return Ok(None) };
@@ -180,9 +199,7 @@ impl Readers<'_> {
         };
         let read = match elem {
             Elem::Bytes { size, .. } => format!("to.bytes({from}, {n}, {size})"),
-            Elem::Handle { ty, lenient: false } if ty != "CommandBuffer" => {
-                format!("to.handles({from}, {n}, HandleType::{ty})")
-            }
+            Elem::Handle { ty, lenient: false } => format!("to.handles({from}, {n}, HandleType::{ty})"),
             Elem::Struct(name) => {
                 if !self.reads(name)? {
                     return Ok(None);
@@ -228,7 +245,6 @@ impl Readers<'_> {
                     fixed += len;
                     let _ = writeln!(early, "from.copy::<{len}>(at.add({off}));");
                 }
-                Step::Handle { ty, .. } if ty == "CommandBuffer" => return Ok(None),
                 Step::Handle { off, ty, lenient } => {
                     fixed += 8;
                     let _ = writeln!(early, "at.add({off}).cast::<u64>().write({});", handle(ty, *lenient));

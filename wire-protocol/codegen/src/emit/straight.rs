@@ -42,6 +42,9 @@ pub fn body(structures: &mut Structures<'_>, c: &CommandDecl, steps: &[Step]) ->
             Step::Pointer { off, rule, .. } if rule == "Rule::Always" => {
                 let name = param(*off)?;
                 let count = |off: u32, _: &str| Ok(format!("{} as usize", param(off)?));
+                if of_command_buffers(step) {
+                    return Ok(None);
+                }
                 let Some(array) = structures.array(step, &name, &count)? else { return Ok(None) };
                 let length = format!("{}_length", AsSnakeCase(&name));
                 // The byte that says whether there is an array.
@@ -132,6 +135,31 @@ impl<'m> Structures<'m> {
         ))
     }
 
+    /// A function that knows those of submissions, `vkX(queue, count, infos, fence)`.
+    ///
+    /// # Errors
+    /// What the registry does not say.
+    pub fn submissions(&mut self) -> Result<String> {
+        let mut arms = String::new();
+        for (c, info) in submissions(self.model)? {
+            if self.has(&info)? {
+                let _ = writeln!(
+                    arms,
+                    "opcodes::{} => ({}, {}, {}),",
+                    static_name(&c.name),
+                    self.model.layout(&info)?.size,
+                    length_name(&info),
+                    put_name(&info)
+                );
+            }
+        }
+        Ok(format!(
+            "/// Size of each structure of the submission with this opcode, `vkX(queue, count, infos, fence)`, and what measures and\n\
+             /// writes it; none for other commands.\n\
+             #[inline(always)]\npub(crate) fn submission(opcode: u16) -> Option<(usize, Measure, Put)> {{\nSome(match opcode {{\n{arms}_ => return None,\n}})\n}}\n\n"
+        ))
+    }
+
     /// The functions that `entries` use, and those that these use.
     pub fn text(mut self, entries: &str) -> String {
         let mut text = String::new();
@@ -163,7 +191,6 @@ impl<'m> Structures<'m> {
         };
         let size = match elem {
             Elem::Bytes { size, .. } => *size,
-            Elem::Handle { ty, .. } if ty == "CommandBuffer" => return Ok(None),
             Elem::Handle { .. } => 8,
             Elem::Struct(desc) => {
                 if !self.has(desc)? {
@@ -178,10 +205,11 @@ impl<'m> Structures<'m> {
             }
             _ => return Ok(None),
         };
+        let put = if of_command_buffers(step) { "to.objects" } else { "to.array" };
         Ok(Some(Array {
             plain: true,
             length: format!("straight::length({name}, {n}, {size})"),
-            put: format!("to.array({name}, LENGTH)"),
+            put: format!("{put}({name}, LENGTH)"),
         }))
     }
 
@@ -214,10 +242,10 @@ impl<'m> Structures<'m> {
                     fixed += len;
                     let _ = writeln!(puts, "to.copy::<{len}>(at.add({off}));");
                 }
-                Step::Handle { ty, .. } if ty == "CommandBuffer" => return Ok(None),
-                Step::Handle { off, .. } => {
+                Step::Handle { off, ty, .. } => {
                     fixed += 8;
-                    let _ = writeln!(puts, "to.copy::<8>(at.add({off}));");
+                    let put = if ty == "CommandBuffer" { "object" } else { "copy::<8>" };
+                    let _ = writeln!(puts, "to.{put}(at.add({off}));");
                 }
                 Step::Inline { off, count: 1, desc } => {
                     if !self.has(desc)? {
@@ -267,6 +295,35 @@ fn allowed(rule: &str, load: &str) -> Option<String> {
     let equals = rule.strip_prefix("Rule::FieldEquals { off: ")?.strip_suffix(" }")?;
     let (off, value) = equals.split_once(", value: ")?;
     Some(format!("straight::only({load}, straight::load::<u32>(at, {off}) == {value})"))
+}
+
+/// Whether the program's are pointers, behind which the ids are.
+pub fn of_command_buffers(step: &Step) -> bool {
+    matches!(step, Step::Pointer { elem: Elem::Handle { ty, .. }, .. } if ty == "CommandBuffer")
+}
+
+/// The commands that submit command buffers, and their structures: `vkX(queue, count, infos, fence)`.
+///
+/// # Errors
+/// What the registry does not say.
+pub fn submissions<'m>(model: &'m Model<'m>) -> Result<Vec<(&'m CommandDecl, String)>> {
+    let mut found = Vec::new();
+    for c in model.wire_commands() {
+        let steps = lower_command(model, c)?;
+        if let [
+            Step::Handle { off: 0, ty: queue, .. },
+            Step::Bytes { off: 8, len: 4 },
+            Step::Handle { off: 24, ty: fence, .. },
+            Step::Pointer { off: 16, elem: Elem::Struct(info), count, dir: "In", rule },
+        ] = steps.as_slice()
+            && (queue.as_str(), fence.as_str(), rule.as_str()) == ("Queue", "Fence", "Rule::Always")
+            && count_field(count) == Some((8, "4"))
+            && c.name.starts_with("vkQueueSubmit")
+        {
+            found.push((c, info.clone()));
+        }
+    }
+    Ok(found)
 }
 
 fn length_name(name: &str) -> String {
