@@ -4,13 +4,15 @@
 // A test fails by panicking.
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use vw_conformance::child::{self, Output};
-use vw_conformance::driver::Driver;
+use vw_conformance::driver::{Driver, in_stream};
 use vw_conformance::products;
 use vw_conformance::renderer::Renderer;
 
@@ -133,6 +135,42 @@ fn renderer_when_stopped_for_a_while_is_waited_for() {
     let longest = text.trim().strip_prefix("longest: ").and_then(|text| text.strip_suffix(" ms"));
     // It was stopped for that long indeed.
     assert!(longest.and_then(|ms| ms.parse::<u64>().ok()).is_some_and(|ms| ms >= 1000), "{text}");
+}
+
+/// Runs `vw-life record-ahead`; `stopped` are the processes that execute nothing while it records.
+#[track_caller]
+fn record_ahead(driver: &Driver, folder: &Path, stopped: impl FnOnce() -> Vec<u32>) {
+    let [ready, go, recorded] = ["ready", "go", "recorded"].map(|name| folder.join(name));
+    let mut command = driver.command(products::program("vw-life").unwrap());
+    command
+        .arg("record-ahead")
+        .arg("--ready")
+        .arg(&ready)
+        .arg("--go")
+        .arg(&go)
+        .arg("--recorded")
+        .arg(&recorded);
+    let program = child::start(&mut command).unwrap();
+    wait_until("the device", || ready.exists());
+    let stopped = stopped();
+    stopped.iter().for_each(|&pid| signal(pid, Signal::STOP));
+    fs::write(&go, "").unwrap();
+    wait_until("the end of the recording", || recorded.exists());
+    stopped.iter().for_each(|&pid| signal(pid, Signal::CONT));
+    fs::remove_file(&go).unwrap();
+    program.wait(LIMIT).unwrap().expect_success("recording ahead");
+}
+
+#[test]
+fn recording_when_the_host_does_nothing_is_held_back_until_it_is_submitted() {
+    let renderer = renderer();
+    let native = renderer.folder().join("native");
+    fs::create_dir(&native).unwrap();
+    record_ahead(&Driver::lavapipe().unwrap(), &native, Vec::new);
+    // Over a stream nothing but the socket holds what was recorded.
+    record_ahead(&renderer.guest(), renderer.folder(), || {
+        if in_stream() { Vec::new() } else { renderer.sessions() }
+    });
 }
 
 #[test]

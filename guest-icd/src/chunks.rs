@@ -1,7 +1,8 @@
 //! Chunks of the command arena: where command buffers are recorded.
 //!
 //! A chunk belongs to one command buffer (or, between two recordings, to its pool) until it is handed over to the
-//! host with an `ARENA_STREAM` record. It is free again when the ring's head has passed that record.
+//! host with an `ARENA_STREAM` record. It is free again when the ring's head has passed that record. When none is free,
+//! a recording goes to memory of the guest's own, of the same size.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -16,6 +17,12 @@ pub(crate) const CHUNK_SIZE: usize = 64 << 10;
 /// before the host has seen it.
 const KEPT: u64 = 16 << 20;
 
+/// The host is behind when this part of the arena (and half of the ring) waits for it.
+const BEHIND: usize = 4;
+
+/// Memory of the guest's own for a recording, [`CHUNK_SIZE`] bytes.
+pub(crate) type Words = Box<[u64]>;
+
 /// The chunks of one arena.
 #[derive(Debug)]
 pub(crate) struct Chunks {
@@ -27,6 +34,8 @@ pub(crate) struct Chunks {
     touched: u64,
     /// End of the furthest chunk.
     end: u64,
+    /// Memory of the guest's own that recordings have left; kept until the next [`Chunks::trim`].
+    words: Vec<Words>,
 }
 
 impl Chunks {
@@ -34,7 +43,7 @@ impl Chunks {
     pub(crate) fn new(size: usize) -> Self {
         let count = abandoned_offset(size).unwrap_or(size) / CHUNK_SIZE;
         let free = (0..count).rev().map(|i| (i * CHUNK_SIZE) as u64).collect();
-        Self { free, busy: VecDeque::new(), touched: 0, end: (count * CHUNK_SIZE) as u64 }
+        Self { free, busy: VecDeque::new(), touched: 0, end: (count * CHUNK_SIZE) as u64, words: Vec::new() }
     }
 
     /// A chunk that nobody reads, given how far the host has consumed the ring.
@@ -43,6 +52,22 @@ impl Chunks {
         let offset = self.free.pop()?;
         self.touched = self.touched.max(offset + CHUNK_SIZE as u64);
         Some(offset)
+    }
+
+    /// Whether so much of the arena waits for the host that it need not have more. `consumed` as in [`Chunks::take`].
+    pub(crate) fn are_behind(&mut self, consumed: u64) -> bool {
+        self.collect(consumed);
+        self.busy.len() * CHUNK_SIZE >= self.end as usize / BEHIND
+    }
+
+    /// Memory of the guest's own, with anything in it.
+    pub(crate) fn take_words(&mut self) -> Words {
+        self.words.pop().unwrap_or_else(|| vec![0; CHUNK_SIZE / size_of::<u64>()].into())
+    }
+
+    /// Keeps memory of the guest's own for another recording.
+    pub(crate) fn keep_words(&mut self, words: Words) {
+        self.words.push(words);
     }
 
     /// Frees the chunks that the host has read.
@@ -58,6 +83,7 @@ impl Chunks {
     /// The part of the arena whose pages nobody needs now, if there is one; it counts as given back. `consumed` as in
     /// [`Chunks::take`].
     pub(crate) fn trim(&mut self, consumed: u64) -> Option<Range<u64>> {
+        self.words = Vec::new();
         if self.touched <= KEPT {
             return None;
         }

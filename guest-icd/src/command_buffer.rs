@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ash::vk;
 use vw_wire_protocol::codec::encode_request;
@@ -15,6 +16,7 @@ use crate::command_pool::CommandPool;
 use crate::dispatch::{self, Head};
 use crate::failure::Failure;
 use crate::forward;
+use crate::sender::Sender;
 use crate::session::Session;
 use crate::stream::Stream;
 
@@ -29,8 +31,10 @@ pub(crate) struct CommandBuffer {
     pool: Arc<CommandPool>,
     primary: bool,
     stream: Stream,
-    /// Ticket of the recording that is going on.
+    /// Ticket of the recording that is going on or held back.
     recording: Option<u64>,
+    /// The recording has ended and is held back, wholly or in part. Changes under the sender's lock.
+    held: AtomicBool,
 }
 
 impl CommandBuffer {
@@ -60,16 +64,18 @@ impl CommandBuffer {
     fn hand_over(&mut self) {
         let (Some(session), id) = (self.head.session(), self.head.id()) else { return };
         // This fails only when the session is lost, and then the end of the recording fails, too.
-        let _ = session.with_sender(|sender| self.stream.hand_over(sender, id));
+        let _ = session.with_sender(|sender| self.stream.hand_over(session, sender, id));
     }
 
     /// Drops what was recorded, as far as it is not needed any more.
     pub(crate) fn reset(&mut self) {
-        let abandoned = self.stream.reset();
-        if let Some(session) = self.head.session()
-            && abandoned != 0
-        {
+        let Some(session) = self.head.session() else { return };
+        let abandoned = self.stream.reset(session);
+        if abandoned != 0 {
             session.abandon(self.head.id(), abandoned);
+        }
+        if std::mem::take(self.held.get_mut()) {
+            session.held.fetch_sub(1, Ordering::Relaxed);
         }
         self.give_space_back();
         self.recording_over();
@@ -91,26 +97,81 @@ impl CommandBuffer {
         }
     }
 
-    /// Ends the recording: what is left of the stream, then the command.
+    /// Ends the recording: what is left of the stream, then the command. Or all of this is held back.
     fn end(&mut self) -> Result<(), Failure> {
         let (session, id) = (self.head.session().ok_or(Failure::Lost)?, self.head.id());
         let stream = &mut self.stream;
-        let result = session.with_sender(|sender| {
-            let recorded = stream.finish(sender, id);
-            // Its one argument is this command buffer.
-            // SAFETY: there is room for an id.
-            sender.push_straight(opcodes::VK_END_COMMAND_BUFFER, size_of_val(&id), |to| unsafe {
-                to.put(id);
-            })?;
-            if recorded? >= WORTH_A_WAKE {
-                sender.publish();
+        let held = session.with_sender(|sender| {
+            if stream.is_held(session, sender, id)? {
+                return Ok(true);
             }
-            Ok(())
+            end_recording(session, sender, stream, id).map(|()| false)
         });
+        if let Ok(true) = held {
+            session.held.fetch_add(1, Ordering::Relaxed);
+            *self.held.get_mut() = true;
+            return Ok(());
+        }
         self.give_space_back();
         self.recording_over();
-        result
+        held.map(|_| ())
     }
+}
+
+/// Sends what is left of a recording, and its end.
+fn end_recording(
+    session: &Session,
+    sender: &mut Sender,
+    stream: &mut Stream,
+    id: u64,
+) -> Result<(), Failure> {
+    let recorded = stream.finish(session, sender, id);
+    // Its one argument is the command buffer.
+    // SAFETY: there is room for an id.
+    sender.push_straight(opcodes::VK_END_COMMAND_BUFFER, size_of_val(&id), |to| unsafe {
+        to.put(id);
+    })?;
+    if recorded? >= WORTH_A_WAKE {
+        sender.publish();
+    }
+    Ok(())
+}
+
+/// Hands over those of `buffers` whose recordings are held back: they are needed.
+///
+/// # Safety
+/// Null, or live command buffers that no thread records or resets. Other threads may do the same with them.
+pub(crate) unsafe fn hand_over_held(
+    session: &Session,
+    buffers: impl Iterator<Item = *mut CommandBuffer>,
+) -> Result<(), Failure> {
+    for buffer in buffers.filter(|buffer| !buffer.is_null()) {
+        // SAFETY: the caller's promise. Only this member is looked at without the lock, and nothing but what is behind a
+        // flag that was set is changed, by who takes the flag down.
+        let (held, id) = unsafe { (&(*buffer).held, (*buffer).head.id()) };
+        if !held.load(Ordering::Acquire) {
+            continue;
+        }
+        let mut over = None;
+        session.with_sender(|sender| {
+            if held.load(Ordering::Relaxed) {
+                // SAFETY: as above.
+                let (stream, recording) = unsafe { (&mut (*buffer).stream, &mut (*buffer).recording) };
+                end_recording(session, sender, stream, id)?;
+                if let Some(space) = stream.take_space() {
+                    space.release(session);
+                }
+                over = recording.take();
+                session.held.fetch_sub(1, Ordering::Relaxed);
+                held.store(false, Ordering::Release);
+            }
+            Ok(())
+        })?;
+        if let Some(ticket) = over {
+            session.recording_over(ticket);
+        }
+    }
+    Ok(())
 }
 
 /// Frees a command buffer's object and id. The host frees its part by the command that the caller sends.
@@ -183,6 +244,7 @@ pub(crate) fn place(
         primary,
         stream: Stream::default(),
         recording: None,
+        held: AtomicBool::new(false),
     };
     match pool.allocator.place(buffer, vk::SystemAllocationScope::OBJECT) {
         Ok(placed) => {
@@ -251,6 +313,27 @@ pub(crate) unsafe extern "system" fn vkEndCommandBuffer(buffer: *mut CommandBuff
         })
     }
     .as_raw()
+}
+
+/// `vkCmdExecuteCommands`: the host must have the secondary command buffers first.
+pub(crate) unsafe extern "system" fn vkCmdExecuteCommands(
+    buffer: *mut CommandBuffer,
+    count: u32,
+    buffers: *const *mut CommandBuffer,
+) {
+    let args = [buffer as u64, u64::from(count), buffers as u64];
+    // SAFETY: the application's valid usage of this command: `count` command buffers that nobody records.
+    unsafe {
+        forward::guard(buffer.cast(), (), || {
+            if let Some(session) = dispatch::session(buffer.cast())
+                && session.holds_recordings()
+            {
+                // This fails only when the session is lost, and then the end of the recording fails, too.
+                let _ = hand_over_held(session, (0..count as usize).map(|i| *buffers.add(i)));
+            }
+            forward::record(buffer.cast(), &commands::VK_CMD_EXECUTE_COMMANDS, &args);
+        });
+    }
 }
 
 /// `vkCmdPreprocessGeneratedCommandsEXT`: looks at the state of another command buffer that is being recorded, which may be

@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
+use ash::vk;
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 
@@ -126,6 +127,12 @@ pub(crate) unsafe extern "system" fn vkResetCommandPool(device: *mut c_void, poo
         {
             for mut buffer in state.buffers() {
                 buffer.as_mut().reset();
+            }
+            if vk::CommandPoolResetFlags::from_raw(flags)
+                .contains(vk::CommandPoolResetFlags::RELEASE_RESOURCES)
+            {
+                state.release_spare(session);
+                session.trim_arena();
             }
         }
         forward::send(device, &commands::VK_RESET_COMMAND_POOL, &args)

@@ -5,8 +5,8 @@ pub(crate) use crate::buffer::{
     vkGetBufferMemoryRequirements2,
 };
 pub(crate) use crate::command_buffer::{
-    vkAllocateCommandBuffers, vkBeginCommandBuffer, vkCmdPreprocessGeneratedCommandsEXT, vkEndCommandBuffer,
-    vkFreeCommandBuffers, vkResetCommandBuffer,
+    vkAllocateCommandBuffers, vkBeginCommandBuffer, vkCmdExecuteCommands,
+    vkCmdPreprocessGeneratedCommandsEXT, vkEndCommandBuffer, vkFreeCommandBuffers, vkResetCommandBuffer,
 };
 pub(crate) use crate::command_pool::{
     vkCreateCommandPool, vkDestroyCommandPool, vkResetCommandPool, vkTrimCommandPool,

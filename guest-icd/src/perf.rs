@@ -13,6 +13,8 @@ pub(crate) struct Perf {
     pub(crate) arena: bool,
     /// The host does not replay recordings that were reset before it came to them (`no_abandon`).
     pub(crate) abandon: bool,
+    /// Long recordings are held back while the host is behind, until they are needed (`no_hold`).
+    pub(crate) hold: bool,
     /// Records are published together (`no_batch`: each at once).
     pub(crate) batch: bool,
     /// Waits begin with a short spin (`no_spin`).
@@ -35,6 +37,7 @@ impl Perf {
         memo: true,
         arena: true,
         abandon: true,
+        hold: true,
         batch: true,
         spin: true,
         async_sets: true,
@@ -49,6 +52,7 @@ impl Perf {
         memo: false,
         arena: false,
         abandon: false,
+        hold: false,
         batch: false,
         spin: false,
         async_sets: false,
@@ -70,6 +74,7 @@ impl Perf {
                 "no_memo" => perf.memo = false,
                 "no_arena" => perf.arena = false,
                 "no_abandon" => perf.abandon = false,
+                "no_hold" => perf.hold = false,
                 "no_batch" => perf.batch = false,
                 "no_spin" => perf.spin = false,
                 "no_async_sets" => perf.async_sets = false,

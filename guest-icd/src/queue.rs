@@ -14,6 +14,7 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::record::{FLAG_WATCH, op};
 use vw_wire_protocol::schema::Command;
 
+use crate::command_buffer::{self, CommandBuffer};
 use crate::completion::{Point, Waited};
 use crate::dispatch::Head;
 use crate::failure::Failure;
@@ -110,6 +111,19 @@ impl Queue {
         count: u32,
         fence: u64,
     ) -> vk::Result {
+        if session.holds_recordings() {
+            // SAFETY: the caller's promise; command buffers are made by `command_buffer.rs`.
+            let handed_over = unsafe {
+                let infos = (0..count as usize).flat_map(|i| (*infos.add(i)).command_buffers());
+                command_buffer::hand_over_held(
+                    session,
+                    infos.map(|buffer| buffer.as_raw() as *mut CommandBuffer),
+                )
+            };
+            if let Err(failure) = handed_over {
+                return failure.result();
+            }
+        }
         // SAFETY: the caller's promise.
         if let Some(plain) = unsafe { Plain::new(session, infos, count) } {
             return self.send(session, fence, |sender, submitted| {

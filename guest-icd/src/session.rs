@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::mm::{Advice, madvise};
@@ -13,7 +13,7 @@ use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{ABANDONED_SLOTS, FLAG_REPLY, abandoned_offset};
 
 use crate::alloc::{Backing, HostAllocator, OutOfHostMemory};
-use crate::chunks::Chunks;
+use crate::chunks::{Chunks, Words};
 use crate::debug_utils::{Messengers, Severity};
 use crate::failure::Failure;
 use crate::ids::Ids;
@@ -55,6 +55,8 @@ pub(crate) struct Session {
     chunks: Mutex<Chunks>,
     /// What is being recorded.
     pub(crate) recordings: Recordings,
+    /// How many ended recordings are held back.
+    pub(crate) held: AtomicUsize,
     /// Ring position behind the last recording that another one looks at.
     kept: AtomicU64,
     /// Replies that the request's bytes determine.
@@ -112,6 +114,7 @@ impl Session {
             backed: AtomicBool::new(false),
             slots: Mutex::new(0),
             recordings: Recordings::default(),
+            held: AtomicUsize::new(0),
             kept: AtomicU64::new(0),
             memo: Mutex::default(),
             reply_spin: spin(),
@@ -362,6 +365,32 @@ impl Session {
         }
         let consumed = self.control().head_cursor().load();
         lock(&self.chunks).take(consumed)
+    }
+
+    /// Memory of the guest's own for a recording; see [`Chunks::take_words`].
+    pub(crate) fn take_words(&self) -> Words {
+        lock(&self.chunks).take_words()
+    }
+
+    /// Keeps memory of the guest's own for another recording.
+    pub(crate) fn keep_words(&self, words: Words) {
+        lock(&self.chunks).keep_words(words);
+    }
+
+    /// Whether the host has so much to replay that it need not be given more before somebody needs it.
+    pub(crate) fn host_is_behind(&self, sender: &Sender) -> bool {
+        if !self.perf.hold || !self.has_arena() {
+            return false;
+        }
+        let consumed = self.control().head_cursor().load();
+        let in_ring = sender.position().saturating_sub(consumed);
+        in_ring >= self.region.ring().1 as u64 / 2 || lock(&self.chunks).are_behind(consumed)
+    }
+
+    /// Whether ended recordings are held back, so that a submission has to look for them.
+    #[inline]
+    pub(crate) fn holds_recordings(&self) -> bool {
+        self.held.load(Ordering::Relaxed) != 0
     }
 
     /// Another recording looks at one that was handed over, which may be reset at once: until the host has read both, nothing

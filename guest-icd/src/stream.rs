@@ -1,15 +1,17 @@
 //! A command buffer's stream of records, written without any lock.
 //!
-//! Records go to a chunk of the command arena, or to a vector of the same size when no chunk is free. A full chunk
-//! is handed over while recording goes on.
+//! Records go to a chunk of the command arena, or to memory of the guest's own of the same size when no chunk is free. A
+//! full chunk is handed over while recording goes on, or held back while the host is behind: until it is not, or until
+//! the recording is needed (see `command_buffer.rs`).
 
+use std::collections::VecDeque;
 use std::ptr::NonNull;
 
 use vw_wire_protocol::codec::{EncodeError, Writer, encode_request};
 use vw_wire_protocol::record::{ALIGNMENT, HEADER_SIZE, Header, MAX_RECORD, op, record_length};
 use vw_wire_protocol::schema::Command;
 
-use crate::chunks::CHUNK_SIZE;
+use crate::chunks::{CHUNK_SIZE, Words};
 use crate::failure::Failure;
 use crate::frame;
 use crate::log::{self, Level};
@@ -40,7 +42,7 @@ enum Memory {
     /// The chunk at this offset of the arena.
     Arena(u64),
     /// Memory of the guest, [`CHUNK_SIZE`] bytes, which `base` points to.
-    Heap(#[expect(dead_code, reason = "it is owned")] Vec<u64>),
+    Heap(Words),
 }
 
 // SAFETY: the memory that `base` points to is this space's alone: its own vector, or a chunk of the arena, which is
@@ -56,8 +58,8 @@ impl Space {
                 (Memory::Arena(offset), base)
             }
             None => {
-                let mut words = vec![0u64; CHUNK_SIZE / 8];
-                let base = NonNull::from(words.as_mut_slice()).cast();
+                let mut words = session.take_words();
+                let base = NonNull::from(&mut *words).cast();
                 (Memory::Heap(words), base)
             }
         };
@@ -110,8 +112,9 @@ impl Space {
 
     /// Lets go of the memory; records that were not handed over are lost.
     pub(crate) fn release(self, session: &Session) {
-        if let Memory::Arena(offset) = self.memory {
-            session.give_chunk_back(offset, self.position);
+        match self.memory {
+            Memory::Arena(offset) => session.give_chunk_back(offset, self.position),
+            Memory::Heap(words) => session.keep_words(words),
         }
     }
 }
@@ -119,6 +122,8 @@ impl Space {
 /// The stream of one command buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
+    /// Full ones that are held back.
+    full: VecDeque<Space>,
     space: Option<Space>,
     /// The first error of the recording; `vkEndCommandBuffer` returns it.
     failure: Option<Failure>,
@@ -184,50 +189,103 @@ impl Stream {
         args: &[u64],
         needed: usize,
     ) -> Result<(), Failure> {
-        if let Some(mut full) = self.space.take() {
-            let handed_over = session.with_sender(|sender| {
-                full.hand_over(sender, buffer, self.ticket)?;
-                // The host may begin to read while the recording goes on.
-                sender.publish();
+        if let Some(full) = self.space.take() {
+            self.full.push_back(full);
+            session.with_sender(|sender| {
+                if self.hand_over_full(session, sender, buffer, false)? > 0 {
+                    // The host may begin to read while the recording goes on.
+                    sender.publish();
+                }
                 Ok(())
-            });
-            if full.end == 0 && full.worth_keeping(session) {
-                self.space = Some(full);
-            } else {
-                full.release(session);
-            }
-            handed_over?;
+            })?;
         }
         // SAFETY: the caller's promise.
         unsafe {
             if record_length(needed) + ALIGNMENT > CHUNK_SIZE {
+                self.catch_up(session, buffer)?;
                 return send_large(session, buffer, cmd, args);
             }
             let space = self.space.get_or_insert_with(|| Space::new(session));
             match write(space, cmd, args) {
                 Ok(()) => Ok(()),
                 // What is needed was not known before. The fresh space is empty, so that the order is kept.
-                Err(EncodeError::Overflow { .. }) => send_large(session, buffer, cmd, args),
+                Err(EncodeError::Overflow { .. }) => {
+                    self.catch_up(session, buffer)?;
+                    send_large(session, buffer, cmd, args)
+                }
                 Err(_) => Err(Failure::TooLarge),
             }
         }
     }
 
+    /// Hands over full spaces from the first on: `all`, or until the host is behind. Returns how many bytes these were.
+    fn hand_over_full(
+        &mut self,
+        session: &Session,
+        sender: &mut Sender,
+        buffer: u64,
+        all: bool,
+    ) -> Result<usize, Failure> {
+        let mut handed_over = 0;
+        while (all || !self.full.is_empty() && !session.host_is_behind(sender))
+            && let Some(mut full) = self.full.pop_front()
+        {
+            let length = full.hand_over(sender, buffer, self.ticket);
+            if self.space.is_none() && full.end == 0 && full.worth_keeping(session) {
+                self.space = Some(full);
+            } else {
+                full.release(session);
+            }
+            handed_over += length?;
+        }
+        Ok(handed_over)
+    }
+
+    /// Hands over all that is held back.
+    fn catch_up(&mut self, session: &Session, buffer: u64) -> Result<(), Failure> {
+        if self.full.is_empty() {
+            return Ok(());
+        }
+        session.with_sender(|sender| self.hand_over_full(session, sender, buffer, true).map(|_| ()))
+    }
+
+    /// At the end of a recording: whether a part of it is held back, and the rest with it. One with a failure is not.
+    pub(crate) fn is_held(
+        &mut self,
+        session: &Session,
+        sender: &mut Sender,
+        buffer: u64,
+    ) -> Result<bool, Failure> {
+        self.hand_over_full(session, sender, buffer, self.failure.is_some())?;
+        Ok(!self.full.is_empty())
+    }
+
     /// Hands over what is left, and returns how many bytes that is or the recording's error. The space stays for
     /// another recording.
-    pub(crate) fn finish(&mut self, sender: &mut Sender, buffer: u64) -> Result<usize, Failure> {
+    pub(crate) fn finish(
+        &mut self,
+        session: &Session,
+        sender: &mut Sender,
+        buffer: u64,
+    ) -> Result<usize, Failure> {
         let failure = self.failure.take();
-        let handed_over = match &mut self.space {
-            Some(space) => space.hand_over(sender, buffer, self.ticket)?,
-            None => 0,
-        };
+        let handed_over = self.hand_over(session, sender, buffer)?;
         failure.map_or(Ok(handed_over), Err)
     }
 
-    /// Hands over what is written so far, and goes on.
-    pub(crate) fn hand_over(&mut self, sender: &mut Sender, buffer: u64) -> Result<(), Failure> {
-        let ticket = self.ticket;
-        self.space.as_mut().map_or(Ok(0), |space| space.hand_over(sender, buffer, ticket)).map(|_| ())
+    /// Hands over what is written so far, and goes on. Returns how many bytes that is.
+    pub(crate) fn hand_over(
+        &mut self,
+        session: &Session,
+        sender: &mut Sender,
+        buffer: u64,
+    ) -> Result<usize, Failure> {
+        let full = self.hand_over_full(session, sender, buffer, true)?;
+        let rest = match &mut self.space {
+            Some(space) => space.hand_over(sender, buffer, self.ticket)?,
+            None => 0,
+        };
+        Ok(full + rest)
     }
 
     /// Takes the space out, to be kept or released.
@@ -242,8 +300,9 @@ impl Stream {
 
     /// Forgets what was recorded and not handed over. Returns the ticket of a recording whose handed over part is not
     /// needed any more; 0 for none.
-    pub(crate) fn reset(&mut self) -> u64 {
+    pub(crate) fn reset(&mut self, session: &Session) -> u64 {
         self.failure = None;
+        self.full.drain(..).for_each(|full| full.release(session));
         if let Some(space) = &mut self.space {
             space.end = space.start;
         }

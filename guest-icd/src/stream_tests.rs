@@ -1,7 +1,7 @@
 //! Streams as the host sees them: the same records in the same order, however they travel.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use vw_transport::{Connection, Consumer, Limits};
 use vw_wire_protocol::generated::commands;
@@ -9,6 +9,7 @@ use vw_wire_protocol::record::{FLAG_LAST, Header, abandoned_offset, op};
 
 use crate::chunks::CHUNK_SIZE;
 use crate::dispatch::Head;
+use crate::sender::Sender;
 use crate::session::Session;
 use crate::stream::Stream;
 
@@ -57,11 +58,36 @@ impl World {
     fn finish(&self, stream: &mut Stream) {
         self.session
             .with_sender(|sender| {
-                stream.finish(sender, BUFFER)?;
+                stream.finish(&self.session, sender, BUFFER)?;
                 sender.publish();
                 Ok(())
             })
             .unwrap();
+    }
+
+    /// As [`World::finish`], for more than the ring holds; returns what the host has received.
+    fn finish_and_replay(&mut self, stream: &mut Stream) -> Vec<u64> {
+        let session = Arc::clone(&self.session);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let finish = |sender: &mut Sender| {
+                    stream.finish(&session, sender, BUFFER)?;
+                    sender.publish();
+                    Ok(())
+                };
+                session.with_sender(finish).unwrap();
+                done.store(true, Ordering::Release);
+            });
+            let mut seen = Vec::new();
+            loop {
+                let last = done.load(Ordering::Acquire);
+                seen.extend(self.replay().0);
+                if last {
+                    return seen;
+                }
+            }
+        })
     }
 
     /// The records of the streams received: for draws their number, for others their length. And how many came by
@@ -160,6 +186,40 @@ fn stream_when_the_arena_is_full_travels_in_the_ring() {
 }
 
 #[test]
+fn stream_when_the_host_is_behind_is_held_back_and_goes_on_when_it_is_not() {
+    let mut w = World::new(8);
+    let mut stream = Stream::default();
+    // More than twice the arena.
+    (0..40_000).for_each(|i| w.draw(&mut stream, i));
+    let (first, in_ring) = w.replay();
+    assert!((1000..10_000).contains(&first.len()), "{} handed over while the host was behind", first.len());
+    assert_eq!(in_ring, 0);
+    (40_000..42_000).for_each(|i| w.draw(&mut stream, i));
+    let (second, _) = w.replay();
+    assert!(second.len() > 1000, "{} handed over when it was not any more", second.len());
+    let held = w.session.with_sender(|sender| stream.is_held(&w.session, sender, BUFFER)).unwrap();
+    assert!(held);
+    let seen = [first, second, w.finish_and_replay(&mut stream)].concat();
+    assert_eq!(seen, (0..42_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn stream_when_held_back_and_reset_leaves_the_arena_to_others() {
+    let mut w = World::new(8);
+    let mut stream = Stream::default();
+    (0..40_000).for_each(|i| w.draw(&mut stream, i));
+    stream.reset(&w.session);
+    let handed_over = w.replay().0.len();
+    let mut other = Stream::default();
+    // As much as the arena can have, but for what is left of the first.
+    (0..2000 * 6).for_each(|i| w.draw(&mut other, i));
+    w.finish(&mut other);
+    let (seen, in_ring) = w.replay();
+    assert_eq!(seen, (0..2000 * 6).collect::<Vec<_>>());
+    assert_eq!(in_ring, 0, "after {handed_over}");
+}
+
+#[test]
 fn space_when_there_is_no_arena_is_kept_for_the_next_recording() {
     let mut w = World::new(0);
     let mut stream = Stream::default();
@@ -228,7 +288,7 @@ fn stream_when_reset_forgets_what_was_not_handed_over() {
     w.draw(&mut stream, 1);
     w.finish(&mut stream);
     w.draw(&mut stream, 2);
-    stream.reset();
+    stream.reset(&w.session);
     w.draw(&mut stream, 3);
     w.finish(&mut stream);
     assert_eq!(w.replay().0, [1, 3]);

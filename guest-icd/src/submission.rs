@@ -23,22 +23,33 @@ pub(crate) trait Info: Copy {
     /// Its opcode.
     const OPCODE: u16;
 
-    /// The semaphores that it waits for.
+    /// The command buffers that it executes.
     ///
     /// # Safety
     /// The structure must be valid, as long as the iterator is used.
+    unsafe fn command_buffers(&self) -> impl Iterator<Item = vk::CommandBuffer>;
+
+    /// The semaphores that it waits for.
+    ///
+    /// # Safety
+    /// As [`command_buffers`](Self::command_buffers).
     unsafe fn waits(&self) -> impl Iterator<Item = vk::Semaphore>;
 
     /// The semaphores that it signals, with the values that timeline semaphores get.
     ///
     /// # Safety
-    /// As [`waits`](Self::waits).
+    /// As [`command_buffers`](Self::command_buffers).
     unsafe fn signals(&self) -> impl Iterator<Item = (vk::Semaphore, Option<u64>)>;
 }
 
 impl Info for vk::SubmitInfo<'_> {
     const COMMAND: &'static Command = &commands::VK_QUEUE_SUBMIT;
     const OPCODE: u16 = opcodes::VK_QUEUE_SUBMIT;
+
+    unsafe fn command_buffers(&self) -> impl Iterator<Item = vk::CommandBuffer> {
+        // SAFETY: the caller's promise.
+        unsafe { elements(self.p_command_buffers, self.command_buffer_count) }
+    }
 
     unsafe fn waits(&self) -> impl Iterator<Item = vk::Semaphore> {
         // SAFETY: the caller's promise.
@@ -54,6 +65,12 @@ impl Info for vk::SubmitInfo<'_> {
 impl Info for vk::SubmitInfo2<'_> {
     const COMMAND: &'static Command = &commands::VK_QUEUE_SUBMIT_2;
     const OPCODE: u16 = opcodes::VK_QUEUE_SUBMIT_2;
+
+    unsafe fn command_buffers(&self) -> impl Iterator<Item = vk::CommandBuffer> {
+        // SAFETY: the caller's promise.
+        let infos = unsafe { elements(self.p_command_buffer_infos, self.command_buffer_info_count) };
+        infos.map(|info| info.command_buffer)
+    }
 
     unsafe fn waits(&self) -> impl Iterator<Item = vk::Semaphore> {
         // SAFETY: the caller's promise.
@@ -71,6 +88,10 @@ impl Info for vk::SubmitInfo2<'_> {
 impl Info for vk::BindSparseInfo<'_> {
     const COMMAND: &'static Command = &commands::VK_QUEUE_BIND_SPARSE;
     const OPCODE: u16 = opcodes::VK_QUEUE_BIND_SPARSE;
+
+    unsafe fn command_buffers(&self) -> impl Iterator<Item = vk::CommandBuffer> {
+        std::iter::empty()
+    }
 
     unsafe fn waits(&self) -> impl Iterator<Item = vk::Semaphore> {
         // SAFETY: the caller's promise.

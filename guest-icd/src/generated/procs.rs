@@ -165,7 +165,7 @@ pub(crate) static PROCS: [Proc; 592] = [
     Proc { ptr: pointer!(entry::render_pass::vkCmdEndRendering), level: Level::Device },
     Proc { ptr: pointer!(entry::render_pass::vkCmdEndRendering), level: Level::Device },
     Proc { ptr: pointer!(entry::command_buffer::vkCmdEndTransformFeedbackEXT), level: Level::Device },
-    Proc { ptr: pointer!(entry::command_buffer::vkCmdExecuteCommands), level: Level::Device },
+    Proc { ptr: pointer!(crate::hand::vkCmdExecuteCommands), level: Level::Device },
     Proc { ptr: pointer!(entry::generated_commands::vkCmdExecuteGeneratedCommandsEXT), level: Level::Device },
     Proc { ptr: pointer!(entry::generated_commands::vkCmdExecuteGeneratedCommandsNV), level: Level::Device },
     Proc { ptr: pointer!(entry::buffer::vkCmdFillBuffer), level: Level::Device },

@@ -5,6 +5,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 #![allow(clippy::missing_safety_doc)]
 
+mod ahead;
 mod callbacks;
 mod gpu;
 mod messages;
@@ -53,6 +54,18 @@ enum Mode {
         #[arg(long)]
         ready: PathBuf,
     },
+    /// Records far more than any buffer on the way holds before it submits it, and checks what that did.
+    RecordAhead {
+        /// Made when it could begin.
+        #[arg(long)]
+        ready: PathBuf,
+        /// It records when this is there, and submits when it is gone.
+        #[arg(long)]
+        go: PathBuf,
+        /// Made when all is recorded.
+        #[arg(long)]
+        recorded: PathBuf,
+    },
     /// Several instances and devices at once, one after another, and from several threads.
     Many,
     /// Objects in every order of destruction that is allowed.
@@ -92,6 +105,7 @@ fn main() -> ExitCode {
             Mode::JustExit => processes::just_exit(),
             Mode::CloseDescriptors => processes::close_descriptors(),
             Mode::Work { seconds, ready } => processes::work(seconds, &ready),
+            Mode::RecordAhead { ready, go, recorded } => ahead::run(&ready, &go, &recorded),
             Mode::Many => objects::many(),
             Mode::Orders => objects::orders(),
             Mode::Deferred => objects::deferred(),

@@ -72,16 +72,6 @@ pub(crate) unsafe extern "system" fn vkCmdPushConstants(
     }
 }
 
-pub(crate) unsafe extern "system" fn vkCmdExecuteCommands(
-    commandBuffer: *mut c_void,
-    commandBufferCount: u32,
-    pCommandBuffers: *const c_void,
-) {
-    let args = [commandBuffer as u64, u64::from(commandBufferCount), pCommandBuffers as u64];
-    // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_EXECUTE_COMMANDS, &args) };
-}
-
 pub(crate) unsafe extern "system" fn vkCmdBeginDebugUtilsLabelEXT(
     commandBuffer: *mut c_void,
     pLabelInfo: *const c_void,
