@@ -3,7 +3,7 @@
 //!
 //! Only where no structure has a chain and there is room in the command buffer's chunk; otherwise they go the common way, by `forward::record`.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::ptr::null;
 
 use ash::vk;
@@ -25,7 +25,44 @@ pub(crate) fn length(array: *const c_void, count: usize, element: usize) -> usiz
     if array.is_null() { 0 } else { count.saturating_mul(element) }
 }
 
-/// Ends a chain on the wire; here it is the whole of it.
+/// Bytes of a string, its length before it; a null one has none.
+///
+/// # Safety
+/// `string` is null or a string.
+#[inline(always)]
+pub(crate) unsafe fn string_length(string: *const c_void) -> usize {
+    if string.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's promise.
+    size_of::<u64>() + unsafe { CStr::from_ptr(string.cast()) }.count_bytes() + 1
+}
+
+/// Bytes of the one link that the chain of a structure may have: of this type, and `length` bytes long with the end of its
+/// chain. None when the structure needs the tables.
+///
+/// # Safety
+/// `at` is a structure with a chain.
+#[inline(always)]
+pub(crate) unsafe fn link_length(
+    at: *const u8,
+    s_type: i32,
+    length: impl Fn(*const u8) -> Option<usize>,
+) -> Option<usize> {
+    // SAFETY: the caller's promise: a link begins with its type.
+    unsafe {
+        let link = load::<*const u8>(at, P_NEXT);
+        if link.is_null() {
+            return Some(0);
+        }
+        if load::<i32>(link, 0) == s_type { length(link) } else { None }
+    }
+}
+
+/// Where structures with an `sType` have their `pNext`.
+const P_NEXT: usize = 8;
+
+/// Ends a chain on the wire; here it is the whole of it, but for the link that [`link_length`] allows.
 pub(crate) const NO_CHAIN: u32 = u32::MAX;
 
 /// Bytes that structures of `size` bytes in memory take, as `length` says of each; a null array has none. None when
@@ -65,8 +102,8 @@ pub(crate) type Put = unsafe fn(&mut Straight, *const u8);
 /// Largest record that is written straight into the ring.
 pub(crate) const MOST: usize = 4 << 10;
 
-/// Creates an object by `vkCreateX(device, info, allocator, x)`, not waited for. None when it has to go the common way:
-/// nothing has happened then.
+/// Creates an object by `vkCreateX(device, info, allocator, x)` or `vkCreateXPipelines(device, cache, 1, info, allocator, x)`,
+/// not waited for. None when it has to go the common way: nothing has happened then.
 ///
 /// # Safety
 /// As [`forward::try_create`].
@@ -78,17 +115,26 @@ pub(crate) unsafe fn create(
     allocator: HostAllocator,
 ) -> Option<vk::Result> {
     let (measure, put) = structures::info(cmd.opcode).filter(|_| session.perf.straight)?;
-    let &[device, info, _, object] = args else { return None };
+    let (device, cache, info, object) = match *args {
+        [device, info, _, object] => (device, None, info, object),
+        [device, cache, count, info, _, object] if count as u32 == 1 => (device, Some(cache), info, object),
+        _ => return None,
+    };
     let (info, object) = (info as *const u8, object as *mut u64);
     if info.is_null() || object.is_null() {
         return None;
     }
     // SAFETY: valid arguments of the command: a device, its create-info, and room for a handle.
     unsafe {
-        // Both presence bytes and both ids.
-        let payload = measure(info)?.checked_add(18).filter(|payload| *payload <= MOST)?;
+        // Both presence bytes and both ids; the cache, and how many pipelines there are.
+        let fixed = if cache.is_some() { 30 } else { 18 };
+        let payload = measure(info)?.checked_add(fixed).filter(|payload| *payload <= MOST)?;
         let sent = session.send_new(ty, allocator, (cmd.opcode, payload), |to, id| {
             to.put(dispatch::id(device as *const c_void));
+            if let Some(cache) = cache {
+                to.put(cache);
+                to.put(1u32);
+            }
             to.put(1u8);
             put(to, info);
             to.put(1u8);
@@ -163,7 +209,7 @@ pub(crate) fn only(pointer: *const c_void, may: bool) -> *const c_void {
 #[inline(always)]
 pub(crate) unsafe fn has_chain(at: *const u8) -> bool {
     // SAFETY: `pNext` stands behind `sType`, aligned to 8.
-    !unsafe { load::<*const c_void>(at, 8) }.is_null()
+    !unsafe { load::<*const c_void>(at, P_NEXT) }.is_null()
 }
 
 /// A member of a structure.
@@ -257,11 +303,40 @@ impl Straight {
         }
     }
 
+    /// Whether there is a string, and the `length` bytes that [`string_length`] says.
+    #[inline(always)]
+    pub(crate) unsafe fn string(&mut self, string: *const c_void, length: usize) {
+        // SAFETY: there is room; the application's string is that long.
+        unsafe {
+            self.put(u8::from(!string.is_null()));
+            if !string.is_null() {
+                let bytes = length - size_of::<u64>();
+                self.put(bytes as u64);
+                self.at.copy_from_nonoverlapping(string.cast(), bytes);
+                self.at = self.at.add(bytes);
+            }
+        }
+    }
+
     /// The id of a command buffer in a structure.
     #[inline(always)]
     pub(crate) unsafe fn object(&mut self, at: *const u8) {
         // SAFETY: there is room; the application's command buffer is live, or null.
         unsafe { self.put(dispatch::id(load::<*const c_void>(at, 0))) };
+    }
+
+    /// The chain of the structure at `at`: the link that [`link_length`] allows, as `put` writes it, if there is one.
+    #[inline(always)]
+    pub(crate) unsafe fn chain(&mut self, at: *const u8, put: impl Fn(&mut Self, *const u8)) {
+        // SAFETY: there is room; a link begins with its type, which goes to where the link's own chain would end.
+        unsafe {
+            let (link, start) = (load::<*const u8>(at, P_NEXT), self.at);
+            if !link.is_null() {
+                put(self, link);
+                start.cast::<i32>().write_unaligned(load(link, 0));
+            }
+            self.put(NO_CHAIN);
+        }
     }
 
     /// `N` bytes of a structure.

@@ -48,7 +48,14 @@ fn flat(op: &Op) -> bool {
                 Elem::Struct(desc) => desc.hook == Hook::None && desc.ops.iter().all(flat),
                 _ => false,
             };
-            let count = matches!(count, Count::One | Count::Const(_) | Count::Field { .. });
+            let count = matches!(
+                count,
+                Count::One
+                    | Count::Const(_)
+                    | Count::Field { .. }
+                    | Count::CeilDiv { .. }
+                    | Count::Terminated
+            );
             elem && count && *dir == Dir::In && matches!(rule, Rule::Always)
         }
         _ => false,
@@ -91,6 +98,7 @@ impl Maker<'_> {
             }
             if let Op::Pointer(p) = op {
                 let array = match p.elem {
+                    _ if matches!(p.count, Count::Terminated) => c"main".as_ptr() as u64,
                     Elem::Handle { ty, .. } if ty.dispatchable() => self.buffers.as_ptr() as u64,
                     Elem::Struct(desc) => self.structures(desc),
                     _ => DATA.as_ptr() as u64,
@@ -100,7 +108,7 @@ impl Maker<'_> {
                     // SAFETY: as above.
                     unsafe { base.add(off.into()).cast::<u32>().write(value) };
                 }
-                if let Count::Field { off, size } = p.count {
+                if let Count::Field { off, size } | Count::CeilDiv { off, size, .. } = p.count {
                     // SAFETY: as above.
                     unsafe { base.add(off.into()).copy_from(self.count.to_le_bytes().as_ptr(), size.into()) };
                 }
@@ -215,15 +223,22 @@ fn creation_and_the_like_when_written_straight_are_those_of_the_tables() {
             let mut maker = Maker { buffers: &objects, count, arrays: true, memory: Vec::new() };
             let mut args = maker.arguments(cmd);
             let mut inner = Maker { buffers: &objects, count, arrays, memory: Vec::new() };
-            let Op::Pointer(Pointer { elem: Elem::Struct(desc), .. }) = &cmd.params[1] else {
-                panic!("{}", cmd.name)
-            };
-            args[1] = inner.structures(desc);
+            let info = cmd.params.iter().find_map(|op| match op {
+                Op::Pointer(Pointer { off, elem: Elem::Struct(desc), .. }) => Some((*off, *desc)),
+                _ => None,
+            });
+            let (off, desc) = info.expect(cmd.name);
+            args[usize::from(off) / 8] = inner.structures(desc);
             let mut new = 0u64;
             // SAFETY: arguments made for the command, of a live object.
             unsafe {
-                if args.len() == 4 {
-                    args[3] = (&raw mut new) as u64;
+                if let [.., object] = &mut *args
+                    && matches!(cmd.params.last(), Some(Op::Pointer(p)) if p.dir == Dir::New)
+                {
+                    *object = (&raw mut new) as u64;
+                    if args.len() == 6 {
+                        args[2] = 1;
+                    }
                     let allocator = HostAllocator::default();
                     let result = straight::create(&session, cmd, &args, HandleType::Buffer, allocator);
                     assert_eq!(result, Some(vk::Result::SUCCESS), "{}", cmd.name);
@@ -306,6 +321,92 @@ fn submission_when_written_straight_is_that_of_the_tables() {
     }
     let args = [at as u64, 1000, many.as_ptr() as u64, 0];
     assert_eq!(next_record(&mut consumer), expected(&commands::VK_QUEUE_SUBMIT, &args));
+}
+
+#[test]
+fn pipeline_when_it_is_usual_is_written_straight_and_only_then() {
+    let limits =
+        Limits { ring_size: 1 << 20, reply_size: 4096, arena_size: 0, window_size: 4096, page_size: 4096 };
+    let (guest, host) = vw_transport::in_process::pair(&limits).unwrap();
+    let session = Arc::new(Session::new(guest, Arc::default()));
+    let mut consumer = Consumer::new(Arc::clone(&host.region));
+    let mut object = Head::new(7, Arc::clone(&session));
+    let cmd = &commands::VK_CREATE_GRAPHICS_PIPELINES;
+    let mut create = |info: &vk::GraphicsPipelineCreateInfo<'_>, count: u64| {
+        let mut new = 0u64;
+        let args =
+            [(&raw mut object) as u64, 0, count, std::ptr::from_ref(info) as u64, 0, (&raw mut new) as u64];
+        let allocator = HostAllocator::default();
+        // SAFETY: valid arguments, of a live device; ignored pointers lead nowhere.
+        let result = unsafe { straight::create(&session, cmd, &args, HandleType::Pipeline, allocator) };
+        assert_eq!(result.is_some(), new != 0);
+        session.flush();
+        let record = consumer.next().unwrap();
+        assert_eq!(record.is_some(), result.is_some());
+        if let Some(record) = record {
+            // SAFETY: the record lies in the ring until it is released, its header before its payload.
+            let bytes = unsafe {
+                let start = record.payload.as_ptr().sub(HEADER_SIZE);
+                std::slice::from_raw_parts(start, HEADER_SIZE + record.len).to_vec()
+            };
+            assert_eq!(bytes, expected(cmd, &args));
+            consumer.release();
+        }
+        result.is_some()
+    };
+    let data = 7u32.to_ne_bytes();
+    let entries = [vk::SpecializationMapEntry { constant_id: 3, offset: 0, size: 4 }];
+    let special = vk::SpecializationInfo::default().map_entries(&entries).data(&data);
+    let stages = [vk::ShaderStageFlags::VERTEX, vk::ShaderStageFlags::FRAGMENT].map(|stage| {
+        vk::PipelineShaderStageCreateInfo::default().stage(stage).name(c"main").specialization_info(&special)
+    });
+    let input = vk::PipelineVertexInputStateCreateInfo::default();
+    let assembly = vk::PipelineInputAssemblyStateCreateInfo::default();
+    let raster = vk::PipelineRasterizationStateCreateInfo::default();
+    let masks = [1];
+    let samples = vk::PipelineMultisampleStateCreateInfo::default()
+        .rasterization_samples(vk::SampleCountFlags::TYPE_4)
+        .sample_mask(&masks);
+    let mut viewport = vk::PipelineViewportStateCreateInfo::default().viewport_count(1).scissor_count(1);
+    // Ignored, because they are dynamic.
+    viewport.p_viewports = std::ptr::without_provenance(8);
+    viewport.p_scissors = std::ptr::without_provenance(8);
+    let attachments = [vk::PipelineColorBlendAttachmentState::default(); 2];
+    let blend = vk::PipelineColorBlendStateCreateInfo::default().attachments(&attachments);
+    let states = [vk::DynamicState::VIEWPORT, vk::DynamicState::SCISSOR];
+    let dynamic = vk::PipelineDynamicStateCreateInfo::default().dynamic_states(&states);
+    let formats = [vk::Format::R8G8B8A8_UNORM; 2];
+    let mut rendering = vk::PipelineRenderingCreateInfo::default().color_attachment_formats(&formats);
+    let mut info = vk::GraphicsPipelineCreateInfo::default()
+        .stages(&stages)
+        .vertex_input_state(&input)
+        .input_assembly_state(&assembly)
+        .rasterization_state(&raster)
+        .viewport_state(&viewport)
+        .multisample_state(&samples)
+        .color_blend_state(&blend)
+        .dynamic_state(&dynamic);
+    // Ignored as well: there is no such attachment, and no such stage.
+    info.p_depth_stencil_state = std::ptr::without_provenance(8);
+    info.p_tessellation_state = std::ptr::without_provenance(8);
+    let chained = info.push_next(&mut rendering);
+    assert!(create(&chained, 1), "dynamic rendering");
+    assert!(!create(&chained, 2), "several");
+    info.p_depth_stencil_state = null();
+    info.p_next = null();
+    assert!(create(&info, 1), "a render pass, no chain");
+    let mut feedback = vk::PipelineCreationFeedback::default();
+    let mut asked =
+        vk::PipelineCreationFeedbackCreateInfo::default().pipeline_creation_feedback(&mut feedback);
+    assert!(!create(&info.push_next(&mut asked), 1), "another link");
+    let mut rendering = vk::PipelineRenderingCreateInfo::default().color_attachment_formats(&formats);
+    rendering.p_next = (&raw const asked).cast();
+    info.p_next = (&raw const rendering).cast();
+    assert!(!create(&info, 1), "a link behind it");
+    info.p_next = null();
+    let mut subgroup = vk::PipelineShaderStageRequiredSubgroupSizeCreateInfo::default();
+    let stage = [stages[0].push_next(&mut subgroup)];
+    assert!(!create(&info.stages(&stage), 1), "the chain of a stage");
 }
 
 #[test]

@@ -76,9 +76,25 @@ pub(crate) unsafe extern "system" fn vkCmdBeginDebugUtilsLabelEXT(
     commandBuffer: *mut c_void,
     pLabelInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pLabelInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_BEGIN_DEBUG_UTILS_LABEL_EXT, &args) };
+    unsafe {
+        if let Some(p_label_info_length) =
+            straight::lengths(pLabelInfo, 1, 40, |at| length_vk_debug_utils_label_ext(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_BEGIN_DEBUG_UTILS_LABEL_EXT,
+                9usize.saturating_add(p_label_info_length),
+            )
+        {
+            to.structures(pLabelInfo, 1, 40, |to, at| put_vk_debug_utils_label_ext(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_BEGIN_DEBUG_UTILS_LABEL_EXT,
+            &[commandBuffer as u64, pLabelInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdEndDebugUtilsLabelEXT(commandBuffer: *mut c_void) {
@@ -95,9 +111,25 @@ pub(crate) unsafe extern "system" fn vkCmdInsertDebugUtilsLabelEXT(
     commandBuffer: *mut c_void,
     pLabelInfo: *const c_void,
 ) {
-    let args = [commandBuffer as u64, pLabelInfo as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_INSERT_DEBUG_UTILS_LABEL_EXT, &args) };
+    unsafe {
+        if let Some(p_label_info_length) =
+            straight::lengths(pLabelInfo, 1, 40, |at| length_vk_debug_utils_label_ext(at))
+            && let Some(mut to) = straight::begin(
+                commandBuffer,
+                opcodes::VK_CMD_INSERT_DEBUG_UTILS_LABEL_EXT,
+                9usize.saturating_add(p_label_info_length),
+            )
+        {
+            to.structures(pLabelInfo, 1, 40, |to, at| put_vk_debug_utils_label_ext(to, at));
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_INSERT_DEBUG_UTILS_LABEL_EXT,
+            &[commandBuffer as u64, pLabelInfo as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdBeginTransformFeedbackEXT(

@@ -940,9 +940,24 @@ pub(crate) unsafe extern "system" fn vkCmdSetSampleMaskEXT(
     samples: u32,
     pSampleMask: *const c_void,
 ) {
-    let args = [commandBuffer as u64, u64::from(samples), pSampleMask as u64];
     // SAFETY: the application's valid usage of this command.
-    unsafe { forward::record(commandBuffer, &commands::VK_CMD_SET_SAMPLE_MASK_EXT, &args) };
+    unsafe {
+        let p_sample_mask_length = straight::length(pSampleMask, (samples as usize).div_ceil(32), 4);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_SAMPLE_MASK_EXT,
+            13usize.saturating_add(p_sample_mask_length),
+        ) {
+            to.put(samples);
+            to.array(pSampleMask, p_sample_mask_length);
+            return;
+        }
+        forward::record(
+            commandBuffer,
+            &commands::VK_CMD_SET_SAMPLE_MASK_EXT,
+            &[commandBuffer as u64, u64::from(samples), pSampleMask as u64],
+        );
+    }
 }
 
 pub(crate) unsafe extern "system" fn vkCmdSetAlphaToCoverageEnableEXT(

@@ -5,11 +5,13 @@
 use core::ffi::c_void;
 
 use vw_wire_protocol::generated::commands::opcodes;
+use vw_wire_protocol::rules::{Ctx, Hook, Part};
 
 use crate::straight::{self, Measure, NO_CHAIN, Put, Straight};
 
-/// What measures and writes the structure of the command with this opcode, `vkCreateX(device, info, allocator, x)` or
-/// `vkX(object, info)`; none when it needs the tables.
+/// What measures and writes the structure of the command with this opcode, `vkCreateX(device, info, allocator, x)`,
+/// `vkX(object, info)` or `vkCreateXPipelines(device, cache, count, infos, allocator, pipelines)`; none when it needs the
+/// tables.
 pub(crate) fn info(opcode: u16) -> Option<(Measure, Put)> {
     Some(match opcode {
         opcodes::VK_CREATE_SEMAPHORE => (length_vk_semaphore_create_info, put_vk_semaphore_create_info),
@@ -21,6 +23,12 @@ pub(crate) fn info(opcode: u16) -> Option<(Measure, Put)> {
         opcodes::VK_CREATE_IMAGE_VIEW => (length_vk_image_view_create_info, put_vk_image_view_create_info),
         opcodes::VK_CREATE_PIPELINE_CACHE => {
             (length_vk_pipeline_cache_create_info, put_vk_pipeline_cache_create_info)
+        }
+        opcodes::VK_CREATE_GRAPHICS_PIPELINES => {
+            (length_vk_graphics_pipeline_create_info, put_vk_graphics_pipeline_create_info)
+        }
+        opcodes::VK_CREATE_COMPUTE_PIPELINES => {
+            (length_vk_compute_pipeline_create_info, put_vk_compute_pipeline_create_info)
         }
         opcodes::VK_CREATE_PIPELINE_LAYOUT => {
             (length_vk_pipeline_layout_create_info, put_vk_pipeline_layout_create_info)
@@ -43,12 +51,21 @@ pub(crate) fn info(opcode: u16) -> Option<(Measure, Put)> {
         opcodes::VK_CREATE_SAMPLER_YCBCR_CONVERSION => {
             (length_vk_sampler_ycbcr_conversion_create_info, put_vk_sampler_ycbcr_conversion_create_info)
         }
+        opcodes::VK_QUEUE_BEGIN_DEBUG_UTILS_LABEL_EXT => {
+            (length_vk_debug_utils_label_ext, put_vk_debug_utils_label_ext)
+        }
+        opcodes::VK_QUEUE_INSERT_DEBUG_UTILS_LABEL_EXT => {
+            (length_vk_debug_utils_label_ext, put_vk_debug_utils_label_ext)
+        }
         opcodes::VK_CREATE_RENDER_PASS_2 => {
             (length_vk_render_pass_create_info2, put_vk_render_pass_create_info2)
         }
         opcodes::VK_SIGNAL_SEMAPHORE => (length_vk_semaphore_signal_info, put_vk_semaphore_signal_info),
         opcodes::VK_CREATE_ACCELERATION_STRUCTURE_NV => {
             (length_vk_acceleration_structure_create_info_nv, put_vk_acceleration_structure_create_info_nv)
+        }
+        opcodes::VK_CREATE_RAY_TRACING_PIPELINES_NV => {
+            (length_vk_ray_tracing_pipeline_create_info_nv, put_vk_ray_tracing_pipeline_create_info_nv)
         }
         opcodes::VK_CREATE_ACCELERATION_STRUCTURE_KHR => {
             (length_vk_acceleration_structure_create_info_khr, put_vk_acceleration_structure_create_info_khr)
@@ -496,6 +513,32 @@ pub(super) unsafe fn put_vk_command_pool_create_info(to: &mut Straight, at: *con
     }
 }
 
+/// Bytes that a `VkComputePipelineCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_compute_pipeline_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(28usize.saturating_add(length_vk_pipeline_shader_stage_create_info(at.add(24))?))
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_compute_pipeline_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<4>(at.add(16));
+        put_vk_pipeline_shader_stage_create_info(to, at.add(24));
+        to.copy::<8>(at.add(72));
+        to.copy::<8>(at.add(80));
+        to.copy::<4>(at.add(88));
+    }
+}
+
 /// Bytes that a `VkConditionalRenderingBeginInfoEXT` takes; none when it needs the tables.
 #[inline(always)]
 pub(super) unsafe fn length_vk_conditional_rendering_begin_info_ext(at: *const u8) -> Option<usize> {
@@ -851,6 +894,32 @@ pub(super) unsafe fn put_vk_copy_micromap_to_memory_info_ext(to: &mut Straight, 
     }
 }
 
+/// Bytes that a `VkDebugUtilsLabelEXT` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_debug_utils_label_ext(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(21usize.saturating_add(straight::string_length(straight::load::<*const c_void>(at, 16))))
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_debug_utils_label_ext(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<16>(at.add(24));
+        to.string(
+            straight::load::<*const c_void>(at, 16),
+            straight::string_length(straight::load::<*const c_void>(at, 16)),
+        );
+    }
+}
+
 /// Bytes that a `VkDependencyInfo` takes; none when it needs the tables.
 #[inline(always)]
 pub(super) unsafe fn length_vk_dependency_info(at: *const u8) -> Option<usize> {
@@ -1201,6 +1270,151 @@ pub(super) unsafe fn put_vk_geometry_triangles_nv(to: &mut Straight, at: *const 
         to.copy::<16>(at.add(64));
         to.copy::<8>(at.add(80));
         to.copy::<8>(at.add(88));
+    }
+}
+
+/// Bytes that a `VkGraphicsPipelineCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_graphics_pipeline_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        let parts = Hook::GraphicsPipeline.enter(Ctx::default(), at);
+        let link =
+            straight::link_length(at, 1000044002, |at| length_vk_pipeline_rendering_create_info(at, parts))?;
+        Some(
+            54usize
+                .saturating_add(link)
+                .saturating_add(straight::lengths(
+                    straight::load::<*const c_void>(at, 24),
+                    straight::load::<u32>(at, 20) as usize,
+                    48,
+                    |at| length_vk_pipeline_shader_stage_create_info(at),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::only(straight::load::<*const c_void>(at, 32), parts.has(Part::VertexInput)),
+                    1,
+                    48,
+                    |at| length_vk_pipeline_vertex_input_state_create_info(at),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::only(straight::load::<*const c_void>(at, 40), parts.has(Part::InputAssembly)),
+                    1,
+                    32,
+                    |at| length_vk_pipeline_input_assembly_state_create_info(at),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::only(straight::load::<*const c_void>(at, 48), parts.has(Part::Tessellation)),
+                    1,
+                    24,
+                    |at| length_vk_pipeline_tessellation_state_create_info(at),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::only(straight::load::<*const c_void>(at, 56), parts.has(Part::Viewport)),
+                    1,
+                    48,
+                    |at| length_vk_pipeline_viewport_state_create_info(at, parts),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::only(straight::load::<*const c_void>(at, 64), parts.has(Part::Rasterization)),
+                    1,
+                    64,
+                    |at| length_vk_pipeline_rasterization_state_create_info(at),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::only(straight::load::<*const c_void>(at, 72), parts.has(Part::Multisample)),
+                    1,
+                    48,
+                    |at| length_vk_pipeline_multisample_state_create_info(at, parts),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::only(straight::load::<*const c_void>(at, 80), parts.has(Part::DepthStencil)),
+                    1,
+                    104,
+                    |at| length_vk_pipeline_depth_stencil_state_create_info(at),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::only(straight::load::<*const c_void>(at, 88), parts.has(Part::ColorBlend)),
+                    1,
+                    56,
+                    |at| length_vk_pipeline_color_blend_state_create_info(at, parts),
+                )?)
+                .saturating_add(straight::lengths(straight::load::<*const c_void>(at, 96), 1, 32, |at| {
+                    length_vk_pipeline_dynamic_state_create_info(at)
+                })?),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_graphics_pipeline_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        let parts = Hook::GraphicsPipeline.enter(Ctx::default(), at);
+        to.chain(at, |to, at| put_vk_pipeline_rendering_create_info(to, at, parts));
+        to.copy::<8>(at.add(16));
+        to.copy::<8>(at.add(104));
+        to.copy::<8>(at.add(112));
+        to.copy::<4>(at.add(120));
+        to.copy::<8>(at.add(128));
+        to.copy::<4>(at.add(136));
+        to.structures(
+            straight::load::<*const c_void>(at, 24),
+            straight::load::<u32>(at, 20) as usize,
+            48,
+            |to, at| put_vk_pipeline_shader_stage_create_info(to, at),
+        );
+        to.structures(
+            straight::only(straight::load::<*const c_void>(at, 32), parts.has(Part::VertexInput)),
+            1,
+            48,
+            |to, at| put_vk_pipeline_vertex_input_state_create_info(to, at),
+        );
+        to.structures(
+            straight::only(straight::load::<*const c_void>(at, 40), parts.has(Part::InputAssembly)),
+            1,
+            32,
+            |to, at| put_vk_pipeline_input_assembly_state_create_info(to, at),
+        );
+        to.structures(
+            straight::only(straight::load::<*const c_void>(at, 48), parts.has(Part::Tessellation)),
+            1,
+            24,
+            |to, at| put_vk_pipeline_tessellation_state_create_info(to, at),
+        );
+        to.structures(
+            straight::only(straight::load::<*const c_void>(at, 56), parts.has(Part::Viewport)),
+            1,
+            48,
+            |to, at| put_vk_pipeline_viewport_state_create_info(to, at, parts),
+        );
+        to.structures(
+            straight::only(straight::load::<*const c_void>(at, 64), parts.has(Part::Rasterization)),
+            1,
+            64,
+            |to, at| put_vk_pipeline_rasterization_state_create_info(to, at),
+        );
+        to.structures(
+            straight::only(straight::load::<*const c_void>(at, 72), parts.has(Part::Multisample)),
+            1,
+            48,
+            |to, at| put_vk_pipeline_multisample_state_create_info(to, at, parts),
+        );
+        to.structures(
+            straight::only(straight::load::<*const c_void>(at, 80), parts.has(Part::DepthStencil)),
+            1,
+            104,
+            |to, at| put_vk_pipeline_depth_stencil_state_create_info(to, at),
+        );
+        to.structures(
+            straight::only(straight::load::<*const c_void>(at, 88), parts.has(Part::ColorBlend)),
+            1,
+            56,
+            |to, at| put_vk_pipeline_color_blend_state_create_info(to, at, parts),
+        );
+        to.structures(straight::load::<*const c_void>(at, 96), 1, 32, |to, at| {
+            put_vk_pipeline_dynamic_state_create_info(to, at)
+        });
     }
 }
 
@@ -1660,6 +1874,129 @@ pub(super) unsafe fn put_vk_pipeline_cache_create_info(to: &mut Straight, at: *c
     }
 }
 
+/// Bytes that a `VkPipelineColorBlendStateCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_pipeline_color_blend_state_create_info(
+    at: *const u8,
+    parts: Ctx,
+) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(37usize.saturating_add(straight::length(
+            straight::only(straight::load::<*const c_void>(at, 32), parts.has(Part::ColorBlendAttachments)),
+            straight::load::<u32>(at, 28) as usize,
+            32,
+        )))
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_pipeline_color_blend_state_create_info(
+    to: &mut Straight,
+    at: *const u8,
+    parts: Ctx,
+) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<16>(at.add(16));
+        to.copy::<16>(at.add(40));
+        to.array(
+            straight::only(straight::load::<*const c_void>(at, 32), parts.has(Part::ColorBlendAttachments)),
+            straight::length(
+                straight::only(
+                    straight::load::<*const c_void>(at, 32),
+                    parts.has(Part::ColorBlendAttachments),
+                ),
+                straight::load::<u32>(at, 28) as usize,
+                32,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkPipelineDepthStencilStateCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_pipeline_depth_stencil_state_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(92usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_pipeline_depth_stencil_state_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<88>(at.add(16));
+    }
+}
+
+/// Bytes that a `VkPipelineDynamicStateCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_pipeline_dynamic_state_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(13usize.saturating_add(straight::length(
+            straight::load::<*const c_void>(at, 24),
+            straight::load::<u32>(at, 20) as usize,
+            4,
+        )))
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_pipeline_dynamic_state_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+        to.array(
+            straight::load::<*const c_void>(at, 24),
+            straight::length(
+                straight::load::<*const c_void>(at, 24),
+                straight::load::<u32>(at, 20) as usize,
+                4,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkPipelineInputAssemblyStateCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_pipeline_input_assembly_state_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(16usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_pipeline_input_assembly_state_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<12>(at.add(16));
+    }
+}
+
 /// Bytes that a `VkPipelineLayoutCreateInfo` takes; none when it needs the tables.
 #[inline(always)]
 pub(super) unsafe fn length_vk_pipeline_layout_create_info(at: *const u8) -> Option<usize> {
@@ -1706,6 +2043,272 @@ pub(super) unsafe fn put_vk_pipeline_layout_create_info(to: &mut Straight, at: *
                 straight::load::<*const c_void>(at, 40),
                 straight::load::<u32>(at, 32) as usize,
                 12,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkPipelineMultisampleStateCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_pipeline_multisample_state_create_info(
+    at: *const u8,
+    parts: Ctx,
+) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(29usize.saturating_add(straight::length(
+            straight::only(straight::load::<*const c_void>(at, 32), parts.has(Part::SampleMask)),
+            (straight::load::<u32>(at, 20) as usize).div_ceil(32),
+            4,
+        )))
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_pipeline_multisample_state_create_info(
+    to: &mut Straight,
+    at: *const u8,
+    parts: Ctx,
+) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<16>(at.add(16));
+        to.copy::<8>(at.add(40));
+        to.array(
+            straight::only(straight::load::<*const c_void>(at, 32), parts.has(Part::SampleMask)),
+            straight::length(
+                straight::only(straight::load::<*const c_void>(at, 32), parts.has(Part::SampleMask)),
+                (straight::load::<u32>(at, 20) as usize).div_ceil(32),
+                4,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkPipelineRasterizationStateCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_pipeline_rasterization_state_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(48usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_pipeline_rasterization_state_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<44>(at.add(16));
+    }
+}
+
+/// Bytes that a `VkPipelineRenderingCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_pipeline_rendering_create_info(at: *const u8, parts: Ctx) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(21usize.saturating_add(straight::length(
+            straight::only(straight::load::<*const c_void>(at, 24), parts.has(Part::RenderingFormats)),
+            straight::load::<u32>(at, 20) as usize,
+            4,
+        )))
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_pipeline_rendering_create_info(to: &mut Straight, at: *const u8, parts: Ctx) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+        to.copy::<8>(at.add(32));
+        to.array(
+            straight::only(straight::load::<*const c_void>(at, 24), parts.has(Part::RenderingFormats)),
+            straight::length(
+                straight::only(straight::load::<*const c_void>(at, 24), parts.has(Part::RenderingFormats)),
+                straight::load::<u32>(at, 20) as usize,
+                4,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkPipelineShaderStageCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_pipeline_shader_stage_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(
+            22usize
+                .saturating_add(straight::string_length(straight::load::<*const c_void>(at, 32)))
+                .saturating_add(straight::lengths(straight::load::<*const c_void>(at, 40), 1, 32, |at| {
+                    length_vk_specialization_info(at)
+                })?),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_pipeline_shader_stage_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+        to.copy::<8>(at.add(24));
+        to.string(
+            straight::load::<*const c_void>(at, 32),
+            straight::string_length(straight::load::<*const c_void>(at, 32)),
+        );
+        to.structures(straight::load::<*const c_void>(at, 40), 1, 32, |to, at| {
+            put_vk_specialization_info(to, at)
+        });
+    }
+}
+
+/// Bytes that a `VkPipelineTessellationStateCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_pipeline_tessellation_state_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(12usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_pipeline_tessellation_state_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+    }
+}
+
+/// Bytes that a `VkPipelineVertexInputStateCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_pipeline_vertex_input_state_create_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(
+            18usize
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 24),
+                    straight::load::<u32>(at, 20) as usize,
+                    12,
+                ))
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 40),
+                    straight::load::<u32>(at, 32) as usize,
+                    16,
+                )),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_pipeline_vertex_input_state_create_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+        to.copy::<4>(at.add(32));
+        to.array(
+            straight::load::<*const c_void>(at, 24),
+            straight::length(
+                straight::load::<*const c_void>(at, 24),
+                straight::load::<u32>(at, 20) as usize,
+                12,
+            ),
+        );
+        to.array(
+            straight::load::<*const c_void>(at, 40),
+            straight::length(
+                straight::load::<*const c_void>(at, 40),
+                straight::load::<u32>(at, 32) as usize,
+                16,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkPipelineViewportStateCreateInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_pipeline_viewport_state_create_info(
+    at: *const u8,
+    parts: Ctx,
+) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(
+            18usize
+                .saturating_add(straight::length(
+                    straight::only(straight::load::<*const c_void>(at, 24), parts.has(Part::Viewports)),
+                    straight::load::<u32>(at, 20) as usize,
+                    24,
+                ))
+                .saturating_add(straight::length(
+                    straight::only(straight::load::<*const c_void>(at, 40), parts.has(Part::Scissors)),
+                    straight::load::<u32>(at, 32) as usize,
+                    16,
+                )),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_pipeline_viewport_state_create_info(
+    to: &mut Straight,
+    at: *const u8,
+    parts: Ctx,
+) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+        to.copy::<4>(at.add(32));
+        to.array(
+            straight::only(straight::load::<*const c_void>(at, 24), parts.has(Part::Viewports)),
+            straight::length(
+                straight::only(straight::load::<*const c_void>(at, 24), parts.has(Part::Viewports)),
+                straight::load::<u32>(at, 20) as usize,
+                24,
+            ),
+        );
+        to.array(
+            straight::only(straight::load::<*const c_void>(at, 40), parts.has(Part::Scissors)),
+            straight::length(
+                straight::only(straight::load::<*const c_void>(at, 40), parts.has(Part::Scissors)),
+                straight::load::<u32>(at, 32) as usize,
+                16,
             ),
         );
     }
@@ -1765,6 +2368,81 @@ pub(super) unsafe fn put_vk_query_pool_create_info(to: &mut Straight, at: *const
     unsafe {
         to.put(NO_CHAIN);
         to.copy::<16>(at.add(16));
+    }
+}
+
+/// Bytes that a `VkRayTracingPipelineCreateInfoNV` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_ray_tracing_pipeline_create_info_nv(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(
+            42usize
+                .saturating_add(straight::lengths(
+                    straight::load::<*const c_void>(at, 24),
+                    straight::load::<u32>(at, 20) as usize,
+                    48,
+                    |at| length_vk_pipeline_shader_stage_create_info(at),
+                )?)
+                .saturating_add(straight::lengths(
+                    straight::load::<*const c_void>(at, 40),
+                    straight::load::<u32>(at, 32) as usize,
+                    40,
+                    |at| length_vk_ray_tracing_shader_group_create_info_nv(at),
+                )?),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_ray_tracing_pipeline_create_info_nv(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<8>(at.add(16));
+        to.copy::<4>(at.add(32));
+        to.copy::<4>(at.add(48));
+        to.copy::<8>(at.add(56));
+        to.copy::<8>(at.add(64));
+        to.copy::<4>(at.add(72));
+        to.structures(
+            straight::load::<*const c_void>(at, 24),
+            straight::load::<u32>(at, 20) as usize,
+            48,
+            |to, at| put_vk_pipeline_shader_stage_create_info(to, at),
+        );
+        to.structures(
+            straight::load::<*const c_void>(at, 40),
+            straight::load::<u32>(at, 32) as usize,
+            40,
+            |to, at| put_vk_ray_tracing_shader_group_create_info_nv(to, at),
+        );
+    }
+}
+
+/// Bytes that a `VkRayTracingShaderGroupCreateInfoNV` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_ray_tracing_shader_group_create_info_nv(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        if straight::has_chain(at) {
+            return None;
+        }
+        Some(24usize)
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_ray_tracing_shader_group_create_info_nv(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.put(NO_CHAIN);
+        to.copy::<20>(at.add(16));
     }
 }
 
@@ -2344,6 +3022,53 @@ pub(super) unsafe fn put_vk_shading_rate_palette_nv(to: &mut Straight, at: *cons
                 straight::load::<*const c_void>(at, 8),
                 straight::load::<u32>(at, 0) as usize,
                 4,
+            ),
+        );
+    }
+}
+
+/// Bytes that a `VkSpecializationInfo` takes; none when it needs the tables.
+#[inline(always)]
+pub(super) unsafe fn length_vk_specialization_info(at: *const u8) -> Option<usize> {
+    // SAFETY: `at` is such a structure of the application's.
+    unsafe {
+        Some(
+            14usize
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 8),
+                    straight::load::<u32>(at, 0) as usize,
+                    16,
+                ))
+                .saturating_add(straight::length(
+                    straight::load::<*const c_void>(at, 24),
+                    straight::load::<u64>(at, 16) as usize,
+                    1,
+                )),
+        )
+    }
+}
+
+/// Writes it.
+#[inline(always)]
+pub(super) unsafe fn put_vk_specialization_info(to: &mut Straight, at: *const u8) {
+    // SAFETY: `at` is such a structure of the application's; there is room for it.
+    unsafe {
+        to.copy::<4>(at.add(0));
+        to.copy::<8>(at.add(16));
+        to.array(
+            straight::load::<*const c_void>(at, 8),
+            straight::length(
+                straight::load::<*const c_void>(at, 8),
+                straight::load::<u32>(at, 0) as usize,
+                16,
+            ),
+        );
+        to.array(
+            straight::load::<*const c_void>(at, 24),
+            straight::length(
+                straight::load::<*const c_void>(at, 24),
+                straight::load::<u64>(at, 16) as usize,
+                1,
             ),
         );
     }

@@ -32,7 +32,7 @@ pub fn emit(model: &Model) -> Result<Files> {
     files.insert(
         format!("{DIR}/entry/structures.rs"),
         banner("Structures without a chain, written without the tables.")
-            + "use core::ffi::c_void;\n\nuse vw_wire_protocol::generated::commands::opcodes;\n\nuse crate::straight::{self, Measure, NO_CHAIN, Put, Straight};\n\n"
+            + "use core::ffi::c_void;\n\nuse vw_wire_protocol::generated::commands::opcodes;\nuse vw_wire_protocol::rules::{Ctx, Hook, Part};\n\nuse crate::straight::{self, Measure, NO_CHAIN, Put, Straight};\n\n"
             + &infos
             + &structures.text(&entries),
     );

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use heck::AsSnakeCase;
 
 use super::commands::signature;
-use super::straight::{count_field, of_command_buffers, submissions};
+use super::straight::{count_field, of_command_buffers, s_type, submissions};
 use super::{Files, banner, static_name};
 use crate::class::class;
 use crate::lower::{Elem, Step, has_s_type, lower_command, lower_struct};
@@ -231,8 +231,7 @@ impl Readers<'_> {
         let (mut early, mut late) = (String::new(), String::new());
         let mut fixed = 0;
         if has_s_type(record) {
-            let s_type = record.members.first().and_then(|m| m.s_type.as_ref()).context("no sType")?;
-            let value = self.model.reg.values.get(s_type).with_context(|| format!("no value {s_type}"))?;
+            let value = s_type(self.model, name)?;
             fixed += 4;
             let _ = writeln!(
                 early,

@@ -42,7 +42,7 @@ pub fn body(structures: &mut Structures<'_>, c: &CommandDecl, steps: &[Step]) ->
             Step::Pointer { off, rule, .. } if rule == "Rule::Always" => {
                 let name = param(*off)?;
                 let count = |off: u32, _: &str| Ok(format!("{} as usize", param(off)?));
-                if of_command_buffers(step) {
+                if of_command_buffers(step) || structures.needs_parts(step)? {
                     return Ok(None);
                 }
                 let Some(array) = structures.array(step, &name, &count)? else { return Ok(None) };
@@ -71,6 +71,10 @@ pub fn body(structures: &mut Structures<'_>, c: &CommandDecl, steps: &[Step]) ->
     }))
 }
 
+/// The one structure that may stand in the chain of another where that is written straight: what most of today's programs put
+/// there.
+const LINKS: [(&str, &str); 1] = [("VkGraphicsPipelineCreateInfo", "VkPipelineRenderingCreateInfo")];
+
 /// Functions that measure and write a structure each.
 pub struct Structures<'m> {
     model: &'m Model<'m>,
@@ -94,7 +98,8 @@ impl<'m> Structures<'m> {
         Self { model, by_name: BTreeMap::new() }
     }
 
-    /// A function that knows those of `vkCreateX(device, info, allocator, x)` and `vkX(object, info)`.
+    /// A function that knows those of `vkCreateX(device, info, allocator, x)`, `vkX(object, info)` and
+    /// `vkCreateXPipelines(device, cache, count, infos, allocator, pipelines)`.
     ///
     /// # Errors
     /// What the registry does not say.
@@ -102,23 +107,8 @@ impl<'m> Structures<'m> {
         let mut arms = String::new();
         for c in self.model.wire_commands() {
             let steps = lower_command(self.model, c)?;
-            let [
-                Step::Handle { off: 0, .. },
-                Step::Pointer { off: 8, elem: Elem::Struct(info), count, dir: "In", rule },
-                created @ ..,
-            ] = steps.as_slice()
-            else {
-                continue;
-            };
-            let created = match created {
-                [] => c.params.len() == 2,
-                [Step::Pointer { off: 24, elem: Elem::Handle { .. }, count, dir: "New", .. }] => {
-                    count == "Count::One"
-                }
-                _ => false,
-            };
-            let plain = count == "Count::One" && rule == "Rule::Always" && created;
-            if plain && class(self.model, c, &steps) == "Send" && self.has(info)? {
+            let Some(info) = info_of(c, &steps) else { continue };
+            if class(self.model, c, &steps) == "Send" && self.has(info)? && !self.is_part(info)? {
                 let _ = writeln!(
                     arms,
                     "opcodes::{} => ({}, {}),",
@@ -129,8 +119,9 @@ impl<'m> Structures<'m> {
             }
         }
         Ok(format!(
-            "/// What measures and writes the structure of the command with this opcode, `vkCreateX(device, info, allocator, x)` or\n\
-             /// `vkX(object, info)`; none when it needs the tables.\n\
+            "/// What measures and writes the structure of the command with this opcode, `vkCreateX(device, info, allocator, x)`,\n\
+             /// `vkX(object, info)` or `vkCreateXPipelines(device, cache, count, infos, allocator, pipelines)`; none when it needs the\n\
+             /// tables.\n\
              pub(crate) fn info(opcode: u16) -> Option<(Measure, Put)> {{\nSome(match opcode {{\n{arms}_ => return None,\n}})\n}}\n\n"
         ))
     }
@@ -181,9 +172,20 @@ impl<'m> Structures<'m> {
         count: &dyn Fn(u32, &str) -> Result<String>,
     ) -> Result<Option<Array>> {
         let Step::Pointer { elem, count: number, dir: "In", .. } = step else { return Ok(None) };
+        if number == "Count::Terminated" {
+            return Ok(Some(Array {
+                plain: true,
+                length: format!("straight::string_length({name})"),
+                put: format!("to.string({name}, LENGTH)"),
+            }));
+        }
         let n = match count_field(number) {
             Some((off, size)) => count(off, size)?,
             None if number == "Count::One" => "1".to_owned(),
+            None if number.starts_with("Count::CeilDiv") => match ceil_div(number) {
+                Some((off, size, by)) => format!("({}).div_ceil({by})", count(off, size)?),
+                None => return Ok(None),
+            },
             None => match number.strip_prefix("Count::Const(").and_then(|n| n.strip_suffix(')')) {
                 Some(n) => n.to_owned(),
                 None => return Ok(None),
@@ -197,10 +199,14 @@ impl<'m> Structures<'m> {
                     return Ok(None);
                 }
                 let size = self.model.layout(desc)?.size;
+                let at = if self.is_part(desc)? { "at, parts" } else { "at" };
                 return Ok(Some(Array {
                     plain: false,
-                    length: format!("straight::lengths({name}, {n}, {size}, |at| {}(at))", length_name(desc)),
-                    put: format!("to.structures({name}, {n}, {size}, |to, at| {}(to, at))", put_name(desc)),
+                    length: format!(
+                        "straight::lengths({name}, {n}, {size}, |at| {}({at}))",
+                        length_name(desc)
+                    ),
+                    put: format!("to.structures({name}, {n}, {size}, |to, at| {}(to, {at}))", put_name(desc)),
                 }));
             }
             _ => return Ok(None),
@@ -224,19 +230,66 @@ impl<'m> Structures<'m> {
         Ok(self.by_name[name].is_some())
     }
 
+    /// Whether it depends on the rest of a pipeline what is read of the structure.
+    fn is_part(&self, name: &str) -> Result<bool> {
+        let depends =
+            |step: &Step| matches!(step, Step::Pointer { rule, .. } if rule.starts_with("Rule::Pipeline"));
+        let whole = self.model.overlay.hooks.contains_key(name);
+        Ok(!whole && lower_struct(self.model, name)?.iter().any(depends))
+    }
+
+    /// As [`is_part`](Self::is_part), of what a pointer points to.
+    fn needs_parts(&self, step: &Step) -> Result<bool> {
+        match step {
+            Step::Pointer { elem: Elem::Struct(desc), .. } => self.is_part(desc),
+            _ => Ok(false),
+        }
+    }
+
+    /// What tells whether a structure has a chain that needs the tables, what the rest of its chain takes, and what writes it.
+    fn chain(&mut self, name: &str) -> Result<(String, String, String)> {
+        let link = LINKS.iter().find(|(owner, _)| *owner == name).map(|(_, link)| *link);
+        let Some(link) = link.filter(|link| self.model.record(link).is_some()) else {
+            let check = "if straight::has_chain(at) {\nreturn None;\n}\n".to_owned();
+            return Ok((check, String::new(), "to.put(NO_CHAIN);\n".to_owned()));
+        };
+        anyhow::ensure!(self.has(link)?, "{link} cannot be written straight");
+        let s_type = s_type(self.model, link)?;
+        let at = if self.is_part(link)? { "at, parts" } else { "at" };
+        let (length, put) = (length_name(link), put_name(link));
+        Ok((
+            format!("let link = straight::link_length(at, {s_type}, |at| {length}({at}))?;\n"),
+            ".saturating_add(link)".to_owned(),
+            format!("to.chain(at, |to, at| {put}(to, {at}));\n"),
+        ))
+    }
+
     fn functions(&mut self, name: &str) -> Result<Option<String>> {
         let record = self.model.record(name).context("not a structure")?;
-        if self.model.overlay.hooks.contains_key(name) {
-            return Ok(None);
-        }
         let (mut checks, mut size, mut puts) = (String::new(), String::new(), String::new());
+        let part = self.is_part(name)?;
+        let whole = match self.model.overlay.hooks.get(name).map(String::as_str) {
+            None => false,
+            Some("GraphicsPipeline") => true,
+            Some(_) => return Ok(None),
+        };
+        if whole {
+            let parts = "let parts = Hook::GraphicsPipeline.enter(Ctx::default(), at);\n";
+            checks.push_str(parts);
+            puts.push_str(parts);
+        }
         let mut fixed = 0;
         if has_s_type(record) {
             fixed += 4;
-            checks.push_str("if straight::has_chain(at) {\nreturn None;\n}\n");
-            puts.push_str("to.put(NO_CHAIN);\n");
+            let (check, length, put) = self.chain(name)?;
+            checks.push_str(&check);
+            size.push_str(&length);
+            puts.push_str(&put);
         }
         for step in lower_struct(self.model, name)? {
+            if !part && !whole && self.needs_parts(&step)? {
+                return Ok(None);
+            }
             match &step {
                 Step::Bytes { off, len } => {
                     fixed += len;
@@ -248,7 +301,7 @@ impl<'m> Structures<'m> {
                     let _ = writeln!(puts, "to.{put}(at.add({off}));");
                 }
                 Step::Inline { off, count: 1, desc } => {
-                    if !self.has(desc)? {
+                    if !self.has(desc)? || self.is_part(desc)? {
                         return Ok(None);
                     }
                     let _ = write!(size, ".saturating_add({}(at.add({off}))?)", length_name(desc));
@@ -274,14 +327,15 @@ impl<'m> Structures<'m> {
         let at = |text: &str| if text.contains("at") { "at" } else { "_" };
         let measured = format!("{checks}Some({fixed}usize{size})");
         let (measures, puts_from) = (at(&measured), at(&puts));
+        let parts = if part { ", parts: Ctx" } else { "" };
         let measured = if measures == "at" {
             format!("// SAFETY: `at` is such a structure of the application's.\nunsafe {{\n{measured}\n}}")
         } else {
             measured
         };
         Ok(Some(format!(
-            "/// Bytes that a `{name}` takes; none when it needs the tables.\n#[inline(always)]\npub(super) unsafe fn {length}({measures}: *const u8) -> Option<usize> {{\n{measured}\n}}\n\n\
-             /// Writes it.\n#[inline(always)]\npub(super) unsafe fn {put}(to: &mut Straight, {puts_from}: *const u8) {{\n\
+            "/// Bytes that a `{name}` takes; none when it needs the tables.\n#[inline(always)]\npub(super) unsafe fn {length}({measures}: *const u8{parts}) -> Option<usize> {{\n{measured}\n}}\n\n\
+             /// Writes it.\n#[inline(always)]\npub(super) unsafe fn {put}(to: &mut Straight, {puts_from}: *const u8{parts}) {{\n\
              // SAFETY: `at` is such a structure of the application's; there is room for it.\nunsafe {{\n{puts}}}\n}}\n\n"
         )))
     }
@@ -291,6 +345,9 @@ impl<'m> Structures<'m> {
 fn allowed(rule: &str, load: &str) -> Option<String> {
     if rule == "Rule::Always" {
         return Some(load.to_owned());
+    }
+    if let Some(part) = rule.strip_prefix("Rule::Pipeline").filter(|part| !part.contains(' ')) {
+        return Some(format!("straight::only({load}, parts.has(Part::{part}))"));
     }
     let equals = rule.strip_prefix("Rule::FieldEquals { off: ")?.strip_suffix(" }")?;
     let (off, value) = equals.split_once(", value: ")?;
@@ -324,6 +381,50 @@ pub fn submissions<'m>(model: &'m Model<'m>) -> Result<Vec<(&'m CommandDecl, Str
         }
     }
     Ok(found)
+}
+
+/// The structure that `c` is given, if it is one of [`Structures::infos`].
+fn info_of<'s>(c: &CommandDecl, steps: &'s [Step]) -> Option<&'s str> {
+    let one = |count: &str| count == "Count::One";
+    match steps {
+        [
+            Step::Handle { off: 0, .. },
+            Step::Pointer { off: 8, elem: Elem::Struct(info), count, dir: "In", rule },
+            created @ ..,
+        ] => {
+            let created = match created {
+                [] => c.params.len() == 2,
+                [Step::Pointer { off: 24, elem: Elem::Handle { .. }, count, dir: "New", .. }] => one(count),
+                _ => false,
+            };
+            (one(count) && rule == "Rule::Always" && created).then_some(info)
+        }
+        [
+            Step::Handle { off: 0, .. },
+            Step::Handle { off: 8, .. },
+            Step::Bytes { off: 16, len: 4 },
+            Step::Pointer { off: 24, elem: Elem::Struct(info), dir: "In", .. },
+            Step::Pointer { off: 40, elem: Elem::Handle { .. }, dir: "New", .. },
+        ] => Some(info),
+        _ => None,
+    }
+}
+
+/// The value of a structure's `sType`.
+///
+/// # Errors
+/// What the registry does not say.
+pub fn s_type(model: &Model, name: &str) -> Result<i64> {
+    let record = model.record(name).context("not a structure")?;
+    let s_type = record.members.first().and_then(|m| m.s_type.as_ref()).context("no sType")?;
+    model.reg.values.get(s_type).copied().with_context(|| format!("no value {s_type}"))
+}
+
+/// Offset, size and divisor of a number that is rounded up.
+fn ceil_div(count: &str) -> Option<(u32, &str, u32)> {
+    let (off, rest) = count.strip_prefix("Count::CeilDiv { off: ")?.split_once(", size: ")?;
+    let (size, by) = rest.strip_suffix(" }")?.split_once(", by: ")?;
+    Some((off.parse().ok()?, size, by.parse().ok()?))
 }
 
 fn length_name(name: &str) -> String {
