@@ -4,7 +4,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use vw_transport::Woken;
+use vw_transport::{Answer, Woken};
 use vw_wire_protocol::codec::{DecodeError, Reader, Writer, decode_reply, encode_request, failed};
 use vw_wire_protocol::record::{MAX_RECORD, op};
 use vw_wire_protocol::schema::Command;
@@ -131,6 +131,20 @@ impl Session {
                 self.give_up(&gone);
                 Err(Failure::Lost)
             }
+        }
+    }
+
+    /// The answer to a question that was sent; waits for it. None when another one has taken its place, and where there is no
+    /// host any more.
+    pub(crate) fn await_answer(&self, number: u64) -> Option<[u64; 3]> {
+        let control = self.control();
+        let come = || control.answer(number) != Answer::Awaited || self.broken();
+        if let Err(gone) = control.reply().wait_until(&self.reply_spin, None, &*self.peer, come) {
+            self.give_up(&gone);
+        }
+        match control.answer(number) {
+            Answer::Here(words) => Some(words),
+            Answer::Awaited | Answer::Gone => None,
         }
     }
 

@@ -1,14 +1,17 @@
 //! Memory requirements: the same for all buffers, and all images, that are created alike. The host is asked
-//! once for each kind; of ordinary buffers it is enough that they are alike but for the size.
+//! once for each kind; of ordinary buffers it is enough that they are alike but for the size. Of an image that is unlike
+//! others it is asked with the creation, so that the answer is on its way when the program asks.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ptr::null_mut;
 use std::sync::{Mutex, OnceLock};
 
 use ash::vk;
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
+use vw_wire_protocol::record::{PREFERS_DEDICATED, REQUIRES_DEDICATED};
 use vw_wire_protocol::schema::Command;
 
 use crate::alloc::HostAllocator;
@@ -22,6 +25,9 @@ const MAX_KINDS: usize = 8192;
 
 /// Bytes that the request of most creations takes.
 const CREATION: usize = 256;
+
+/// Words that say everything about an image without a chain.
+const IMAGE_KEY: usize = 8;
 
 /// Most combinations of device and usage of buffers; more are asked for like images.
 const MAX_USES: usize = 256;
@@ -42,16 +48,69 @@ pub(crate) enum Kind {
     Any(u64),
     /// An ordinary buffer: the index of its use, and its size in bytes.
     Buffer { index: u32, size: u64 },
+    /// An image that is unlike others: the number of the question that went with its creation.
+    Asked(u64),
 }
 
 impl Kind {
-    /// For the key of a remembered answer.
-    fn to_bytes(self) -> Vec<u8> {
+    /// For the key of a remembered answer; none where nothing alike is to be expected.
+    fn to_bytes(self) -> Option<Vec<u8>> {
         let (a, b) = match self {
             Self::Any(number) => (u64::MAX, number),
             Self::Buffer { index, size } => (index.into(), size),
+            Self::Asked(_) => return None,
         };
-        [a.to_le_bytes(), b.to_le_bytes()].concat()
+        Some([a.to_le_bytes(), b.to_le_bytes()].concat())
+    }
+}
+
+/// Requirements of a buffer or image.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    memory: vk::MemoryRequirements,
+    /// `VkMemoryDedicatedRequirements`: preferred, and required; none where only the host knows.
+    dedicated: Option<(bool, bool)>,
+}
+
+/// Where the requirements go.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    memory: *mut vk::MemoryRequirements,
+    /// Null where they are not asked for.
+    dedicated: *mut vk::MemoryDedicatedRequirements<'static>,
+}
+
+impl Place {
+    /// In an answer that is asked for this and nothing else.
+    ///
+    /// # Safety
+    /// A valid structure with a valid chain.
+    unsafe fn of(answer: *mut vk::MemoryRequirements2<'_>) -> Option<Self> {
+        // SAFETY: the caller's promise: a structure of the chain begins with its type.
+        unsafe {
+            let next = (*answer).p_next.cast::<vk::MemoryDedicatedRequirements<'static>>();
+            let ours = next.is_null()
+                || (*next).s_type == vk::StructureType::MEMORY_DEDICATED_REQUIREMENTS
+                    && (*next).p_next.is_null();
+            ours.then(|| Self { memory: &raw mut (*answer).memory_requirements, dedicated: next })
+        }
+    }
+
+    /// Writes what was found; none when something is missing of what is asked for.
+    ///
+    /// # Safety
+    /// The places are valid.
+    unsafe fn write(self, found: Found) -> Option<()> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if let Some(dedicated) = self.dedicated.as_mut() {
+                let (prefers, requires) = found.dedicated?;
+                dedicated.prefers_dedicated_allocation = prefers.into();
+                dedicated.requires_dedicated_allocation = requires.into();
+            }
+            self.memory.write(found.memory);
+        }
+        Some(())
     }
 }
 
@@ -92,6 +151,33 @@ fn hash(bytes: &[u8]) -> u64 {
     let words = words.iter().chain([&tail]).map(|word| u64::from_le_bytes(*word));
     let mixed = words.fold(bytes.len() as u64, |sum, word| (sum.rotate_left(23) ^ word).wrapping_mul(ODD));
     (mixed ^ mixed >> 32).wrapping_mul(ODD)
+}
+
+/// Everything that the creation of a buffer or image says.
+struct Creation {
+    said: Said,
+    hash: u64,
+}
+
+enum Said {
+    /// See [`image_key`].
+    Image([[u8; 8]; IMAGE_KEY]),
+    Request(Vec<u8>),
+}
+
+impl Creation {
+    fn new(said: Said) -> Self {
+        let mut creation = Self { said, hash: 0 };
+        creation.hash = hash(creation.bytes());
+        creation
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.said {
+            Said::Image(key) => key.as_flattened(),
+            Said::Request(bytes) => bytes,
+        }
+    }
 }
 
 /// What ordinary buffers of one device are made for.
@@ -165,13 +251,21 @@ impl Resources {
         &self.images
     }
 
-    /// The kind of what is created for the second time, or more often.
-    fn kind(&self, creation: Vec<u8>) -> Option<Kind> {
-        let hash = hash(&creation);
+    /// The kind of what was created twice.
+    fn kind(&self, creation: &Creation) -> Option<Kind> {
+        let kinds = lock(&self.kinds);
+        let (known, number) = kinds.numbers.get(&creation.hash)?;
+        (**known == *creation.bytes()).then_some(Kind::Any(*number))
+    }
+
+    /// Notes a creation whose kind is not known. Returns it from the second time on.
+    fn note(&self, creation: &Creation) -> Option<Kind> {
+        let hash = creation.hash;
         let mut kinds = lock(&self.kinds);
         let Kinds { numbers, last, once } = &mut *kinds;
-        if let Some((known, number)) = numbers.get(&hash) {
-            return (**known == *creation).then_some(Kind::Any(*number));
+        if numbers.contains_key(&hash) {
+            // Another one has the same hash, or another thread was faster.
+            return None;
         }
         if once.len() >= MAX_KINDS {
             once.clear();
@@ -183,12 +277,28 @@ impl Resources {
             numbers.clear();
         }
         *last += 1;
-        numbers.insert(hash, (creation.into(), *last));
+        numbers.insert(hash, (creation.bytes().into(), *last));
         Some(Kind::Any(*last))
     }
 }
 
 impl Session {
+    /// The requirements of what is of this kind, without a call where that can be; `dedicated`: of these too.
+    ///
+    /// # Safety
+    /// `device` must be a live device of this session.
+    unsafe fn requirements(&self, device: *mut c_void, kind: Kind, dedicated: bool) -> Option<Found> {
+        match kind {
+            Kind::Asked(number) => told(self.await_answer(number)?),
+            Kind::Buffer { .. } if !dedicated => {
+                // SAFETY: the caller's promise.
+                let memory = unsafe { self.buffer_requirements(device, kind) }?;
+                Some(Found { memory, dedicated: None })
+            }
+            Kind::Buffer { .. } | Kind::Any(_) => None,
+        }
+    }
+
     /// The requirements of a buffer of this kind, if they follow from a rule.
     ///
     /// # Safety
@@ -240,6 +350,39 @@ impl Session {
     }
 }
 
+/// What the host has answered; none: it has to be called.
+fn told([size, alignment, types]: [u64; 3]) -> Option<Found> {
+    let memory_type_bits = types as u32;
+    let memory = vk::MemoryRequirements { size, alignment, memory_type_bits };
+    let dedicated = Some((types & PREFERS_DEDICATED != 0, types & REQUIRES_DEDICATED != 0));
+    (memory_type_bits != 0).then_some(Found { memory, dedicated })
+}
+
+/// Everything that the creation of an image without a chain says, if one queue family alone has it at a time; nothing that
+/// a request could begin with.
+///
+/// # Safety
+/// `device` must be a live device.
+unsafe fn image_key(device: *mut c_void, info: &vk::ImageCreateInfo<'_>) -> Option<[u64; IMAGE_KEY]> {
+    if !info.p_next.is_null() || info.sharing_mode != vk::SharingMode::EXCLUSIVE {
+        return None;
+    }
+    let pair = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
+    let signed = |a: i32, b: i32| pair(a as u32, b as u32);
+    Some([
+        // There is no opcode 0.
+        0,
+        // SAFETY: the caller's promise.
+        unsafe { dispatch::id(device) },
+        pair(info.flags.as_raw(), info.usage.as_raw()),
+        signed(info.image_type.as_raw(), info.format.as_raw()),
+        pair(info.extent.width, info.extent.height),
+        pair(info.extent.depth, info.mip_levels),
+        pair(info.array_layers, info.samples.as_raw()),
+        signed(info.tiling.as_raw(), info.initial_layout.as_raw()),
+    ])
+}
+
 /// Buffers or images: the commands that differ by the type of object only.
 pub(crate) struct ResourceType {
     pub(crate) ty: HandleType,
@@ -278,24 +421,39 @@ impl ResourceType {
         // SAFETY: the caller's promise.
         unsafe {
             let result = forward::create(device, self.create, &args, self.ty, callbacks);
-            let session = dispatch::session(device).filter(|_| result == 0);
-            if let Some(session) = session
-                && self.ty == HandleType::Image
-            {
-                // The next question is about it: the host can be making it meanwhile.
-                session.flush();
-            }
-            if let Some(session) = session
-                && let Some(kind) = self.kind(session, device, info)
-            {
-                (self.table)(&session.objects.resources).insert(*object, kind);
+            if let Some(session) = dispatch::session(device).filter(|_| result == 0) {
+                let resources = &session.objects.resources;
+                if let Some(kind) = self.kind(session, device, info, *object) {
+                    (self.table)(resources).insert(*object, kind);
+                }
             }
             result
         }
     }
 
-    /// The kind of what `info` creates; none if nothing alike was created before.
-    unsafe fn kind(&self, session: &Session, device: *mut c_void, info: *const c_void) -> Option<Kind> {
+    /// The kind of a new image whose requirements the host was asked for now.
+    unsafe fn asked(&self, session: &Session, info: *const c_void, object: u64) -> Option<Kind> {
+        // Over a stream an answer is a message, whoever wants it.
+        if self.ty != HandleType::Image || !session.perf.memo || session.region().mirror().is_some() {
+            return None;
+        }
+        // SAFETY: the promise of the methods' callers.
+        let flags = unsafe { (*info.cast::<vk::ImageCreateInfo<'_>>()).flags };
+        if flags.contains(vk::ImageCreateFlags::DISJOINT) {
+            // Each plane has requirements of its own.
+            return None;
+        }
+        session.with_sender(|sender| sender.ask_requirements(object)).ok().map(Kind::Asked)
+    }
+
+    /// The kind of `object`, which `info` creates; none if the host has to be called when its requirements are asked for.
+    unsafe fn kind(
+        &self,
+        session: &Session,
+        device: *mut c_void,
+        info: *const c_void,
+        object: u64,
+    ) -> Option<Kind> {
         let resources = &session.objects.resources;
         // SAFETY: the promise of the methods' callers. Without the pointer to the new handle the request says only what is
         // created.
@@ -310,9 +468,27 @@ impl ResourceType {
                     }
                 }
             }
-            let room = Vec::with_capacity(CREATION);
-            let creation = forward::request_bytes(self.create, &[device as u64, info as u64, 0, 0], room);
-            resources.kind(creation.ok()?)
+            let image = self.ty == HandleType::Image;
+            let key = if image { image_key(device, &*info.cast()) } else { None };
+            let said = match key {
+                Some(key) => Said::Image(key.map(u64::to_le_bytes)),
+                None => {
+                    let args = [device as u64, info as u64, 0, 0];
+                    Said::Request(
+                        forward::request_bytes(self.create, &args, Vec::with_capacity(CREATION)).ok()?,
+                    )
+                }
+            };
+            let creation = Creation::new(said);
+            resources.kind(&creation).or_else(|| {
+                let asked = self.asked(session, info, object);
+                if image && asked.is_none() {
+                    // The next question is about it: the host can be making it meanwhile.
+                    session.flush();
+                }
+                let noted = resources.note(&creation);
+                asked.or(noted)
+            })
         }
     }
 
@@ -330,8 +506,9 @@ impl ResourceType {
     pub(crate) unsafe fn requirements(&self, device: *mut c_void, object: u64, out: *mut c_void) {
         let args = [device as u64, object, out as u64];
         let anonymous = [device as u64, 0, out as u64];
+        let place = Place { memory: out.cast(), dedicated: null_mut() };
         // SAFETY: the caller's promise: there is room for the answer.
-        unsafe { self.ask(device, self.query, &args, &anonymous, object, Some(out.cast())) };
+        unsafe { self.ask(device, self.query, &args, &anonymous, object, Some(place)) };
     }
 
     pub(crate) unsafe fn requirements_2(&self, device: *mut c_void, info: *const c_void, out: *mut c_void) {
@@ -342,9 +519,7 @@ impl ResourceType {
             let args = [device as u64, info as u64, out as u64];
             let anonymous = [device as u64, &raw const nobody as u64, out as u64];
             // More is asked for in chains.
-            let answer = out.cast::<vk::MemoryRequirements2<'_>>();
-            let plain = question.next.is_null() && (*answer).p_next.is_null();
-            let place = plain.then(|| &raw mut (*answer).memory_requirements);
+            let place = if question.next.is_null() { Place::of(out.cast()) } else { None };
             self.ask(device, self.query_2, &args, &anonymous, question.object, place);
         }
     }
@@ -359,7 +534,7 @@ impl ResourceType {
         args: &[u64],
         anonymous: &[u64],
         object: u64,
-        place: Option<*mut vk::MemoryRequirements>,
+        place: Option<Place>,
     ) {
         // SAFETY: the promise of the methods' callers.
         unsafe {
@@ -368,12 +543,15 @@ impl ResourceType {
                 forward::call(device, cmd, args);
                 return;
             };
-            let known = || session.buffer_requirements(device, kind);
-            if let Some(place) = place
-                && let Some(found) = forward::guard(device, None, known)
-            {
-                place.write(found);
-            } else if let Ok(key) = forward::request_bytes(cmd, anonymous, kind.to_bytes()) {
+            let known = |place: Place| {
+                let found = session.requirements(device, kind, !place.dedicated.is_null())?;
+                place.write(found)
+            };
+            if place.and_then(|place| forward::guard(device, None, || known(place))).is_some() {
+                return;
+            }
+            let key = kind.to_bytes().and_then(|kind| forward::request_bytes(cmd, anonymous, kind).ok());
+            if let Some(key) = key {
                 forward::guard(device, (), || {
                     let _ = session.call_once(cmd, args, key);
                 });
@@ -385,33 +563,6 @@ impl ResourceType {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rule_when_sizes_are_padded_to_granules_alone_is_found() {
-        let trials = |f: fn(u64) -> (u64, u64, u32)| {
-            TRIALS.map(|asked| {
-                let (size, alignment, memory_type_bits) = f(asked);
-                (asked, vk::MemoryRequirements { size, alignment, memory_type_bits })
-            })
-        };
-        let rule = Rule::shown_by(&trials(|size| (size.next_multiple_of(64), 64, 3)));
-        assert_eq!(rule, Rule::RoundedUp { granule: 64, alignment: 64, types: 3 });
-        let found = rule.requirements(65).map(|found| (found.size, found.alignment, found.memory_type_bits));
-        assert_eq!(found, Some((128, 64, 3)));
-        assert!(rule.requirements(u64::MAX).is_none());
-        let exact = Rule::shown_by(&trials(|size| (size, 64, 1)));
-        assert_eq!(exact.requirements(77).map(|found| found.size), Some(77));
-        for irregular in [
-            |size: u64| (size.next_multiple_of(64) + 64, 64, 3),
-            |size: u64| (size.next_multiple_of(if size > 1 << 20 { 65536 } else { 64 }), 64, 3),
-            |size: u64| (size.next_multiple_of(64), 64, if size > 4096 { 1 } else { 3 }),
-            |size: u64| (size.next_multiple_of(48), 64, 3),
-            |size: u64| (size.next_multiple_of(64), if size > 4096 { 256 } else { 64 }, 3),
-        ] {
-            assert_eq!(Rule::shown_by(&trials(irregular)), Rule::None);
-        }
-        assert_eq!(Rule::shown_by(&[]), Rule::None);
-    }
-}
+#[allow(clippy::unwrap_used, reason = "tests")]
+#[path = "requirements_tests.rs"]
+mod tests;

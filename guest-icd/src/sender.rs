@@ -31,6 +31,8 @@ pub(crate) struct Sender {
     publish_at: u64,
     /// The record that is being gathered; its space is reserved and not committed.
     gathered: Option<Gathered>,
+    /// Questions sent so far, whose answers stand in the control page.
+    questions: u64,
     /// Ids for records that create what others have destroyed.
     pub(crate) spare: Spare,
 }
@@ -74,6 +76,7 @@ impl Sender {
             producer,
             publish_at: if batch { PUBLISH_AT } else { 0 },
             gathered: None,
+            questions: 0,
             spare: Spare::default(),
         }
     }
@@ -142,6 +145,19 @@ impl Sender {
         put(&mut unsafe { Straight::new(start, opcode, flags, length) });
         self.commit(length);
         Ok(())
+    }
+
+    /// Asks for the memory requirements of an image, and lets the host see the question. Returns its number.
+    pub(crate) fn ask_requirements(&mut self, image: u64) -> Result<u64, Failure> {
+        let number = self.questions + 1;
+        // SAFETY: the two words that are put have room.
+        self.push_straight(op::TELL_REQUIREMENTS, 16, |to| unsafe {
+            to.put(number);
+            to.put(image);
+        })?;
+        self.questions = number;
+        self.publish();
+        Ok(number)
     }
 
     /// Appends a record of `needed` payload bytes, too large for the ring, in parts.

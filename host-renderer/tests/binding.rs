@@ -4,9 +4,11 @@
 mod common;
 
 use ash::vk::{self, Handle};
-use common::{Guest, Renderer, allocate_payload, dispatchable, in_process, ret, violates};
+use common::{Guest, Renderer, allocate_payload, dispatchable, in_process, request, ret, violates};
 use vw_host_renderer::gpu::Gpu;
 use vw_host_renderer::session::end::End;
+use vw_transport::Answer;
+use vw_wire_protocol::codec::{Reader, decode_reply};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::record::op;
 use vw_wire_protocol::schema::Command;
@@ -170,6 +172,40 @@ fn sparse_binding_when_not_in_object_and_memory_ends_the_session() {
         assert!(guest.is_ended());
     });
     assert!(text.contains("parts of an image"), "{text}");
+}
+
+#[test]
+fn requirements_when_told_are_those_that_a_call_returns_and_none_of_planes() {
+    if let Err(error) = Gpu::open(false, None, "test") {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    let renderer = Renderer::start_with_driver(&[]);
+    for (number, flags) in
+        [(1_u64, vk::ImageCreateFlags::empty()), (u64::MAX, vk::ImageCreateFlags::DISJOINT)]
+    {
+        let mut guest = renderer.connect();
+        assert_eq!(guest.create_device(), Ok(0), "{}", renderer.log());
+        let planar = flags.contains(vk::ImageCreateFlags::DISJOINT);
+        let format = if planar { vk::Format::G8_B8_R8_3PLANE_420_UNORM } else { vk::Format::R8G8B8A8_UNORM };
+        create_image(&mut guest, format, flags);
+        let question = [number.to_le_bytes(), 1_u64.to_le_bytes()];
+        guest.send(op::TELL_REQUIREMENTS, question.as_flattened()).unwrap();
+        guest.call(op::FACTS, &[]).unwrap();
+        let told = guest.connection.region.control().answer(number);
+        if planar {
+            assert_eq!(told, Answer::Here([0; 3]));
+            continue;
+        }
+        let mut out = vk::MemoryRequirements::default();
+        let args = [dispatchable(1), 1, &raw mut out as u64];
+        let command = &commands::VK_GET_IMAGE_MEMORY_REQUIREMENTS;
+        let reply = guest.call(command.opcode, &request(command, &args)).unwrap();
+        // SAFETY: arguments of the command.
+        unsafe { decode_reply(command, &args, &mut Reader::new(&reply)) }.unwrap();
+        let Answer::Here([size, alignment, types]) = told else { panic!("{told:?}") };
+        assert_eq!((size, alignment, types as u32), (out.size, out.alignment, out.memory_type_bits));
+    }
 }
 
 /// The driver's own sizes: a buffer that fits to the byte is bound, and one byte further the guest is gone.

@@ -20,7 +20,7 @@ use vw_wire_protocol::record::{FLAG_LAST, Header, IN_FILE, op};
 
 #[test]
 fn session_when_records_are_wrong_ends_with_the_reason() {
-    let cases: [(&str, &[u8], &str); 8] = [
+    let cases: [(&str, &[u8], &str); 10] = [
         ("unknown opcode", &record(0xEFFF, &[]), "unknown opcode 0xefff"),
         ("own opcode", &record(0xF0FF, &[]), "unknown opcode 0xf0ff"),
         ("truncated", &record(commands::VK_CREATE_BUFFER.opcode, &[1]), "vkCreateBuffer"),
@@ -29,6 +29,8 @@ fn session_when_records_are_wrong_ends_with_the_reason() {
         ("fetch", &record(op::FETCH_REPLY, &0_u64.to_le_bytes()), "a reply"),
         ("stream", &record(op::STREAM, &7_u64.to_le_bytes()), "names no live object"),
         ("arena", &record(op::ARENA_STREAM, &[0xFF; 32]), "command arena"),
+        ("question", &record(op::TELL_REQUIREMENTS, &[7; 16]), "names no live object"),
+        ("half a question", &record(op::TELL_REQUIREMENTS, &[7; 8]), "0 are left"),
     ];
     for (name, bytes, reason) in cases {
         let text = violates(|guest| {

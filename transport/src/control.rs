@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crate::answers::{self, Answer};
 use crate::bell::{Bell, Word};
 use crate::cursor::{Cursor, order};
 use crate::wait::{Signal, WaitWord};
@@ -43,7 +44,7 @@ pub(crate) struct Page {
     pub head: Line<AtomicU64>,
     /// Host to guest: `head` has moved.
     pub space: Line<WaitWord>,
-    /// Host to guest: a reply stands in the reply area.
+    /// Host to guest: a reply stands in the reply area, or an answer in `answers`.
     pub reply: Line<WaitWord>,
     /// The reply that stands there.
     pub reply_state: Line<ReplyState>,
@@ -56,6 +57,8 @@ pub(crate) struct Page {
     /// Where the region is part of a device: random numbers of the host's, by which both sides know that they see the same
     /// pages.
     pub proof: Line<[AtomicU64; 4]>,
+    /// Answers to questions that were sent.
+    pub answers: Line<answers::Slots>,
 }
 
 /// Number and length of the last reply.
@@ -124,7 +127,7 @@ impl Control {
         self.word(Word::Command)
     }
 
-    /// Host to guest: a reply stands in the reply area.
+    /// Host to guest: a reply stands in the reply area, or an answer in the control page.
     pub fn reply(&self) -> Signal<'_> {
         self.word(Word::Reply)
     }
@@ -162,6 +165,18 @@ impl Control {
     /// Guest: whole length in bytes of the last reply, to be read once after [`Control::reply_seq`] has changed.
     pub fn reply_len(&self) -> u32 {
         self.page().reply_state.len.load(Ordering::Relaxed)
+    }
+
+    /// Host: the answer to question `number`, which is larger than those of all questions answered before. It stands until
+    /// that to `number +` [`ANSWERS`](crate::ANSWERS) takes its place.
+    pub fn push_answer(&self, number: u64, words: [u64; 3]) {
+        answers::write(&self.page().answers, number, words, self.weak);
+        self.reply().signal();
+    }
+
+    /// Guest: what is known about the answer to question `number`. Who waits for it sleeps on [`Control::reply`].
+    pub fn answer(&self, number: u64) -> Answer {
+        answers::read(&self.page().answers, number, self.weak)
     }
 
     /// Host: queue `slot` is a new queue's from now on, of which nothing has completed.

@@ -28,6 +28,8 @@ pub mod wait;
 #[cfg(not(loom))]
 pub mod address;
 #[cfg(not(loom))]
+mod answers;
+#[cfg(not(loom))]
 pub mod attached;
 #[cfg(not(loom))]
 pub mod connection;
@@ -82,6 +84,7 @@ pub use wait::{Signal, WaitWord, Woken};
 #[cfg(not(loom))]
 pub use self::{
     address::{Address, AddressError},
+    answers::{ANSWERS, Answer},
     connection::{
         AcceptError, BindError, Choice, ConnectError, Connection, Dial, Listener, accept_handshake, connect,
     },

@@ -65,6 +65,11 @@ pub mod op {
     /// alike. A call, unless nothing can have written to it yet: the answer is a `VkResult`, and comes after what the guest does
     /// not have of it.
     pub const SHOW_MEMORY: u16 = 0xF008;
+    /// `u64` number, `u64` id of an image: its memory requirements, as `vkGetImageMemoryRequirements2` says them, become the
+    /// answer to question `number` in the control page: size, alignment, and the types with
+    /// [`PREFERS_DEDICATED`](super::PREFERS_DEDICATED) and [`REQUIRES_DEDICATED`](super::REQUIRES_DEDICATED). No types: the
+    /// guest has to call. Numbers start with 1 and grow.
+    pub const TELL_REQUIREMENTS: u16 = 0xF009;
     /// Call: `u64` number: the semaphore or fence that several processes share, whose descriptor went before the record,
     /// has this number from now on. The answer is a `VkResult`.
     pub const ATTACH_PAYLOAD: u16 = 0xF030;
@@ -149,6 +154,12 @@ pub const fn abandoned_offset(size: usize) -> Option<usize> {
 
 /// [`op::SHOWN`]: most frames of a record.
 pub const MAX_SHOWN: usize = 64;
+
+/// [`op::TELL_REQUIREMENTS`]: `VkMemoryDedicatedRequirements::prefersDedicatedAllocation`.
+pub const PREFERS_DEDICATED: u64 = 1 << 32;
+
+/// [`op::TELL_REQUIREMENTS`]: `VkMemoryDedicatedRequirements::requiresDedicatedAllocation`.
+pub const REQUIRES_DEDICATED: u64 = 1 << 33;
 
 /// [`op::FRAME`]: most of one submission.
 pub const MAX_FRAMES: usize = 64;

@@ -3,19 +3,14 @@
 use std::collections::HashMap;
 
 use ash::vk;
-use vw_wire_protocol::codec::{Arena, DecodeError, NewHandles, Request};
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::codec::{Arena, DecodeError};
 use vw_wire_protocol::generated::handles::HandleType;
-use vw_wire_protocol::schema::Command;
 use vw_wire_protocol::texels;
 
 use super::external::find;
 use crate::gpu::Gpu;
 use crate::gpu::import::Import;
 use crate::session::Session;
-
-/// Index of `pCreateInfo` among the arguments of `vkCreateImage`.
-const INFO: usize = 1;
 
 /// What an image was created with.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +41,8 @@ pub struct ExternalImages {
     /// the device's own memory, and the declaration could cost them their compression.
     optimal: bool,
     supported: HashMap<Key, bool>,
+    /// The answer to the last question: most images are like the one before.
+    last: Option<(Key, bool)>,
 }
 
 impl ExternalImages {
@@ -53,7 +50,7 @@ impl ExternalImages {
     pub fn new(gpu: &Gpu, import: &Import) -> Self {
         let count = gpu.memory_properties().memory_type_count;
         let optimal = (0..count).all(|index| import.serves(index));
-        Self { handle_type: import.rung.handle_type(), optimal, supported: HashMap::new() }
+        Self { handle_type: import.rung.handle_type(), optimal, supported: HashMap::new(), last: None }
     }
 
     /// Declares that the image of `info` may be bound to imported pages, if the device supports that for it.
@@ -92,7 +89,15 @@ impl ExternalImages {
         );
         let declare = (wanted || useful)
             && !image.flags.intersects(EXCLUDED)
-            && *self.supported.entry(key).or_insert_with(|| importable(gpu, handle_type, image));
+            && match self.last {
+                Some((last, supported)) if last == key => supported,
+                _ => {
+                    let supported = self.supported.entry(key);
+                    let supported = *supported.or_insert_with(|| importable(gpu, handle_type, image));
+                    self.last = Some((key, supported));
+                    supported
+                }
+            };
         if let Some(given) = given {
             // Whatever handle the guest has for them, to the driver they are imported pages.
             given.handle_types =
@@ -111,21 +116,14 @@ impl ExternalImages {
 
 impl Session {
     /// Remembers what an image was created with.
-    pub(crate) fn remember_image(&mut self, command: &Command, request: &Request<'_>) {
-        if command.opcode != commands::VK_CREATE_IMAGE.opcode {
-            return;
-        }
-        // SAFETY: the policy requires the structure, which was decoded by its table.
-        let info = unsafe { &*(request.args[INFO] as *const vk::ImageCreateInfo<'_>) };
+    pub(crate) fn remember_image(&mut self, id: u64, info: &vk::ImageCreateInfo<'_>) {
         let shape = texels::Image {
             format: info.format.as_raw(),
             extent: [info.extent.width, info.extent.height, info.extent.depth],
             mip_levels: info.mip_levels,
             array_layers: info.array_layers,
         };
-        for (id, _) in request.new.iter().flat_map(NewHandles::created).filter(|(_, raw)| *raw != 0) {
-            self.images.insert(id, Made { shape, flags: info.flags });
-        }
+        self.images.insert(id, Made { shape, flags: info.flags });
     }
 
     /// The images that the last record names, in order, by the driver's handle.

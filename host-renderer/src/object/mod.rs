@@ -19,5 +19,6 @@ pub mod physical_device;
 pub mod pipeline;
 pub mod pool;
 pub mod queue;
+pub mod requirements;
 pub mod semaphore;
 pub(crate) mod submission;

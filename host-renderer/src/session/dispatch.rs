@@ -1,6 +1,6 @@
 //! From a command's record to the driver's function and back.
 
-use vw_wire_protocol::codec::{Arena, Reader, Request, decode_request, encode_reply, failed};
+use vw_wire_protocol::codec::{Arena, NewHandles, Reader, Request, decode_request, encode_reply, failed};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{FLAG_REPLY, FLAG_WATCH, lost};
@@ -126,8 +126,11 @@ impl Session {
         } else {
             self.dropped(command, &request)
         };
-        if kind == Kind::Image && call {
-            self.remember_image(command, &request);
+        if command.opcode == commands::VK_CREATE_IMAGE.opcode && call {
+            for (id, _) in request.new.iter().flat_map(NewHandles::created).filter(|(_, raw)| *raw != 0) {
+                // SAFETY: the policy requires the structure, which was decoded by its table.
+                self.remember_image(id, unsafe { &*(request.args[INFO] as *const _) });
+            }
         }
         if command.opcode == commands::VK_CREATE_BUFFER.opcode
             && let Some(id) = request.new.iter().next().and_then(|new| new.ids.first())

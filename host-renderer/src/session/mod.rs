@@ -20,7 +20,7 @@ pub mod tables;
 pub mod warden;
 pub mod workers;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +39,7 @@ use self::policy::Policies;
 use self::reply::Replies;
 use self::resolve::Seen;
 use self::stats::Stats;
-use self::tables::{Object, Tables};
+use self::tables::{ById, Object, Tables};
 use self::warden::Pulse;
 use crate::config::Limits;
 use crate::frames::Frames;
@@ -83,7 +83,7 @@ pub struct Session {
     pub(crate) devices: Vec<Option<Device>>,
     pub(crate) memories: Memories,
     /// What each image was created with.
-    pub(crate) images: HashMap<u64, Made>,
+    pub(crate) images: ById<Made>,
     /// Buffers that the device cannot write, where that matters.
     pub(crate) read_only: HashSet<u64>,
     pub(crate) pools: Pools,
@@ -203,7 +203,7 @@ impl Session {
             stats,
             devices: Vec::new(),
             memories: Memories::default(),
-            images: HashMap::new(),
+            images: ById::default(),
             read_only: HashSet::new(),
             pools: Pools::default(),
             compiling: Compiling::default(),
@@ -349,6 +349,7 @@ impl Session {
             op::CREATE_DEVICE => self.create_device(arena, reader),
             op::ALLOCATE_MEMORY => self.allocate_memory(arena, reader),
             op::SHOW_MEMORY => self.show_memory(header.flags, reader),
+            op::TELL_REQUIREMENTS => self.tell_requirements(reader),
             op::RENAME_MEMORY => self.rename_memory(reader),
             op::ATTACH_PAYLOAD => self.attach_payload(reader),
             op::DETACH_PAYLOAD => self.detach_payload(reader),

@@ -20,7 +20,7 @@ type Taker = (Take<Tables>, Pfn);
 /// A command of a device that is executed without the tables.
 #[derive(Debug, Clone, Copy)]
 enum Call {
-    /// `vkCreateX(device, info, allocator, x)`; the kind is plain or [`Kind::Buffer`].
+    /// `vkCreateX(device, info, allocator, x)`; the kind is plain, [`Kind::Buffer`] or [`Kind::Image`].
     Create(Creation<Tables>, Kind),
     /// `vkDestroyX(device, x, allocator)`.
     Destroy(HandleType),
@@ -69,7 +69,9 @@ impl Straight {
 
 fn call(command: &Command, kind: Kind) -> Option<Call> {
     match (kind, command.params) {
-        (Kind::Plain | Kind::Buffer, _) => Some(Call::Create(creation::<Tables>(command.opcode)?, kind)),
+        (Kind::Plain | Kind::Buffer | Kind::Image, _) => {
+            Some(Call::Create(creation::<Tables>(command.opcode)?, kind))
+        }
         (
             Kind::Destroy(ty),
             [Op::Handle { off: 0, ty: HandleType::Device, .. }, Op::Handle { off: 8, ty: same, .. }],
@@ -122,10 +124,15 @@ impl Session {
                 else {
                     return Ok(false);
                 };
-                if kind == Kind::Buffer {
-                    // SAFETY: the structure was read by its command.
-                    unsafe { device.buffers.declare(&self.gpu, arena, info.cast()) }.map_err(violation)?;
-                }
+                // SAFETY: the structure was read by its command.
+                let declared = unsafe {
+                    match kind {
+                        Kind::Buffer => device.buffers.declare(&self.gpu, arena, info.cast()),
+                        Kind::Image => device.images.declare(&self.gpu, arena, info.cast()),
+                        _ => Ok(()),
+                    }
+                };
+                declared.map_err(violation)?;
                 let mut created = 0u64;
                 let args = [raw, info as u64, 0, (&raw mut created) as u64];
                 // SAFETY: the pointer was looked up by the command's name, the info read by its table.
@@ -134,9 +141,13 @@ impl Session {
                 self.note_loss(command, ret, seen);
                 let created = if failed(command, ret) { 0 } else { created };
                 self.settle_one(command, ret, creation.ty, (new, created), seen, false);
-                if kind == Kind::Buffer {
-                    // SAFETY: as above.
-                    unsafe { self.remember_buffer(new, info.cast()) };
+                // SAFETY: as above.
+                unsafe {
+                    match kind {
+                        Kind::Buffer => self.remember_buffer(new, info.cast()),
+                        Kind::Image if created != 0 => self.remember_image(new, &*info.cast()),
+                        _ => {}
+                    }
                 }
             }
             Call::Destroy(ty) => {

@@ -144,6 +144,35 @@ pub(super) unsafe fn requirements(gpu: &Gpu, report: &Report) {
             gpu.device.destroy_buffer(buffer, None);
         }
     }
+    // Asked for after all of them are there, twice, of sizes that come once and that come again.
+    let images: Vec<_> = (0..100u32)
+        .map(|i| {
+            let extent = vk::Extent3D { width: 1 + i * 13 % 90, height: 1 + i % 7, depth: 1 };
+            let info = vk::ImageCreateInfo::default()
+                .image_type(vk::ImageType::TYPE_2D)
+                .format(if i % 3 == 0 { vk::Format::R16G16B16A16_SFLOAT } else { vk::Format::R8G8B8A8_UNORM })
+                .extent(extent)
+                .mip_levels(1)
+                .array_layers(1 + i % 2)
+                .samples(vk::SampleCountFlags::TYPE_1)
+                .usage(vk::ImageUsageFlags::SAMPLED | vk::ImageUsageFlags::TRANSFER_DST);
+            gpu.device.create_image(&info, None).unwrap()
+        })
+        .collect();
+    for (i, image) in images.iter().enumerate() {
+        show(&format!("image {i}"), gpu.device.get_image_memory_requirements(*image));
+        let mut dedicated = vk::MemoryDedicatedRequirements::default();
+        let mut needs = vk::MemoryRequirements2::default().push_next(&mut dedicated);
+        let ask = vk::ImageMemoryRequirementsInfo2::default().image(*image);
+        gpu.device.get_image_memory_requirements2(&ask, &mut needs);
+        show(&format!("image {i}"), needs.memory_requirements);
+        let (prefers, requires) =
+            (dedicated.prefers_dedicated_allocation, dedicated.requires_dedicated_allocation);
+        report.line("dedicated", prefers + 2 * requires);
+    }
+    for image in images {
+        gpu.device.destroy_image(image, None);
+    }
 }
 
 /// More than there is must be refused at once, and leave the rest as it was.
