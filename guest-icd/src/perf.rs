@@ -83,7 +83,7 @@ impl Perf {
                 "no_unwatched" => perf.unwatched = false,
                 "no_recycle" => perf.recycle = false,
                 // The renderer's own.
-                "no_malloc" | "no_pipeline_pool" | "no_join" => {}
+                "no_foretell" | "no_malloc" | "no_pipeline_pool" | "no_join" => {}
                 "none" => perf = Self::NONE,
                 _ => log::warning!("VW_PERF: nothing is called `{word}`"),
             }

@@ -11,6 +11,8 @@ pub struct Perf {
     pub straight: bool,
     /// Waits begin with a short spin (`no_spin`).
     pub spin: bool,
+    /// The session's thread is awake when a punctual program comes (`no_foretell`).
+    pub foretell: bool,
     /// The drivers' small blocks of memory are kept for reuse (`no_malloc`).
     pub malloc: bool,
     /// Pipelines that nobody waits for are compiled by other threads (`no_pipeline_pool`).
@@ -37,6 +39,7 @@ impl Perf {
         Self {
             straight: !off("no_straight"),
             spin: !off("no_spin"),
+            foretell: !off("no_foretell"),
             malloc: !off("no_malloc"),
             pipeline_pool: !off("no_pipeline_pool"),
             join: !off("no_join"),
@@ -56,8 +59,16 @@ mod tests {
         assert!(Perf::parse("no_straight").spin && !Perf::parse("no_spin").spin);
         assert!(Perf::parse("no_spin").malloc && !Perf::parse("no_malloc").malloc);
         assert!(Perf::parse("no_spin").pipeline_pool && !Perf::parse("no_pipeline_pool").pipeline_pool);
+        assert!(Perf::parse("no_spin").foretell && !Perf::parse("no_foretell").foretell);
         assert!(Perf::parse("no_spin").join && !Perf::parse("no_join").join);
         let none = Perf::parse("none");
-        assert!(!none.straight && !none.spin && !none.malloc && !none.pipeline_pool && !none.join);
+        assert!(
+            !none.straight
+                && !none.spin
+                && !none.malloc
+                && !none.pipeline_pool
+                && !none.join
+                && !none.foretell
+        );
     }
 }

@@ -66,6 +66,8 @@ mod ranges;
 #[cfg(not(loom))]
 pub mod region;
 #[cfg(not(loom))]
+mod rhythm;
+#[cfg(not(loom))]
 pub mod ring;
 #[cfg(not(loom))]
 mod shadow;

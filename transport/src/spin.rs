@@ -88,24 +88,19 @@ impl Spin {
             return false;
         }
         let end = start + budget;
-        loop {
-            for _ in 0..LOOKS_PER_YIELD {
-                std::hint::spin_loop();
-                if ready() {
-                    self.hit(start.elapsed());
-                    return true;
-                }
-            }
-            std::thread::yield_now();
-            let now = Instant::now();
-            if now >= end {
-                self.missed();
-                return false;
-            }
-            if deadline.is_some_and(|d| now >= d) {
-                return false;
-            }
+        if look_until(deadline.map_or(end, |deadline| deadline.min(end)), &mut ready) {
+            self.hit(start.elapsed());
+            return true;
         }
+        if deadline.is_none_or(|deadline| deadline >= end) {
+            self.missed();
+        }
+        false
+    }
+
+    /// Whether no wait ever spins.
+    pub(crate) fn is_off(&self) -> bool {
+        self.max_ns == 0
     }
 
     /// The wait ended while it spun, after `waited`.
@@ -147,6 +142,22 @@ impl Spin {
 impl Default for Spin {
     fn default() -> Self {
         Self::adaptive()
+    }
+}
+
+/// Looks until `end`, letting others have the core in between: whether `ready` holds.
+pub(crate) fn look_until(end: Instant, mut ready: impl FnMut() -> bool) -> bool {
+    loop {
+        for _ in 0..LOOKS_PER_YIELD {
+            std::hint::spin_loop();
+            if ready() {
+                return true;
+            }
+        }
+        std::thread::yield_now();
+        if Instant::now() >= end {
+            return false;
+        }
     }
 }
 

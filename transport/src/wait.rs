@@ -115,6 +115,11 @@ impl<'a> Signal<'a> {
         self.word.sleeping.store(1, Ordering::SeqCst);
     }
 
+    /// Takes back that it sleeps, so that nobody wakes it: for a word that one thread alone sleeps on, and is awake.
+    pub fn disarm(self) {
+        self.word.sleeping.store(0, Ordering::Relaxed);
+    }
+
     /// Whether somebody has said that it sleeps. A hint, with no order to anything else.
     pub fn is_slept_on(self) -> bool {
         self.word.sleeping.load(Ordering::Relaxed) != 0

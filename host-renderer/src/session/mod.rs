@@ -228,6 +228,9 @@ impl Session {
     pub fn serve(&mut self, connection: &Connection, stop: &AtomicBool, pulse: Option<&Pulse>) -> End {
         let mut consumer = Consumer::new(Arc::clone(&self.region));
         consumer.set_spin(self.perf.new_spin());
+        if self.perf.foretell {
+            consumer.foretell();
+        }
         let mut arena = Arena::new(self.record_limit);
         loop {
             self.look_for_completion(&mut consumer);

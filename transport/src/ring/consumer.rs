@@ -8,7 +8,9 @@ use std::time::Instant;
 use super::ALIGNMENT;
 use crate::liveness::{Liveness, PeerGone};
 use crate::region::Region;
-use crate::spin::Spin;
+use crate::rhythm::Rhythm;
+use crate::spin::{Spin, look_until};
+use crate::wait::Woken;
 
 /// A sleeping producer is looked for with a fence each time this part of the ring was released, and before the
 /// consumer sleeps; in between without one.
@@ -73,6 +75,8 @@ pub struct Consumer {
     /// The producer's position when last read and checked.
     tail: u64,
     spin: Spin,
+    /// Foretells when records come, where that is wanted.
+    rhythm: Option<Rhythm>,
 }
 
 // SAFETY: `base` points into the mapping that `region` keeps; a consumer is used by one thread at a time
@@ -92,12 +96,19 @@ impl Consumer {
             fenced: 0,
             tail: 0,
             spin: Spin::adaptive(),
+            rhythm: None,
         }
     }
 
     /// Replaces the spin budget of waits for records.
     pub fn set_spin(&mut self, spin: Spin) {
         self.spin = spin;
+    }
+
+    /// Waits for records of a punctual producer awake, from shortly before they are due: a sleeper's core takes long to wake.
+    /// Nothing changes where spinning is off.
+    pub fn foretell(&mut self) {
+        self.rhythm = (!self.spin.is_off()).then(Rhythm::new);
     }
 
     /// Waits until there is something to read or `stop` is set. Returns false if it was `stop`. Who sets `stop` then
@@ -111,10 +122,27 @@ impl Consumer {
         let tail = self.region.control().tail_cursor();
         let (position, known) = (self.position, self.tail);
         let stopped = || stop.load(Ordering::Acquire);
-        tail.moved.wait_until(&self.spin, None, peer, || {
-            // Any change counts, also an impossible one: `next` says what is wrong with it.
-            known != position || tail.load() != position || stopped()
-        })?;
+        // Any change counts, also an impossible one: `next` says what is wrong with it.
+        let mut ready = || known != position || tail.load() != position || stopped();
+        if ready() {
+            return Ok(!stopped());
+        }
+        let started = Instant::now();
+        let foretold = self.rhythm.as_ref().and_then(|rhythm| rhythm.next(started));
+        let deadline = foretold.map(|window| window.wake);
+        let woken = tail.moved.wait_until(&self.spin, deadline, peer, &mut ready)?;
+        if let (Some(window), Some(rhythm), Woken::TimedOut) = (foretold, &mut self.rhythm, woken) {
+            tail.moved.disarm();
+            rhythm.woken(window.wake, Instant::now());
+            let come = look_until(window.end, &mut ready);
+            rhythm.turned_out(come);
+            if !come {
+                tail.moved.wait_until(&Spin::off(), None, peer, &mut ready)?;
+            }
+        }
+        if let Some(rhythm) = &mut self.rhythm {
+            rhythm.came(Instant::now(), started);
+        }
         Ok(!stopped())
     }
 
