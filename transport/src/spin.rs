@@ -20,6 +20,9 @@ const MAX_SCORE: i32 = 8;
 /// What a miss takes from the score; a hit adds 1. So spinning stops when it fails in more than a third of the waits.
 const MISS: i32 = 2;
 
+/// What a wait spins while spinning pauses: less than it costs to sleep. When that is enough the pause is over.
+const GLANCE: Duration = Duration::from_micros(8);
+
 /// Waits that do not spin after spinning failed, before it is tried again: doubled each time that it fails again.
 const MIN_PAUSE: u32 = 16;
 const MAX_PAUSE: u32 = 1024;
@@ -85,7 +88,13 @@ impl Spin {
     pub fn until(&self, start: Instant, deadline: Option<Instant>, mut ready: impl FnMut() -> bool) -> bool {
         let budget = self.begin();
         if budget.is_zero() {
-            return false;
+            let end = start + GLANCE;
+            let come =
+                !self.is_off() && look_until(deadline.map_or(end, |deadline| deadline.min(end)), &mut ready);
+            if come {
+                self.paused.store(0, Ordering::Relaxed);
+            }
+            return come;
         }
         let end = start + budget;
         if look_until(deadline.map_or(end, |deadline| deadline.min(end)), &mut ready) {
@@ -229,6 +238,17 @@ mod tests {
         assert_eq!(spin.begin(), Duration::from_micros(24));
         spin.hit(Duration::from_secs(2));
         assert_eq!(spin.begin(), MAX);
+    }
+
+    #[test]
+    fn pause_when_a_glance_is_enough_is_over() {
+        let spin = Spin::with_max(MAX);
+        spins_in_vain(&spin, 1000);
+        let paused = spin.paused.load(Ordering::Relaxed);
+        assert!(paused > 1 && !spin.until(Instant::now(), None, || false));
+        assert_eq!(spin.paused.load(Ordering::Relaxed), paused - 1);
+        assert!(spin.until(Instant::now(), None, || true));
+        assert!(!spin.begin().is_zero());
     }
 
     #[test]

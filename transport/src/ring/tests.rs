@@ -133,6 +133,35 @@ fn reserve_when_the_ring_is_full_publishes_and_waits_for_room() {
 }
 
 #[test]
+fn records_when_they_are_foretold_come_punctual_or_not() {
+    const RECORDS: u32 = 60;
+    let (mut producer, mut consumer) = ring();
+    // The middle third comes late.
+    let rest = |tag: u32| if (20..40).contains(&tag) { 3 + u64::from(tag % 7) } else { 3 };
+    let writer = std::thread::spawn(move || {
+        for tag in 0..RECORDS {
+            std::thread::sleep(Duration::from_millis(rest(tag)));
+            send(&mut producer, 16, tag);
+            producer.publish();
+        }
+        producer
+    });
+    consumer.set_spin(Spin::with_max(Duration::from_micros(20)));
+    consumer.foretell();
+    let stop = AtomicBool::new(false);
+    let mut tag = 0;
+    while tag < RECORDS {
+        assert_eq!(consumer.wait(&AlwaysAlive, &stop), Ok(true));
+        while let Some(record) = consumer.next().unwrap() {
+            check(record, 16, tag);
+            tag += 1;
+            consumer.release();
+        }
+    }
+    writer.join().unwrap();
+}
+
+#[test]
 fn reserve_when_the_ring_is_full_and_the_consumer_is_dead_fails() {
     let (mut producer, _consumer) = ring_with(Arc::new(Dead));
     send(&mut producer, RING / 2, 0);
