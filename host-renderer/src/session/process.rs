@@ -27,6 +27,9 @@ use crate::frames::watch;
 /// its frame data all the time, and with glibc's defaults faults every page of it in again.
 const MALLOC_KEEP: libc::c_int = 512 << 20;
 
+/// Heap whose pages are there before the guest is: about what lavapipe takes for its first device.
+const HEAP_READY: usize = 8 << 20;
+
 /// Waits for a guest and serves it; returns when its session has ended, or the broker wants no session any more.
 ///
 /// `broker` is the process that started this one; `tried` what an earlier one reported as [`Status::Tried`].
@@ -39,6 +42,7 @@ pub fn run(config: &Config, broker: u32, tried: Option<&str>) -> ExitCode {
             if let Ok(ready) = &ready {
                 reporter.send(&Status::Tried(ready.tried()));
             }
+            prepare_heap();
             let (number, guest) = match receive(handoff.as_fd()) {
                 Ok(Some(Parcel { words: [number, ..], fd: Some(guest) })) => (number, guest),
                 Ok(None) => return ExitCode::SUCCESS,
@@ -112,6 +116,22 @@ pub fn prepare_libc() {
     let libm = unsafe { libc::dlopen(c"libm.so.6".as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
     if libm.is_null() {
         tracing::debug!("no libm.so.6 to load");
+    }
+}
+
+/// Brings pages of the heap into memory, one fault for all of them, that the guest would otherwise wait for one by one. The
+/// allocator keeps them: see [`MALLOC_KEEP`].
+fn prepare_heap() {
+    let page = rustix::param::page_size();
+    // SAFETY: the block is this function's until it is freed. Nothing is read or written, and the whole pages inside of it
+    // stay what they are; where the kernel cannot do it, nothing is lost.
+    unsafe {
+        let block = libc::malloc(HEAP_READY);
+        if !block.is_null() {
+            let skip = block.align_offset(page);
+            libc::madvise(block.byte_add(skip), (HEAP_READY - skip) / page * page, libc::MADV_POPULATE_WRITE);
+            libc::free(block);
+        }
     }
 }
 
