@@ -4,7 +4,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use vw_transport::{Answer, Woken};
+use vw_transport::{Answer, SHORT_REPLY, Woken};
 use vw_wire_protocol::codec::{DecodeError, Reader, Writer, decode_reply, encode_request, failed};
 use vw_wire_protocol::record::{MAX_RECORD, op};
 use vw_wire_protocol::schema::Command;
@@ -51,7 +51,10 @@ impl Session {
         }
         let length = self.exchange(&mut replies, opcode, payload)?;
         let (area, size) = self.region().reply();
-        let result = if length <= size {
+        let result = if let Some(words) = self.control().short_reply() {
+            let bytes = words.map(u64::to_le_bytes);
+            read(&mut Reader::new(&bytes.as_flattened()[..length.min(SHORT_REPLY)]))
+        } else if length <= size {
             // SAFETY: the reply area is mapped as long as the session, and the host leaves it alone until the next
             // call, which waits for the lock. (A host that does not, only spoils the answer.)
             read(&mut unsafe { Reader::from_raw(area.as_ptr(), length) })

@@ -16,6 +16,12 @@ pub const REGION_MAGIC: u64 = u64::from_le_bytes(*b"vwregion");
 /// Queues that can be numbered in one session.
 pub const QUEUE_SLOTS: usize = 64;
 
+/// Bytes of a reply that stand beside its number, on the same cache line: one transfer between cores instead of two.
+pub const SHORT_REPLY: usize = 56;
+
+/// In a reply's length: the reply stands beside it, and not in the reply area.
+const SHORT: u32 = 1 << 31;
+
 /// Something that stands alone on its cache lines: 128 bytes, because x86 fetches lines in pairs and some Arm cores
 /// have lines of 128.
 #[repr(C, align(128))]
@@ -61,19 +67,23 @@ pub(crate) struct Page {
     pub answers: Line<answers::Slots>,
 }
 
-/// Number and length of the last reply.
+/// Number and length of the last reply, and the reply itself if it is short.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct ReplyState {
     /// Replies ever posted (wraps).
     pub seq: AtomicU32,
-    /// Whole length of the last reply in bytes; may exceed the reply area.
+    /// Whole length of the last reply in bytes, which may exceed the reply area; with [`SHORT`] where that is so.
     pub len: AtomicU32,
+    /// The bytes of a short reply, and anything behind them.
+    short: [AtomicU64; SHORT_REPLY / 8],
 }
 
 // One page of the smallest size: the layout gives control one page.
 const _: () = assert!(size_of::<Page>() <= 4096 && align_of::<Page>() == 128);
 const _: () = assert!(size_of::<WaitWord>() == 8);
+// One cache line of the usual size.
+const _: () = assert!(size_of::<ReplyState>() == 64);
 
 /// The control page of a mapped region, and how the other side is woken.
 #[derive(Debug)]
@@ -154,6 +164,23 @@ impl Control {
         self.reply().signal();
     }
 
+    /// Host: posts a reply of `len` bytes, at most [`SHORT_REPLY`], that begins these words. (All at once, for the guest looks
+    /// at the line all the time.)
+    pub fn post_short_reply(&self, words: [u64; SHORT_REPLY / 8], len: usize) {
+        let state = &self.page().reply_state;
+        for (to, word) in state.short.iter().zip(words).take(len.div_ceil(8)) {
+            to.store(word, Ordering::Relaxed);
+        }
+        self.post_reply(len.min(SHORT_REPLY) as u32 | SHORT);
+    }
+
+    /// The words of a short reply, if the last one was short; to be read as [`Control::reply_len`].
+    pub fn short_reply(&self) -> Option<[u64; SHORT_REPLY / 8]> {
+        let state = &self.page().reply_state;
+        let is_short = state.len.load(Ordering::Relaxed) & SHORT != 0;
+        is_short.then(|| state.short.each_ref().map(|word| word.load(Ordering::Relaxed)))
+    }
+
     /// Guest: how many replies were ever posted (wraps). Read it before the call is sent; the reply has come when it
     /// has changed. Whatever was written before the reply was posted is visible then.
     pub fn reply_seq(&self) -> u32 {
@@ -164,7 +191,7 @@ impl Control {
 
     /// Guest: whole length in bytes of the last reply, to be read once after [`Control::reply_seq`] has changed.
     pub fn reply_len(&self) -> u32 {
-        self.page().reply_state.len.load(Ordering::Relaxed)
+        self.page().reply_state.len.load(Ordering::Relaxed) & !SHORT
     }
 
     /// Host: the answer to question `number`, which is larger than those of all questions answered before. It stands until

@@ -90,7 +90,7 @@ pub use self::{
     connection::{
         AcceptError, BindError, Choice, ConnectError, Connection, Dial, Listener, accept_handshake, connect,
     },
-    control::Control,
+    control::{Control, SHORT_REPLY},
     copies::Copies,
     handshake::{Grant, Hello, Offer, Versions, Welcome},
     layout::{Layout, LayoutError, Limits},

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vw_transport::Region;
+use vw_transport::{Region, SHORT_REPLY};
 use vw_wire_protocol::codec::{EncodeError, Writer};
 use vw_wire_protocol::record::MAX_RECORD;
 
@@ -22,12 +22,19 @@ impl Replies {
         Self { region, large: Vec::new() }
     }
 
-    /// Answers the outstanding call with what `write` writes; it may be called twice and writes the same each time.
+    /// Answers the outstanding call with what `write` writes; it may be called several times and writes the same each time.
     ///
     /// # Errors
     /// [`End::Internal`] when the answer is larger than any may be.
     pub fn post(&mut self, write: impl Fn(&mut Writer<'_>)) -> Result<(), End> {
         self.large = Vec::new();
+        let mut words = [0; SHORT_REPLY / size_of::<u64>()];
+        let mut writer = Writer::new(bytemuck::bytes_of_mut(&mut words));
+        write(&mut writer);
+        if let Ok(length) = writer.finish() {
+            self.region.control().post_short_reply(words, length);
+            return Ok(());
+        }
         let (area, size) = self.region.reply();
         // SAFETY: the area is mapped as long as the region, and only this thread writes to it.
         let mut writer = unsafe { Writer::from_raw(area.as_ptr(), size) };
@@ -94,12 +101,18 @@ mod tests {
     }
 
     #[test]
-    fn reply_when_small_stands_in_the_area() {
+    fn reply_when_small_stands_beside_its_number_or_in_the_area() {
         let region = region();
+        let control = region.control();
         let mut replies = Replies::new(Arc::clone(&region));
-        replies.post(|w| w.put_u64(7)).unwrap();
-        assert_eq!((region.control().reply_seq(), region.control().reply_len()), (1, 8));
-        assert_eq!(area(&region, 8), 7_u64.to_le_bytes());
+        replies.post(|w| (1..=7).for_each(|n| w.put_u64(n))).unwrap();
+        assert_eq!((control.reply_seq(), control.reply_len()), (1, SHORT_REPLY as u32));
+        assert_eq!(control.short_reply(), Some([1, 2, 3, 4, 5, 6, 7]));
+        replies.post(|w| (1..=8).for_each(|n| w.put_u64(n))).unwrap();
+        assert_eq!((control.reply_seq(), control.reply_len(), control.short_reply()), (2, 64, None));
+        assert_eq!(area(&region, 64)[56..], 8_u64.to_le_bytes());
+        replies.post(|w| w.put_u32(9)).unwrap();
+        assert_eq!((control.reply_len(), control.short_reply().unwrap()[0] as u32), (4, 9));
         assert!(replies.fetch(0).is_err());
     }
 

@@ -133,6 +133,9 @@ impl Guest {
             return Err(format!("no reply: {woken:?}"));
         }
         let length = control.reply_len() as usize;
+        if let Some(words) = control.short_reply() {
+            return Ok(words.map(u64::to_le_bytes).as_flattened()[..length].to_vec());
+        }
         let (area, size) = region.reply();
         let mut bytes = vec![0; length.min(size)];
         // SAFETY: the area is `size` bytes long and mapped as long as the region.

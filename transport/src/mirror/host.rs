@@ -3,6 +3,7 @@
 use std::sync::atomic::{Ordering, fence};
 
 use super::{Mirror, Told, lock};
+use crate::control::SHORT_REPLY;
 use crate::frame::{END, Frame, FrameError, Kind, MAX_PAYLOAD};
 use crate::link::Batch;
 use crate::liveness::PeerGone;
@@ -44,8 +45,12 @@ impl Mirror {
         self.state(region, &mut told, &mut batch, &begun)?;
         let length = control.reply_len();
         let (area, size) = region.reply();
-        // SAFETY: the reply area is mapped, and written by the thread alone that posts replies: this one.
-        let bytes = unsafe { std::slice::from_raw_parts(area.as_ptr(), size.min(length as usize)) };
+        let short = control.short_reply();
+        let bytes = match &short {
+            Some(words) => &bytemuck::bytes_of(words)[..SHORT_REPLY.min(length as usize)],
+            // SAFETY: the reply area is mapped, and written by the thread alone that posts replies: this one.
+            None => unsafe { std::slice::from_raw_parts(area.as_ptr(), size.min(length as usize)) },
+        };
         let mut offset = 0;
         loop {
             let part = &bytes[offset..bytes.len().min(offset + REPLY_PART)];

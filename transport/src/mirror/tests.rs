@@ -229,6 +229,13 @@ fn reply_when_it_fills_the_area_comes_whole() {
         unsafe { guest.region.reply().0.as_ptr().copy_to_nonoverlapping(got.as_mut_ptr(), got.len()) };
         assert_eq!(got, bytes[..got.len()]);
     }
+    let before = guest.region.control().reply_seq();
+    host.region.control().post_short_reply([1, 2, 3, 4, 5, 6, 7], 12);
+    wait_for(&guest, Word::Reply, || guest.region.control().reply_seq() != before);
+    assert_eq!((guest.region.control().reply_len(), guest.region.control().short_reply()), (12, None));
+    // SAFETY: as above.
+    let got = unsafe { guest.region.reply().0.cast::<[u32; 3]>().read() };
+    assert_eq!(got, [1, 0, 2]);
 }
 
 #[test]
