@@ -8,8 +8,14 @@ use std::time::{Duration, Instant};
 /// spinner lets others have its core in between, so that few cores are no reason to spin less.
 pub const MAX_SPIN: Duration = Duration::from_micros(100);
 
-/// Looks at the predicate before the core is offered to others, and the clock is read.
-const LOOKS_PER_YIELD: u32 = 16;
+/// Looks at the predicate before the core is offered to others, and the clock is read: few while others take it, more while
+/// the offer is a system call in vain, during which nobody looks.
+const FEWEST_LOOKS: u32 = 16;
+const MOST_LOOKS: u32 = 64;
+const MORE_LOOKS: u32 = 4;
+
+/// An offer of the core that takes longer was taken.
+const TAKEN: Duration = Duration::from_micros(2);
 
 /// Spins are no shorter than this: below, reading the clock costs as much as the spin.
 const MIN_SPIN_NS: u32 = 1_000;
@@ -46,6 +52,8 @@ pub struct Spin {
     paused: AtomicU32,
     /// Length of the last pause, in waits.
     pause: AtomicU32,
+    /// Looks before the core is offered.
+    looks: AtomicU32,
 }
 
 impl Spin {
@@ -63,6 +71,7 @@ impl Spin {
             score: AtomicI32::new(0),
             paused: AtomicU32::new(0),
             pause: AtomicU32::new(0),
+            looks: AtomicU32::new(FEWEST_LOOKS),
         }
     }
 
@@ -89,15 +98,15 @@ impl Spin {
         let budget = self.begin();
         if budget.is_zero() {
             let end = start + GLANCE;
-            let come =
-                !self.is_off() && look_until(deadline.map_or(end, |deadline| deadline.min(end)), &mut ready);
+            let come = !self.is_off()
+                && self.look_until(deadline.map_or(end, |deadline| deadline.min(end)), &mut ready);
             if come {
                 self.paused.store(0, Ordering::Relaxed);
             }
             return come;
         }
         let end = start + budget;
-        if look_until(deadline.map_or(end, |deadline| deadline.min(end)), &mut ready) {
+        if self.look_until(deadline.map_or(end, |deadline| deadline.min(end)), &mut ready) {
             self.hit(start.elapsed());
             return true;
         }
@@ -105,6 +114,30 @@ impl Spin {
             self.missed();
         }
         false
+    }
+
+    /// Looks until `end`, letting others have the core in between: whether `ready` holds.
+    pub(crate) fn look_until(&self, end: Instant, mut ready: impl FnMut() -> bool) -> bool {
+        let mut looks = self.looks.load(Ordering::Relaxed);
+        loop {
+            for _ in 0..looks {
+                std::hint::spin_loop();
+                if ready() {
+                    return true;
+                }
+            }
+            let offered = Instant::now();
+            std::thread::yield_now();
+            let now = Instant::now();
+            let next = if now - offered > TAKEN { FEWEST_LOOKS } else { MOST_LOOKS.min(looks + MORE_LOOKS) };
+            if next != looks {
+                looks = next;
+                self.looks.store(looks, Ordering::Relaxed);
+            }
+            if now >= end {
+                return false;
+            }
+        }
     }
 
     /// Whether no wait ever spins.
@@ -151,22 +184,6 @@ impl Spin {
 impl Default for Spin {
     fn default() -> Self {
         Self::adaptive()
-    }
-}
-
-/// Looks until `end`, letting others have the core in between: whether `ready` holds.
-pub(crate) fn look_until(end: Instant, mut ready: impl FnMut() -> bool) -> bool {
-    loop {
-        for _ in 0..LOOKS_PER_YIELD {
-            std::hint::spin_loop();
-            if ready() {
-                return true;
-            }
-        }
-        std::thread::yield_now();
-        if Instant::now() >= end {
-            return false;
-        }
     }
 }
 

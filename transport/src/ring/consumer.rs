@@ -9,7 +9,7 @@ use super::ALIGNMENT;
 use crate::liveness::{Liveness, PeerGone};
 use crate::region::Region;
 use crate::rhythm::Rhythm;
-use crate::spin::{Spin, look_until};
+use crate::spin::Spin;
 use crate::wait::Woken;
 
 /// A sleeping producer is looked for with a fence each time this part of the ring was released, and before the
@@ -134,7 +134,7 @@ impl Consumer {
         if let (Some(window), Some(rhythm), Woken::TimedOut) = (foretold, &mut self.rhythm, woken) {
             tail.moved.disarm();
             rhythm.woken(window.wake, Instant::now());
-            let come = look_until(window.end, &mut ready);
+            let come = self.spin.look_until(window.end, &mut ready);
             rhythm.turned_out(come);
             if !come {
                 tail.moved.wait_until(&Spin::off(), None, peer, &mut ready)?;
