@@ -21,7 +21,7 @@ const KEPT: u64 = 16 << 20;
 const BEHIND: usize = 4;
 
 /// Memory of the guest's own for a recording, [`CHUNK_SIZE`] bytes.
-pub(crate) type Words = Box<[u64]>;
+pub(crate) type Words = Vec<u64>;
 
 /// The chunks of one arena.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Chunks {
     touched: u64,
     /// End of the furthest chunk.
     end: u64,
-    /// Memory of the guest's own that recordings have left; kept until the next [`Chunks::trim`].
+    /// Memory of the guest's own that recordings have left; kept for others.
     words: Vec<Words>,
 }
 
@@ -57,17 +57,26 @@ impl Chunks {
     /// Whether so much of the arena waits for the host that it need not have more. `consumed` as in [`Chunks::take`].
     pub(crate) fn are_behind(&mut self, consumed: u64) -> bool {
         self.collect(consumed);
-        self.busy.len() * CHUNK_SIZE >= self.end as usize / BEHIND
+        self.end > 0 && self.busy.len() * CHUNK_SIZE >= self.end as usize / BEHIND
     }
 
     /// Memory of the guest's own, with anything in it.
     pub(crate) fn take_words(&mut self) -> Words {
-        self.words.pop().unwrap_or_else(|| vec![0; CHUNK_SIZE / size_of::<u64>()].into())
+        self.words.pop().unwrap_or_else(|| vec![0; CHUNK_SIZE / size_of::<u64>()])
     }
 
-    /// Keeps memory of the guest's own for another recording.
-    pub(crate) fn keep_words(&mut self, words: Words) {
+    /// Keeps memory of the guest's own for another recording, up to as much as the arena has; gives it back otherwise.
+    pub(crate) fn keep_words(&mut self, words: Words) -> Option<Words> {
+        if self.words.len() * CHUNK_SIZE >= self.end as usize {
+            return Some(words);
+        }
         self.words.push(words);
+        None
+    }
+
+    /// Takes all memory of the guest's own that was kept.
+    pub(crate) fn take_all_words(&mut self) -> Vec<Words> {
+        std::mem::take(&mut self.words)
     }
 
     /// Frees the chunks that the host has read.
@@ -83,7 +92,6 @@ impl Chunks {
     /// The part of the arena whose pages nobody needs now, if there is one; it counts as given back. `consumed` as in
     /// [`Chunks::take`].
     pub(crate) fn trim(&mut self, consumed: u64) -> Option<Range<u64>> {
-        self.words = Vec::new();
         if self.touched <= KEPT {
             return None;
         }

@@ -3,11 +3,10 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use ash::vk;
 use vw_wire_protocol::codec::encode_request;
-use vw_wire_protocol::generated::commands::{self, opcodes};
+use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::schema::Command;
 
@@ -16,12 +15,8 @@ use crate::command_pool::CommandPool;
 use crate::dispatch::{self, Head};
 use crate::failure::Failure;
 use crate::forward;
-use crate::sender::Sender;
 use crate::session::Session;
 use crate::stream::Stream;
-
-/// The host begins with a stream of this many bytes at its end, not only at the submission.
-const WORTH_A_WAKE: usize = 4 << 10;
 
 /// What a `VkCommandBuffer` points to. One thread at a time uses it, as the specification demands.
 #[repr(C)]
@@ -31,10 +26,10 @@ pub(crate) struct CommandBuffer {
     pool: Arc<CommandPool>,
     primary: bool,
     stream: Stream,
-    /// Ticket of the recording that is going on or held back.
+    /// Ticket of the recording that is going on.
     recording: Option<u64>,
-    /// The recording has ended and is held back, wholly or in part. Changes under the sender's lock.
-    held: AtomicBool,
+    /// The recording has ended and was held back. Others may have handed it over since.
+    held: bool,
 }
 
 impl CommandBuffer {
@@ -74,8 +69,8 @@ impl CommandBuffer {
         if abandoned != 0 {
             session.abandon(self.head.id(), abandoned);
         }
-        if std::mem::take(self.held.get_mut()) {
-            session.held.fetch_sub(1, Ordering::Relaxed);
+        if std::mem::take(&mut self.held) {
+            session.drop_held(self.head.id());
         }
         self.give_space_back();
         self.recording_over();
@@ -97,81 +92,15 @@ impl CommandBuffer {
         }
     }
 
-    /// Ends the recording: what is left of the stream, then the command. Or all of this is held back.
+    /// Ends the recording.
     fn end(&mut self) -> Result<(), Failure> {
         let (session, id) = (self.head.session().ok_or(Failure::Lost)?, self.head.id());
-        let stream = &mut self.stream;
-        let held = session.with_sender(|sender| {
-            if stream.is_held(session, sender, id)? {
-                return Ok(true);
-            }
-            end_recording(session, sender, stream, id).map(|()| false)
-        });
-        if let Ok(true) = held {
-            session.held.fetch_add(1, Ordering::Relaxed);
-            *self.held.get_mut() = true;
-            return Ok(());
-        }
+        let ended = session.end_recording(&mut self.stream, id, &mut self.recording);
+        self.held = ended == Ok(true);
         self.give_space_back();
         self.recording_over();
-        held.map(|_| ())
+        ended.map(|_| ())
     }
-}
-
-/// Sends what is left of a recording, and its end.
-fn end_recording(
-    session: &Session,
-    sender: &mut Sender,
-    stream: &mut Stream,
-    id: u64,
-) -> Result<(), Failure> {
-    let recorded = stream.finish(session, sender, id);
-    // Its one argument is the command buffer.
-    // SAFETY: there is room for an id.
-    sender.push_straight(opcodes::VK_END_COMMAND_BUFFER, size_of_val(&id), |to| unsafe {
-        to.put(id);
-    })?;
-    if recorded? >= WORTH_A_WAKE {
-        sender.publish();
-    }
-    Ok(())
-}
-
-/// Hands over those of `buffers` whose recordings are held back: they are needed.
-///
-/// # Safety
-/// Null, or live command buffers that no thread records or resets. Other threads may do the same with them.
-pub(crate) unsafe fn hand_over_held(
-    session: &Session,
-    buffers: impl Iterator<Item = *mut CommandBuffer>,
-) -> Result<(), Failure> {
-    for buffer in buffers.filter(|buffer| !buffer.is_null()) {
-        // SAFETY: the caller's promise. Only this member is looked at without the lock, and nothing but what is behind a
-        // flag that was set is changed, by who takes the flag down.
-        let (held, id) = unsafe { (&(*buffer).held, (*buffer).head.id()) };
-        if !held.load(Ordering::Acquire) {
-            continue;
-        }
-        let mut over = None;
-        session.with_sender(|sender| {
-            if held.load(Ordering::Relaxed) {
-                // SAFETY: as above.
-                let (stream, recording) = unsafe { (&mut (*buffer).stream, &mut (*buffer).recording) };
-                end_recording(session, sender, stream, id)?;
-                if let Some(space) = stream.take_space() {
-                    space.release(session);
-                }
-                over = recording.take();
-                session.held.fetch_sub(1, Ordering::Relaxed);
-                held.store(false, Ordering::Release);
-            }
-            Ok(())
-        })?;
-        if let Some(ticket) = over {
-            session.recording_over(ticket);
-        }
-    }
-    Ok(())
 }
 
 /// Frees a command buffer's object and id. The host frees its part by the command that the caller sends.
@@ -244,7 +173,7 @@ pub(crate) fn place(
         primary,
         stream: Stream::default(),
         recording: None,
-        held: AtomicBool::new(false),
+        held: false,
     };
     match pool.allocator.place(buffer, vk::SystemAllocationScope::OBJECT) {
         Ok(placed) => {
@@ -329,7 +258,8 @@ pub(crate) unsafe extern "system" fn vkCmdExecuteCommands(
                 && session.holds_recordings()
             {
                 // This fails only when the session is lost, and then the end of the recording fails, too.
-                let _ = hand_over_held(session, (0..count as usize).map(|i| *buffers.add(i)));
+                let ids = (0..count as usize).map(|i| dispatch::id((*buffers.add(i)).cast()));
+                let _ = session.hand_over_held(ids);
             }
             forward::record(buffer.cast(), &commands::VK_CMD_EXECUTE_COMMANDS, &args);
         });

@@ -49,6 +49,7 @@ mod frame;
 #[allow(clippy::semicolon_if_nothing_returned, reason = "generated calls are formatted, not written")]
 mod generated;
 mod hand;
+mod held;
 mod host_image_copy;
 mod icd;
 mod ids;

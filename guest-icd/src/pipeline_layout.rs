@@ -37,6 +37,8 @@ pub(crate) unsafe extern "system" fn vkDestroyPipelineLayout(
     {
         destroy(session, &now);
     }
+    // What it waits for may be a recording that need not wait any more.
+    session.hand_over_oldest();
 }
 
 /// Sends a destruction and takes the id back.

@@ -5,6 +5,7 @@
 //! publishes the completion of those numbers alone that are watched: somebody may wait for them. Who waits for another
 //! one [watches](Queue::watch) a new one.
 
+use std::ffi::c_void;
 use std::sync::Mutex;
 
 use ash::vk;
@@ -14,9 +15,8 @@ use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::record::{FLAG_WATCH, op};
 use vw_wire_protocol::schema::Command;
 
-use crate::command_buffer::{self, CommandBuffer};
 use crate::completion::{Point, Waited};
-use crate::dispatch::Head;
+use crate::dispatch::{self, Head};
 use crate::failure::Failure;
 use crate::fence::Fence;
 use crate::forward;
@@ -112,17 +112,14 @@ impl Queue {
         fence: u64,
     ) -> vk::Result {
         if session.holds_recordings() {
-            // SAFETY: the caller's promise; command buffers are made by `command_buffer.rs`.
-            let handed_over = unsafe {
-                let infos = (0..count as usize).flat_map(|i| (*infos.add(i)).command_buffers());
-                command_buffer::hand_over_held(
-                    session,
-                    infos.map(|buffer| buffer.as_raw() as *mut CommandBuffer),
-                )
-            };
-            if let Err(failure) = handed_over {
+            // SAFETY: the caller's promise.
+            let buffers = (0..count as usize).flat_map(|i| unsafe { (*infos.add(i)).command_buffers() });
+            // SAFETY: as above.
+            let ids = buffers.map(|buffer| unsafe { dispatch::id(buffer.as_raw() as *const c_void) });
+            if let Err(failure) = session.hand_over_held(ids) {
                 return failure.result();
             }
+            session.hand_over_oldest();
         }
         // SAFETY: the caller's promise.
         if let Some(plain) = unsafe { Plain::new(session, infos, count) } {

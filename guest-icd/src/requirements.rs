@@ -65,7 +65,7 @@ impl Kind {
 }
 
 /// Requirements of a buffer or image.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 struct Found {
     memory: vk::MemoryRequirements,
     /// `VkMemoryDedicatedRequirements`: preferred, and required; none where only the host knows.

@@ -6,6 +6,7 @@ use vw_wire_protocol::record::{ALIGNMENT, FLAG_LAST, HEADER_SIZE, Header, MAX_RE
 
 use crate::failure::Failure;
 use crate::frame;
+use crate::held::HeldRecordings;
 use crate::ids::Spare;
 use crate::straight::Straight;
 
@@ -35,6 +36,8 @@ pub(crate) struct Sender {
     questions: u64,
     /// Ids for records that create what others have destroyed.
     pub(crate) spare: Spare,
+    /// Ended recordings that the host has not got.
+    pub(crate) held: HeldRecordings,
 }
 
 /// Descriptor updates that no other record follows yet.
@@ -78,6 +81,7 @@ impl Sender {
             gathered: None,
             questions: 0,
             spare: Spare::default(),
+            held: HeldRecordings::default(),
         }
     }
 

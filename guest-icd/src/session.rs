@@ -55,7 +55,7 @@ pub(crate) struct Session {
     chunks: Mutex<Chunks>,
     /// What is being recorded.
     pub(crate) recordings: Recordings,
-    /// How many ended recordings are held back.
+    /// How many ended recordings are held back; changes under the sender's lock.
     pub(crate) held: AtomicUsize,
     /// Ring position behind the last recording that another one looks at.
     kept: AtomicU64,
@@ -374,7 +374,8 @@ impl Session {
 
     /// Keeps memory of the guest's own for another recording.
     pub(crate) fn keep_words(&self, words: Words) {
-        lock(&self.chunks).keep_words(words);
+        // What is not kept is freed when nothing is locked any more.
+        let _freed = lock(&self.chunks).keep_words(words);
     }
 
     /// Whether the host has so much to replay that it need not be given more before somebody needs it.
@@ -385,12 +386,6 @@ impl Session {
         let consumed = self.control().head_cursor().load();
         let in_ring = sender.position().saturating_sub(consumed);
         in_ring >= self.region.ring().1 as u64 / 2 || lock(&self.chunks).are_behind(consumed)
-    }
-
-    /// Whether ended recordings are held back, so that a submission has to look for them.
-    #[inline]
-    pub(crate) fn holds_recordings(&self) -> bool {
-        self.held.load(Ordering::Relaxed) != 0
     }
 
     /// Another recording looks at one that was handed over, which may be reset at once: until the host has read both, nothing
@@ -422,6 +417,7 @@ impl Session {
         if self.broken() {
             return;
         }
+        let _freed = lock(&self.chunks).take_all_words();
         let mut chunks = lock(&self.chunks);
         if let Some(range) = chunks.trim(self.control().head_cursor().load()) {
             // SAFETY: whole pages of the arena, of chunks that nobody uses while the lock is held.

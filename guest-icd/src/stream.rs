@@ -2,7 +2,7 @@
 //!
 //! Records go to a chunk of the command arena, or to memory of the guest's own of the same size when no chunk is free. A
 //! full chunk is handed over while recording goes on, or held back while the host is behind: until it is not, or until
-//! the recording is needed (see `command_buffer.rs`).
+//! the recording is needed (see `held.rs`).
 
 use std::collections::VecDeque;
 use std::ptr::NonNull;
@@ -59,7 +59,7 @@ impl Space {
             }
             None => {
                 let mut words = session.take_words();
-                let base = NonNull::from(&mut *words).cast();
+                let base = NonNull::from(words.as_mut_slice()).cast();
                 (Memory::Heap(words), base)
             }
         };
@@ -296,6 +296,19 @@ impl Stream {
     /// A recording with this ticket begins.
     pub(crate) fn begin(&mut self, ticket: u64) {
         self.ticket = ticket;
+    }
+
+    /// Takes the recording out, to be finished or reset apart from its command buffer.
+    pub(crate) fn split_off(&mut self) -> Self {
+        let fresh = Self { ticket: self.ticket, ..Self::default() };
+        std::mem::replace(self, fresh)
+    }
+
+    /// Lets go of the memory of a stream that was finished or reset.
+    pub(crate) fn release(self, session: &Session) {
+        if let Some(space) = self.space {
+            space.release(session);
+        }
     }
 
     /// Forgets what was recorded and not handed over. Returns the ticket of a recording whose handed over part is not

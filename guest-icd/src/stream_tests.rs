@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use vw_transport::{Connection, Consumer, Limits};
-use vw_wire_protocol::generated::commands;
+use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::record::{FLAG_LAST, Header, abandoned_offset, op};
 
 use crate::chunks::CHUNK_SIZE;
@@ -14,6 +14,9 @@ use crate::session::Session;
 use crate::stream::Stream;
 
 const BUFFER: u64 = 9;
+
+/// What [`World::replay`] gives for the end of a recording.
+const END: u64 = u64::MAX;
 
 struct World {
     session: Arc<Session>,
@@ -123,6 +126,7 @@ impl World {
                         in_ring += 1;
                     }
                 }
+                opcodes::VK_END_COMMAND_BUFFER => seen.push(END),
                 other => panic!("opcode {other:#x}"),
             }
         }
@@ -201,6 +205,42 @@ fn stream_when_the_host_is_behind_is_held_back_and_goes_on_when_it_is_not() {
     assert!(held);
     let seen = [first, second, w.finish_and_replay(&mut stream)].concat();
     assert_eq!(seen, (0..42_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn recording_when_held_back_goes_piece_by_piece_once_the_host_is_not_behind() {
+    let mut w = World::new(8);
+    let mut stream = Stream::default();
+    // More than the arena and the ring hold together.
+    (0..60_000).for_each(|i| w.draw(&mut stream, i));
+    let mut recording = Some(w.session.recordings.begin());
+    assert_eq!(w.session.end_recording(&mut stream, BUFFER, &mut recording), Ok(true));
+    assert!(w.session.holds_recordings() && recording.is_none());
+    let mut seen = w.replay().0;
+    while w.session.holds_recordings() {
+        assert!(seen.len() < 60_000);
+        w.session.hand_over_oldest();
+        seen.extend(w.replay().0);
+    }
+    let expected: Vec<u64> = (0..60_000).chain([END]).collect();
+    assert_eq!(seen, expected);
+    assert!(w.session.recordings.defer(5, Vec::new()).is_some(), "the recording is over");
+}
+
+#[test]
+fn recording_when_held_back_and_dropped_is_not_sent() {
+    let mut w = World::new(8);
+    let mut stream = Stream::default();
+    (0..40_000).for_each(|i| w.draw(&mut stream, i));
+    assert_eq!(w.session.end_recording(&mut stream, BUFFER, &mut Some(1)), Ok(true));
+    w.session.drop_held(BUFFER);
+    assert!(!w.session.holds_recordings());
+    w.session.hand_over_held([BUFFER].into_iter()).unwrap();
+    w.session.flush();
+    let seen = w.replay().0;
+    assert!(seen.len() < 10_000 && !seen.contains(&END), "{}", seen.len());
+    w.session.drop_held(BUFFER);
+    assert!(!w.session.holds_recordings());
 }
 
 #[test]

@@ -36,7 +36,8 @@ pub enum Woken {
 ///
 /// Of the two fences one comes first: either the waiter sees the change, or the signaller sees the flag. The flag
 /// is cleared before `seq` moves, so a waiter whose flag is cleared has the old `seq` and cannot fall asleep on
-/// the new one. `seq` moves only when somebody sleeps, so it counts the wakes.
+/// the new one. `seq` moves only when somebody sleeps, so it counts the wakes. A waiter whose sleep has timed out may
+/// clear the flag itself ([`Signal::disarm`]): it asks its predicate afterwards, and sets the flag before it sleeps again.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct WaitWord {
