@@ -4,7 +4,7 @@
 //! at once, when the command that names it returns, and programs do destroy it before the recording ends: that
 //! destruction waits until every recording that was going on has been handed over.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use crate::session::lock;
@@ -19,8 +19,8 @@ pub(crate) struct Recordings {
 struct State {
     /// Ticket of the last recording; the first has 1.
     last: u64,
-    /// Tickets of those that are going on.
-    active: BTreeSet<u64>,
+    /// Tickets of those that are going on, in order.
+    active: Vec<u64>,
     /// What waits, oldest first.
     deferred: VecDeque<Deferred>,
 }
@@ -42,14 +42,16 @@ impl Recordings {
         let mut state = lock(&self.state);
         state.last += 1;
         let ticket = state.last;
-        state.active.insert(ticket);
+        state.active.push(ticket);
         ticket
     }
 
     /// A recording was handed over or dropped; returns the destructions that need wait no longer.
     pub(crate) fn end(&self, ticket: u64) -> Vec<Deferred> {
         let mut state = lock(&self.state);
-        state.active.remove(&ticket);
+        if let Ok(index) = state.active.binary_search(&ticket) {
+            state.active.remove(index);
+        }
         if state.deferred.is_empty() {
             return Vec::new();
         }

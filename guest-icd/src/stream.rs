@@ -219,7 +219,19 @@ impl Stream {
     }
 
     /// Hands over full spaces from the first on: `all`, or until the host is behind. Returns how many bytes these were.
+    #[inline]
     fn hand_over_full(
+        &mut self,
+        session: &Session,
+        sender: &mut Sender,
+        buffer: u64,
+        all: bool,
+    ) -> Result<usize, Failure> {
+        if self.full.is_empty() { Ok(0) } else { self.hand_over_held_back(session, sender, buffer, all) }
+    }
+
+    #[cold]
+    fn hand_over_held_back(
         &mut self,
         session: &Session,
         sender: &mut Sender,
@@ -315,7 +327,9 @@ impl Stream {
     /// needed any more; 0 for none.
     pub(crate) fn reset(&mut self, session: &Session) -> u64 {
         self.failure = None;
-        self.full.drain(..).for_each(|full| full.release(session));
+        if !self.full.is_empty() {
+            self.full.drain(..).for_each(|full| full.release(session));
+        }
         if let Some(space) = &mut self.space {
             space.end = space.start;
         }
