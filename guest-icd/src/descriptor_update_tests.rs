@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ash::vk;
 use ash::vk::Handle as _;
-use vw_transport::{Connection, Consumer, Limits};
+use vw_transport::{Connection, Consumer};
 use vw_wire_protocol::descriptor_update::{Copy, Header as Write};
 use vw_wire_protocol::generated::commands::opcodes;
 use vw_wire_protocol::record::{Header, op};
@@ -13,6 +13,7 @@ use vw_wire_protocol::record::{Header, op};
 use crate::descriptor_update::vkUpdateDescriptorSets;
 use crate::dispatch::Head;
 use crate::session::Session;
+use crate::test_host;
 
 const DEVICE: u64 = 5;
 const UNIFORM: vk::DescriptorType = vk::DescriptorType::UNIFORM_BUFFER;
@@ -26,17 +27,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let limits = Limits {
-            ring_size: 1 << 20,
-            reply_size: 4096,
-            arena_size: 0,
-            window_size: 4096,
-            page_size: 4096,
-        };
-        let (guest, host) = vw_transport::in_process::pair(&limits).unwrap();
-        let session = Arc::new(Session::new(guest, Arc::default()));
+        let (session, host, consumer) = test_host::session(0);
         let device = Head::new(DEVICE, Arc::clone(&session));
-        let consumer = Consumer::new(Arc::clone(&host.region));
         Self { session, device, _host: host, consumer }
     }
 

@@ -72,13 +72,16 @@ impl Session {
 
     /// Hands over those of these command buffers that are held back: they are needed.
     pub(crate) fn hand_over_held(&self, buffers: impl Iterator<Item = u64>) -> Result<(), Failure> {
-        for buffer in buffers {
-            let found = self.with_sender(|sender| match self.take_held(sender, buffer) {
-                None => Ok(None),
-                Some(held) => self.hand_over_whole(sender, held),
-            })?;
-            found.into_iter().for_each(|recording| self.recording_over(recording));
-        }
+        let over = self.with_sender(|sender| {
+            let mut over = Vec::new();
+            for buffer in buffers {
+                if let Some(held) = self.take_held(sender, buffer) {
+                    over.push(self.hand_over_whole(sender, held)?);
+                }
+            }
+            Ok(over)
+        })?;
+        over.into_iter().for_each(|recording| self.recording_over(recording));
         Ok(())
     }
 
@@ -94,7 +97,7 @@ impl Session {
                     return Ok(None);
                 }
                 self.held.fetch_sub(1, Ordering::Relaxed);
-                self.hand_over_whole(sender, held)
+                self.hand_over_whole(sender, held).map(Some)
             });
             match oldest {
                 Ok(Some(recording)) => self.recording_over(recording),
@@ -111,10 +114,10 @@ impl Session {
     }
 
     /// Hands over what is left of a recording; returns its ticket, which is over now.
-    fn hand_over_whole(&self, sender: &mut Sender, mut held: Held) -> Result<Option<u64>, Failure> {
+    fn hand_over_whole(&self, sender: &mut Sender, mut held: Held) -> Result<u64, Failure> {
         end(self, sender, &mut held.stream, held.buffer)?;
         held.stream.release(self);
-        Ok(Some(held.recording))
+        Ok(held.recording)
     }
 
     /// Drops a recording that was held back and is not needed any more, unless it was handed over meanwhile.

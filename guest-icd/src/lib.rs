@@ -93,6 +93,9 @@ mod submission;
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod sync_tests;
 mod table;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod test_host;
 mod window;
 mod wsi;
 

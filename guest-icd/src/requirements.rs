@@ -2,13 +2,13 @@
 //! once for each kind; of ordinary buffers it is enough that they are alike but for the size. Of an image that is unlike
 //! others it is asked with the creation, so that the answer is on its way when the program asks.
 
-use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::Hasher;
 use std::ptr::null_mut;
 use std::sync::{Mutex, OnceLock};
 
 use ash::vk;
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{PREFERS_DEDICATED, REQUIRES_DEDICATED};
@@ -117,40 +117,18 @@ impl Place {
 #[derive(Debug, Default)]
 struct Kinds {
     /// By the hash of everything that the creation says, with all of that.
-    numbers: HashMap<u64, (Box<[u8]>, u64), BuildHasherDefault<IsHash>>,
+    numbers: FxHashMap<u64, (Box<[u8]>, u64)>,
     /// Number of the last kind; never used twice.
     last: u64,
     /// Hashes of what was created once: most sizes never come again, and remembering them all costs more than it brings.
-    once: HashSet<u64, BuildHasherDefault<IsHash>>,
-}
-
-/// Of numbers that are hashes.
-#[derive(Debug, Default)]
-struct IsHash(u64);
-
-impl Hasher for IsHash {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = hash(bytes);
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
+    once: FxHashSet<u64>,
 }
 
 /// A quick hash; who makes its own program slow by what it creates has nobody else to harm.
 fn hash(bytes: &[u8]) -> u64 {
-    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut tail = [0; 8];
-    tail[..rest.len()].copy_from_slice(rest);
-    let words = words.iter().chain([&tail]).map(|word| u64::from_le_bytes(*word));
-    let mixed = words.fold(bytes.len() as u64, |sum, word| (sum.rotate_left(23) ^ word).wrapping_mul(ODD));
-    (mixed ^ mixed >> 32).wrapping_mul(ODD)
+    let mut hasher = FxHasher::default();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 /// Everything that the creation of a buffer or image says.

@@ -4,12 +4,13 @@ use std::ptr::null;
 use std::sync::Arc;
 use std::thread;
 
-use vw_transport::{ANSWERS, Connection, Consumer, Limits};
+use vw_transport::{ANSWERS, Connection, Consumer};
 use vw_wire_protocol::record::{Header, op};
 
 use super::*;
 use crate::device::Device;
 use crate::image::{vkCreateImage, vkGetImageMemoryRequirements, vkGetImageMemoryRequirements2};
+use crate::test_host;
 
 #[test]
 fn rule_when_sizes_are_padded_to_granules_alone_is_found() {
@@ -49,17 +50,9 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let limits = Limits {
-            ring_size: 64 << 10,
-            reply_size: 4096,
-            arena_size: 0,
-            window_size: 4096,
-            page_size: 4096,
-        };
-        let (guest, host) = vw_transport::in_process::pair(&limits).unwrap();
-        let session = Arc::new(Session::new(guest, Arc::default()));
+        let (session, connection, host) = test_host::session(0);
         let device = Box::new(Device::without_queues(&session));
-        Self { session, device, host: Consumer::new(Arc::clone(&host.region)), _connection: host }
+        Self { session, device, host, _connection: connection }
     }
 
     fn device(&self) -> *mut c_void {

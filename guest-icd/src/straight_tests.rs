@@ -5,7 +5,7 @@ use std::ptr::null;
 use std::sync::Arc;
 
 use ash::vk;
-use vw_transport::{Consumer, Limits};
+use vw_transport::Consumer;
 use vw_wire_protocol::codec::{Writer, encode_request};
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::handles::HandleType;
@@ -23,9 +23,9 @@ use crate::dispatch::Head;
 use crate::generated::entry::structures::info;
 use crate::generated::procs::PROCS;
 use crate::queue::{Queue, QueueAddress, vkQueueSubmit, vkQueueSubmit2};
-use crate::session::Session;
 use crate::straight;
 use crate::submission::Plain;
+use crate::test_host;
 
 /// What the application's arrays hold.
 static DATA: [u64; 512] = {
@@ -156,15 +156,7 @@ fn expected(cmd: &Command, args: &[u64]) -> Vec<u8> {
 
 #[test]
 fn record_when_written_straight_is_that_of_the_tables() {
-    let limits = Limits {
-        ring_size: 1 << 20,
-        reply_size: 4096,
-        arena_size: CHUNK_SIZE as u64,
-        window_size: 4096,
-        page_size: 4096,
-    };
-    let (guest, _host) = vw_transport::in_process::pair(&limits).unwrap();
-    let session = Arc::new(Session::new(guest, Arc::default()));
+    let (session, _host, _) = test_host::session(CHUNK_SIZE as u64);
     let chunk = session.region().arena().0.as_ptr().cast_const();
     let pool = Arc::new(CommandPool::default());
     let mut compared = 0;
@@ -210,11 +202,7 @@ fn record_when_written_straight_is_that_of_the_tables() {
 
 #[test]
 fn creation_and_the_like_when_written_straight_are_those_of_the_tables() {
-    let limits =
-        Limits { ring_size: 1 << 20, reply_size: 4096, arena_size: 0, window_size: 4096, page_size: 4096 };
-    let (guest, host) = vw_transport::in_process::pair(&limits).unwrap();
-    let session = Arc::new(Session::new(guest, Arc::default()));
-    let mut consumer = Consumer::new(Arc::clone(&host.region));
+    let (session, _host, mut consumer) = test_host::session(0);
     let mut object = Head::new(7, Arc::clone(&session));
     let objects = [(&raw mut object).cast::<CommandBuffer>(); 5];
     let mut compared = 0;
@@ -273,11 +261,7 @@ fn next_record(consumer: &mut Consumer) -> Vec<u8> {
 
 #[test]
 fn submission_when_written_straight_is_that_of_the_tables() {
-    let limits =
-        Limits { ring_size: 1 << 20, reply_size: 4096, arena_size: 0, window_size: 4096, page_size: 4096 };
-    let (guest, host) = vw_transport::in_process::pair(&limits).unwrap();
-    let session = Arc::new(Session::new(guest, Arc::default()));
-    let mut consumer = Consumer::new(Arc::clone(&host.region));
+    let (session, _host, mut consumer) = test_host::session(0);
     let queue =
         Queue::new(Head::new(3, Arc::clone(&session)), 0, QueueAddress { family: 0, index: 0, flags: 0 });
     let mut object = Head::new(7, Arc::clone(&session));
@@ -325,11 +309,7 @@ fn submission_when_written_straight_is_that_of_the_tables() {
 
 #[test]
 fn pipeline_when_it_is_usual_is_written_straight_and_only_then() {
-    let limits =
-        Limits { ring_size: 1 << 20, reply_size: 4096, arena_size: 0, window_size: 4096, page_size: 4096 };
-    let (guest, host) = vw_transport::in_process::pair(&limits).unwrap();
-    let session = Arc::new(Session::new(guest, Arc::default()));
-    let mut consumer = Consumer::new(Arc::clone(&host.region));
+    let (session, _host, mut consumer) = test_host::session(0);
     let mut object = Head::new(7, Arc::clone(&session));
     let cmd = &commands::VK_CREATE_GRAPHICS_PIPELINES;
     let mut create = |info: &vk::GraphicsPipelineCreateInfo<'_>, count: u64| {

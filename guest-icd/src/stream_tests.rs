@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use vw_transport::{Connection, Consumer, Limits};
+use vw_transport::{Connection, Consumer};
 use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::record::{FLAG_LAST, Header, abandoned_offset, op};
 
@@ -12,6 +12,7 @@ use crate::dispatch::Head;
 use crate::sender::Sender;
 use crate::session::Session;
 use crate::stream::Stream;
+use crate::test_host;
 
 const BUFFER: u64 = 9;
 
@@ -29,17 +30,8 @@ struct World {
 
 impl World {
     fn new(chunks: usize) -> Self {
-        let limits = Limits {
-            ring_size: 1 << 20,
-            reply_size: 4096,
-            arena_size: (chunks * CHUNK_SIZE) as u64,
-            window_size: 4096,
-            page_size: 4096,
-        };
-        let (guest, host) = vw_transport::in_process::pair(&limits).unwrap();
-        let session = Arc::new(Session::new(guest, Arc::default()));
+        let (session, host, consumer) = test_host::session((chunks * CHUNK_SIZE) as u64);
         let head = Head::new(BUFFER, Arc::clone(&session));
-        let consumer = Consumer::new(Arc::clone(&host.region));
         Self { session, head, host, consumer, joined: Vec::new() }
     }
 

@@ -3,10 +3,9 @@
 //! One table per handle type. The guest chooses the ids: a dense index and a generation that is higher each time
 //! the index comes back. Every use is checked, so that a late or invented id is told from a live one.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use vw_wire_protocol::codec::HandleError;
 use vw_wire_protocol::generated::handles::HandleType;
 
@@ -75,29 +74,8 @@ pub enum NewIdError {
     OldGeneration,
 }
 
-/// A hasher of ids: their indices are dense. Who makes its own session slow by the ids it chooses has nobody else to harm.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64((*byte).into());
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0.rotate_left(23) ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-
-    fn finish(&self) -> u64 {
-        // Tables use the lowest bits, and the highest.
-        self.0 ^ self.0 >> 32
-    }
-}
-
-/// What is known by id.
-pub type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
+/// What is known by id. Who makes its own session slow by the ids it chooses has nobody else to harm.
+pub type ById<T> = FxHashMap<u64, T>;
 
 /// The tables of a session, all types. Owned by its decode thread.
 #[derive(Debug)]
