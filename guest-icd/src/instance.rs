@@ -1,13 +1,13 @@
-//! `VkInstance`: a local object; the connection to the host is made when physical devices are first asked for.
+//! `VkInstance`: a local object. The host hears of it at once, and is waited for when physical devices are first asked for.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use ash::vk;
 use vw_transport::handshake::feature;
-use vw_transport::{Hello, Versions};
+use vw_transport::{Begun, Hello, Versions};
 use vw_wire_protocol::codec::{DecodeError, Reader};
 use vw_wire_protocol::facts::Facts;
 use vw_wire_protocol::generated::extensions::{REGISTRY_VERSION, TABLE_HASH};
@@ -22,7 +22,7 @@ use crate::enumerate;
 use crate::log;
 use crate::physical_device::{DeviceFacts, PhysicalDevice};
 use crate::proc::{self, Enabled};
-use crate::session::Session;
+use crate::session::{Session, lock};
 
 /// Highest version that the driver can speak; devices may have a lower one.
 const INSTANCE_VERSION: u32 = vk::make_api_version(0, 1, 4, REGISTRY_VERSION);
@@ -35,6 +35,8 @@ pub(crate) struct Instance {
     enabled: Enabled,
     allocator: HostAllocator,
     messengers: Arc<Messengers>,
+    /// The connection to the host, as far as it was made with the instance.
+    begun: Mutex<Option<Begun>>,
     /// The host's device, once it was asked for; none where no host can be reached.
     device: OnceLock<Option<Box<PhysicalDevice>>>,
 }
@@ -57,7 +59,7 @@ impl Instance {
 
     /// The physical device, if a host offers one. Connects the first time.
     fn device(&self) -> Option<&PhysicalDevice> {
-        let device = self.device.get_or_init(|| match connect(&self.messengers) {
+        let device = self.device.get_or_init(|| match connect(lock(&self.begun).take(), &self.messengers) {
             Ok(session) => Some(Box::new(PhysicalDevice::new(session, self.enabled.clone(), self.allocator))),
             Err(reason) => {
                 let text = format!("no Vulkan device is offered: {reason}");
@@ -73,11 +75,17 @@ impl Instance {
     }
 }
 
-/// Connects to the host and asks it about its device.
-fn connect(messengers: &Arc<Messengers>) -> Result<Arc<Session>, String> {
+/// Lets the host know that a program has come. What goes wrong here goes wrong again, and is said, when the host is needed.
+fn begin() -> Option<Begun> {
+    config::dial().ok()?.begin(&hello()).ok()?
+}
+
+/// Connects to the host, where that was not `begun`, and asks it about its device.
+fn connect(begun: Option<Begun>, messengers: &Arc<Messengers>) -> Result<Arc<Session>, String> {
     let dial = config::dial()?;
     let host = &dial.host;
-    let connection = dial.connect(&hello()).map_err(|e| e.to_string())?;
+    let connection =
+        begun.map_or_else(|| dial.connect(&hello()), Begun::finish).map_err(|e| e.to_string())?;
     log::info!("connected to {host}: {}", connection.welcome.host);
     let session = Arc::new(Session::new(connection, Arc::clone(messengers)));
     let bytes = session.call(op::FACTS, &|_| {}, |r: &mut Reader<'_>| {
@@ -136,6 +144,7 @@ pub(crate) unsafe extern "system" fn vkCreateInstance(
             enabled,
             allocator,
             messengers: Arc::default(),
+            begun: Mutex::new(std::panic::catch_unwind(begin).ok().flatten()),
             device: OnceLock::new(),
         };
         match allocator.place(object, vk::SystemAllocationScope::INSTANCE) {

@@ -7,7 +7,7 @@ use ash::vk;
 use vw_wire_protocol::facts::Facts;
 use vw_wire_protocol::generated::commands;
 use vw_wire_protocol::generated::extensions::EXTENSIONS;
-use vw_wire_protocol::schema::Support;
+use vw_wire_protocol::schema::{Extension, Support};
 
 use crate::alloc::HostAllocator;
 use crate::chain;
@@ -128,7 +128,11 @@ impl DeviceFacts {
 
 /// Whether the guest implements the device extension, so that the host need not know of it.
 pub(crate) fn is_guest_extension(name: &str) -> bool {
-    proc::extension(name).is_some_and(|e| !e.instance && matches!(e.support, Support::Guest))
+    proc::extension(name).is_some_and(is_the_guests)
+}
+
+fn is_the_guests(extension: &Extension) -> bool {
+    !extension.instance && matches!(extension.support, Support::Guest)
 }
 
 /// What a `VkPhysicalDevice` points to.
@@ -447,7 +451,9 @@ pub(crate) unsafe extern "system" fn vkEnumerateDeviceExtensionProperties(
     unsafe {
         let Some((_, known)) = known(device) else { return vk::Result::ERROR_INITIALIZATION_FAILED.as_raw() };
         let host = known.facts.extensions.iter().map(|e| enumerate::extension(&e.name, e.spec_version));
-        let guest = EXTENSIONS.iter().filter(|e| known.offers(e.name) && !known.facts.has_extension(e.name));
+        let own =
+            |e: &&Extension| is_the_guests(e) && known.can_have(e.name) && !known.facts.has_extension(e.name);
+        let guest = EXTENSIONS.iter().filter(own);
         let list: Vec<_> = host.chain(guest.map(|e| enumerate::extension(e.name, e.spec_version))).collect();
         enumerate::copy(&list, count, properties).as_raw()
     }

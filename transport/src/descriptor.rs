@@ -24,6 +24,14 @@ impl Descriptor {
         Some(self.unchecked()).filter(|fd| identity(*fd) == self.identity)
     }
 
+    /// The same, to keep.
+    pub(crate) fn into_owned(self) -> Option<OwnedFd> {
+        self.get()?;
+        let mut kept = ManuallyDrop::new(self);
+        // SAFETY: `kept` is neither used nor dropped after this.
+        Some(unsafe { ManuallyDrop::take(&mut kept.fd) })
+    }
+
     /// The same without a look at it.
     pub(crate) fn unchecked(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -61,7 +69,7 @@ mod tests {
         // SAFETY: the number stays open, as another file, which nobody but this test knows.
         assert_eq!(unsafe { libc::dup2(null.as_raw_fd(), number) }, number);
         assert!(zero.get().is_none());
-        drop(zero);
+        assert!(zero.into_owned().is_none());
         // SAFETY: as above; it is this test's to close.
         assert_eq!(unsafe { libc::close(number) }, 0, "it is still open");
     }

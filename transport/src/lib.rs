@@ -88,7 +88,8 @@ pub use self::{
     address::{Address, AddressError},
     answers::{ANSWERS, Answer},
     connection::{
-        AcceptError, BindError, Choice, ConnectError, Connection, Dial, Listener, accept_handshake, connect,
+        AcceptError, Begun, BindError, Choice, ConnectError, Connection, Dial, Listener, accept_handshake,
+        connect,
     },
     control::{Control, SHORT_REPLY},
     copies::Copies,

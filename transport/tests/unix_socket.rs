@@ -17,8 +17,8 @@ use support::{TempDir, VERSIONS, hello, offer, small};
 use vw_transport::connection::{accept_handshake_within, connect_within, refuse};
 use vw_transport::handshake::{Message, PREAMBLE_SIZE, PROTOCOL_VERSION, Welcome, feature};
 use vw_transport::{
-    AcceptError, BindError, ConnectError, Connection, Hello, Layout, Limits, Listener, Liveness, Offer,
-    Region, RegionError, Versions, accept_handshake, connect,
+    AcceptError, Address, BindError, Choice, ConnectError, Connection, Dial, Hello, Layout, Limits, Listener,
+    Liveness, Offer, Region, RegionError, Versions, accept_handshake, connect,
 };
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -77,6 +77,54 @@ fn connect_when_the_guest_has_larger_pages_rounds_the_region_up() {
     assert_eq!(guest.welcome.layout.page_size(), 64 << 10);
     assert_eq!(guest.region.reply().1, 64 << 10);
     assert_eq!(host.join().unwrap().welcome, guest.welcome);
+}
+
+#[test]
+fn connection_when_begun_is_made_ready_and_finished_whenever_the_guest_likes() {
+    let (_dir, path, host) = serve(|stream| accept_handshake(stream, VERSIONS, |_| Ok(offer())).unwrap());
+    let begun = Dial::new(Address::Unix(path)).begin(&hello()).unwrap().expect("memory is passed");
+    let host = host.join().unwrap();
+    let guest = begun.finish().unwrap();
+    assert_eq!(guest.welcome, host.welcome);
+    guest.region.control().post_reply(77);
+    assert_eq!(host.region.control().reply_len(), 77);
+}
+
+#[test]
+fn connection_when_begun_with_a_host_that_is_started_again_is_made_with_the_new_one() {
+    let dir = TempDir::new();
+    let old = Listener::bind(dir.socket()).unwrap();
+    let begun = Dial::new(Address::Unix(dir.socket())).begin(&hello()).unwrap().unwrap();
+    drop(old);
+    let new = Listener::bind(dir.socket()).unwrap();
+    let host = std::thread::spawn(move || {
+        accept_handshake(new.accept().unwrap(), VERSIONS, |_| Ok(offer())).unwrap().welcome
+    });
+    assert_eq!(begun.finish().unwrap().welcome, host.join().unwrap());
+}
+
+#[test]
+fn connection_when_begun_before_a_fork_is_left_to_the_parent() {
+    let dir = TempDir::new();
+    let listener = Listener::bind(dir.socket()).unwrap();
+    let parent = Hello { pid: std::process::id() + 1, ..hello() };
+    let begun = Dial::new(Address::Unix(dir.socket())).begin(&parent).unwrap().unwrap();
+    let host = std::thread::spawn(move || {
+        let _parents = listener.accept().unwrap();
+        accept_handshake(listener.accept().unwrap(), VERSIONS, |_| Ok(offer())).unwrap().hello
+    });
+    begun.finish().unwrap();
+    assert_eq!(host.join().unwrap().pid, std::process::id());
+}
+
+#[test]
+fn connection_when_the_host_would_wait_for_more_than_a_hello_is_not_begun() {
+    let dir = TempDir::new();
+    let dial = |memory| Dial { memory, ..Dial::new(Address::Unix(dir.socket())) };
+    for memory in [Choice::Attached, Choice::Stream, Choice::StreamCompared] {
+        assert!(dial(memory).begin(&hello()).unwrap().is_none(), "{memory}");
+    }
+    assert!(matches!(dial(Choice::Passed).begin(&hello()), Err(ConnectError::NoSocket(_))));
 }
 
 #[test]

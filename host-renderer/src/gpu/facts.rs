@@ -17,24 +17,43 @@ const P_NEXT: usize = 8;
 /// Most elements that are fetched of an array inside a structure.
 const MAX_ARRAY: u32 = 4096;
 
-/// Asks the driver for everything and patches what guests are to see differently.
+/// What the driver says about the device, of all that is offered.
+#[derive(Debug)]
+pub struct Survey {
+    properties: Chain,
+    features: Chain,
+    memory: Chain,
+    queue_families: Vec<Chain>,
+    formats: Vec<FormatFact>,
+}
+
+impl Survey {
+    /// Asks the driver for everything.
+    pub fn new(gpu: &Gpu) -> Self {
+        let properties = query(gpu, &structs::VK_PHYSICAL_DEVICE_PROPERTIES_2, |mem| {
+            // SAFETY: `mem` is a chain of structures that the device knows, headed by this one.
+            unsafe { gpu.instance.get_physical_device_properties2(gpu.physical, &mut *mem.cast()) };
+        });
+        let features = query(gpu, &structs::VK_PHYSICAL_DEVICE_FEATURES_2, |mem| {
+            // SAFETY: as above.
+            unsafe { gpu.instance.get_physical_device_features2(gpu.physical, &mut *mem.cast()) };
+        });
+        let memory = query(gpu, &structs::VK_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, |mem| {
+            // SAFETY: as above.
+            unsafe { gpu.instance.get_physical_device_memory_properties2(gpu.physical, &mut *mem.cast()) };
+        });
+        Self { properties, features, memory, queue_families: queue_families(gpu), formats: format_facts(gpu) }
+    }
+}
+
+/// What the driver says, with what guests are to see differently.
 ///
 /// `window` is the size of the session's memory window in bytes.
 pub fn gather(gpu: &Gpu, import: &Import, window: u64) -> Facts {
     let offer = &gpu.offer;
-    let mut properties = query(gpu, &structs::VK_PHYSICAL_DEVICE_PROPERTIES_2, |mem| {
-        // SAFETY: `mem` is a chain of structures that the device knows, headed by this one.
-        unsafe { gpu.instance.get_physical_device_properties2(gpu.physical, &mut *mem.cast()) };
-    });
-    let mut features = query(gpu, &structs::VK_PHYSICAL_DEVICE_FEATURES_2, |mem| {
-        // SAFETY: as above.
-        unsafe { gpu.instance.get_physical_device_features2(gpu.physical, &mut *mem.cast()) };
-    });
-    let mut memory = query(gpu, &structs::VK_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, |mem| {
-        // SAFETY: as above.
-        unsafe { gpu.instance.get_physical_device_memory_properties2(gpu.physical, &mut *mem.cast()) };
-    });
-    let mut queue_families = queue_families(gpu);
+    let Survey { properties, features, memory, queue_families, formats } = gpu.survey();
+    let (mut properties, mut features) = (properties.clone(), features.clone());
+    let (mut memory, mut queue_families) = (memory.clone(), queue_families.clone());
     if import.sparse == Sparse::Hidden {
         sparse::hide(&mut properties, &mut features, &mut queue_families);
     }
@@ -51,7 +70,7 @@ pub fn gather(gpu: &Gpu, import: &Import, window: u64) -> Facts {
         features,
         memory,
         queue_families,
-        formats: format_facts(gpu),
+        formats: formats.clone(),
     }
 }
 

@@ -13,12 +13,15 @@ mod trial;
 pub mod udmabuf;
 
 use std::ffi::CStr;
+use std::sync::OnceLock;
 
 use ash::vk;
 use vw_wire_protocol::generated::extensions::REGISTRY_VERSION;
 use vw_wire_protocol::schema::Support;
 
+use self::facts::Survey;
 use self::offer::Offer;
+use self::procs::Procs;
 use self::select::Candidate;
 use crate::null;
 
@@ -65,6 +68,8 @@ pub struct Gpu {
     pub device_type: vk::PhysicalDeviceType,
     /// The null executor stands in for a driver.
     pub null: bool,
+    survey: OnceLock<Survey>,
+    procs: OnceLock<Procs>,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -102,7 +107,33 @@ impl Gpu {
         let api_version = candidates[chosen].api_version.min(REGISTRY_API_VERSION);
         let offer = Offer::new(api_version, extensions, enabled);
         let Candidate { name, device_type, .. } = candidates[chosen].clone();
-        Ok(Self { entry, instance, physical, offer, name, device_type, null })
+        Ok(Self {
+            entry,
+            instance,
+            physical,
+            offer,
+            name,
+            device_type,
+            null,
+            survey: OnceLock::new(),
+            procs: OnceLock::new(),
+        })
+    }
+
+    /// What the driver says about the device; it is asked once.
+    pub fn survey(&self) -> &Survey {
+        self.survey.get_or_init(|| Survey::new(self))
+    }
+
+    /// The commands of the physical device that guests may call.
+    pub fn procs(&self) -> &Procs {
+        self.procs.get_or_init(|| Procs::of_physical_device(self))
+    }
+
+    /// Guests are not to have the device extension `name`.
+    pub fn withdraw(&mut self, name: &CStr) {
+        self.offer.withdraw(name);
+        (self.survey, self.procs) = (OnceLock::new(), OnceLock::new());
     }
 
     /// The `vkGetInstanceProcAddr` of this Vulkan.

@@ -3,7 +3,10 @@
 use std::ffi::{CStr, CString};
 
 use vw_wire_protocol::generated::commands;
-use vw_wire_protocol::schema::Command;
+use vw_wire_protocol::generated::handles::HandleType;
+use vw_wire_protocol::schema::{Class, Command, Op};
+
+use super::Gpu;
 
 /// Any Vulkan command.
 pub type Pfn = unsafe extern "system" fn();
@@ -47,11 +50,26 @@ impl Procs {
         Self { by_opcode }
     }
 
+    /// The commands of a physical device.
+    pub fn of_physical_device(gpu: &Gpu) -> Self {
+        let allowed =
+            |command: &Command| is_physical_command(command) && gpu.offer.provides(command.provided_by);
+        Self::load(allowed, |name| gpu.get_instance_proc(name), gpu.null)
+    }
+
     /// What stands behind `command`.
     #[inline]
     pub fn get(&self, command: &Command) -> Entry {
         self.by_opcode.get(usize::from(command.opcode)).copied().unwrap_or(Entry::Absent)
     }
+}
+
+fn is_physical_command(command: &Command) -> bool {
+    let first = command
+        .params
+        .iter()
+        .any(|op| matches!(op, Op::Handle { off: 0, ty: HandleType::PhysicalDevice, .. }));
+    first && command.class != Class::Local
 }
 
 /// The command under its own name, or under that of an extension that it was promoted from: a driver of an older core

@@ -53,7 +53,7 @@ impl Session {
                     Ok(0)
                 }
                 EXTERNAL_BUFFER => self.ask_external_buffer(command, request),
-                _ => self.call(&self.physical_procs, command, request),
+                _ => self.call(self.gpu.procs(), command, request),
             }
         }
     }
@@ -73,7 +73,7 @@ impl Session {
             if question == Question::None || self.hides_sparse(info.flags) {
                 return Ok(NOT_SUPPORTED);
             }
-            let ret = self.call(&self.physical_procs, command, request)?;
+            let ret = self.call(self.gpu.procs(), command, request)?;
             let properties = &*(request.args[2] as *const vk::ImageFormatProperties2<'_>);
             if let Some(out) = find::<vk::ExternalImageFormatProperties<'_>>(properties.p_next) {
                 question.answered(&mut out.external_memory_properties);
@@ -92,7 +92,7 @@ impl Session {
             let question = self.handles.ask(&mut info.handle_type);
             let ret = match question {
                 Question::None => 0,
-                _ => self.call(&self.physical_procs, command, request)?,
+                _ => self.call(self.gpu.procs(), command, request)?,
             };
             question.answered(&mut out.external_memory_properties);
             Ok(ret)

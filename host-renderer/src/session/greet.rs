@@ -63,12 +63,19 @@ impl Ready {
             Some(import) => (import, None),
             None => climb(&gpu, config.import)?,
         };
+        // The guest need not wait for these.
+        let _ = (gpu.survey(), gpu.procs());
         Ok(Self { gpu, import, udmabuf })
     }
 
     /// What was found out, for the next process.
     pub fn tried(&self) -> String {
         format!("{} {}", self.gpu.identity(), self.import.to_text())
+    }
+
+    /// Whether the driver draws with the host's processor.
+    pub fn is_software(&self) -> bool {
+        self.gpu.device_type == vk::PhysicalDeviceType::CPU
     }
 
     /// The device, and how guests' memory becomes its memory, in words.
@@ -79,7 +86,7 @@ impl Ready {
     /// The device for a guest's program. Drivers of GPUs choose workarounds by its name, so that it gets an instance
     /// of its own; this one has kept the driver in memory until then. A software driver has nothing to choose.
     fn into_device(self, config: &Config, program: &str) -> Result<Self, String> {
-        if self.gpu.device_type == vk::PhysicalDeviceType::CPU {
+        if self.is_software() {
             return Ok(self);
         }
         Ok(Self { gpu: open(config, program)?, ..self })

@@ -21,7 +21,6 @@ pub mod warden;
 pub mod workers;
 
 use std::collections::HashSet;
-use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,7 +30,7 @@ use vw_transport::{Connection, Consumer, Liveness, Peer, Region, Spin};
 use vw_wire_protocol::codec::{Arena, Reader, Request};
 use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{FLAG_LAST, FLAG_REPLY, HEADER_SIZE, Header, MAX_RECORD, op};
-use vw_wire_protocol::schema::{Class, Command, Op};
+use vw_wire_protocol::schema::Command;
 use vw_wire_protocol::straight::Scratch;
 
 use self::end::{End, violation};
@@ -47,7 +46,6 @@ use crate::gpu::Gpu;
 use crate::gpu::driver_memory::Files;
 use crate::gpu::facts;
 use crate::gpu::import::{self, Import, Rung};
-use crate::gpu::procs::Procs;
 use crate::gpu::udmabuf::Udmabuf;
 use crate::object::command_buffer::CommandBuffers;
 use crate::object::compiling::Compiling;
@@ -93,7 +91,6 @@ pub struct Session {
     pub(crate) robust_buffer_access: bool,
     /// Number of the device's memory types.
     pub(crate) memory_types: u32,
-    pub(crate) physical_procs: Procs,
     /// The guest's socket.
     pub(crate) peer: Arc<Peer>,
     /// Which handles of memory the guest may have.
@@ -153,17 +150,16 @@ impl Session {
     /// A session over `connection` with the device that the guest was promised.
     pub fn new(
         connection: &Connection,
-        gpu: Gpu,
+        mut gpu: Gpu,
         (mut import, udmabuf): (Import, Option<Udmabuf>),
         limits: &Limits,
         stats: Arc<Stats>,
     ) -> Self {
         let region = Arc::clone(&connection.region);
-        let mut gpu = gpu;
         let pages = region.mirror().is_none() && import.rung == Rung::HostPointer;
         if !pages {
             // The program's pages cannot become the device's.
-            gpu.offer.withdraw(import::EXTENSION);
+            gpu.withdraw(import::EXTENSION);
         }
         let descriptors = connection.welcome.features & feature::DESCRIPTORS != 0;
         import.sparse = import.sparse.offered(descriptors);
@@ -177,14 +173,9 @@ impl Session {
                 tables.commit(ty, ONLY, Object { raw, ..Object::default() });
             }
         }
-        let lookup = |name: &CStr| gpu.get_instance_proc(name);
-        let allowed =
-            |command: &Command| is_physical_command(command) && gpu.offer.provides(command.provided_by);
-        let physical_procs = Procs::load(allowed, lookup, gpu.null);
         let perf = Perf::from_environment();
         Self {
             memory_types: gpu.memory_properties().memory_type_count,
-            physical_procs,
             peer: Arc::clone(&connection.peer),
             handles: Handles { descriptors, pages },
             shares_sync: descriptors && gpu.has_timeline_semaphores(),
@@ -406,12 +397,4 @@ impl Session {
 /// Whether the guest waits for the answer to this record of vw's own, or may.
 fn is_call(header: Header) -> bool {
     header.opcode >= op::FIRST || header.flags & FLAG_REPLY != 0
-}
-
-fn is_physical_command(command: &Command) -> bool {
-    let first = command
-        .params
-        .iter()
-        .any(|op| matches!(op, Op::Handle { off: 0, ty: HandleType::PhysicalDevice, .. }));
-    first && command.class != Class::Local
 }

@@ -3,13 +3,14 @@
 
 use std::fs::File;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -27,8 +28,11 @@ use crate::frames::watch;
 /// its frame data all the time, and with glibc's defaults faults every page of it in again.
 const MALLOC_KEEP: libc::c_int = 512 << 20;
 
-/// Heap whose pages are there before the guest is: about what lavapipe takes for its first device.
-const HEAP_READY: usize = 8 << 20;
+/// Heap whose pages are there before the guest is: less than what lavapipe takes for its first device.
+const HEAP_READY: usize = 32 << 20;
+
+/// As much as is brought in at a time, in a fraction of a millisecond, which a guest may have to wait.
+const HEAP_STEP: usize = 1 << 20;
 
 /// Waits for a guest and serves it; returns when its session has ended, or the broker wants no session any more.
 ///
@@ -41,8 +45,10 @@ pub fn run(config: &Config, broker: u32, tried: Option<&str>) -> ExitCode {
             tracing::debug!(took = format_args!("{:?}", start.elapsed()), "ready for a guest");
             if let Ok(ready) = &ready {
                 reporter.send(&Status::Tried(ready.tried()));
+                if ready.is_software() {
+                    prepare_heap(handoff.as_fd());
+                }
             }
-            prepare_heap();
             let (number, guest) = match receive(handoff.as_fd()) {
                 Ok(Some(Parcel { words: [number, ..], fd: Some(guest) })) => (number, guest),
                 Ok(None) => return ExitCode::SUCCESS,
@@ -119,19 +125,29 @@ pub fn prepare_libc() {
     }
 }
 
-/// Brings pages of the heap into memory, one fault for all of them, that the guest would otherwise wait for one by one. The
+/// Brings pages of the heap into memory that the guest would otherwise wait for one by one, until it comes by `handoff`. The
 /// allocator keeps them: see [`MALLOC_KEEP`].
-fn prepare_heap() {
+fn prepare_heap(handoff: BorrowedFd<'_>) {
     let page = rustix::param::page_size();
+    let has_come = || {
+        let mut fds = [PollFd::from_borrowed_fd(handoff, PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    };
     // SAFETY: the block is this function's until it is freed. Nothing is read or written, and the whole pages inside of it
     // stay what they are; where the kernel cannot do it, nothing is lost.
     unsafe {
         let block = libc::malloc(HEAP_READY);
-        if !block.is_null() {
-            let skip = block.align_offset(page);
-            libc::madvise(block.byte_add(skip), (HEAP_READY - skip) / page * page, libc::MADV_POPULATE_WRITE);
-            libc::free(block);
+        if block.is_null() {
+            return;
         }
+        let start = block.byte_add(block.align_offset(page));
+        for step in 0..HEAP_READY / HEAP_STEP - 1 {
+            if has_come() {
+                break;
+            }
+            libc::madvise(start.byte_add(step * HEAP_STEP), HEAP_STEP, libc::MADV_POPULATE_WRITE);
+        }
+        libc::free(block);
     }
 }
 

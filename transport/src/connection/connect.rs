@@ -17,6 +17,7 @@ use super::error::ConnectError;
 use super::{Connection, HANDSHAKE_TIMEOUT};
 use crate::address::Address;
 use crate::attached::{Device, DeviceError, pump};
+use crate::descriptor::Descriptor;
 use crate::handshake::{Hello, MAX_REGIONS, Message, PROTOCOL_VERSION, Versions, Welcome, feature};
 use crate::message::{Channel, ChannelError};
 use crate::mirror::{Mirror, Side};
@@ -117,21 +118,75 @@ impl Dial {
     /// # Errors
     /// [`ConnectError`] says what happened and what to do.
     pub fn connect(&self, hello: &Hello) -> Result<Connection, ConnectError> {
-        let attempt = Attempt { dial: self, deadline: Instant::now() + self.timeout };
+        let attempt = self.attempt();
         let mut hello = hello.clone();
         match (self.memory, &self.host) {
             (Choice::Passed, Address::Vsock { .. }) => {
-                return Err(ConnectError::CannotPass { host: self.host.clone() });
+                Err(ConnectError::CannotPass { host: self.host.clone() })
             }
             (Choice::Attached, _) | (Choice::Auto, Address::Vsock { .. }) => {
-                return attempt.find_memory(hello, self.memory == Choice::Auto);
+                attempt.find_memory(hello, self.memory == Choice::Auto)
             }
-            (Choice::Auto | Choice::Passed, Address::Unix(_)) => hello.features |= feature::PASSED,
+            (Choice::Auto | Choice::Passed, Address::Unix(_)) => {
+                hello.features |= feature::PASSED;
+                attempt.shake_hands(attempt.connect()?, &hello, &[])
+            }
             (Choice::Stream | Choice::StreamCompared, _) => {
                 hello.features = hello.features & !feature::DESCRIPTORS | feature::STREAM;
+                attempt.shake_hands(attempt.connect()?, &hello, &[])
             }
         }
-        attempt.shake_hands(attempt.connect()?, &hello, &[])
+    }
+
+    /// As [`connect`](Self::connect), as far as nobody waits: says hello, so that the host makes a session ready. None where
+    /// memory is not passed, because there the host waits for more than that.
+    ///
+    /// # Errors
+    /// [`ConnectError`] says what happened and what to do.
+    pub fn begin(&self, hello: &Hello) -> Result<Option<Begun>, ConnectError> {
+        let (Choice::Auto | Choice::Passed, Address::Unix(_)) = (self.memory, &self.host) else {
+            return Ok(None);
+        };
+        let mut hello = hello.clone();
+        hello.features |= feature::PASSED;
+        let attempt = self.attempt();
+        let socket = attempt.connect()?;
+        attempt.say_hello(&Channel::new(socket.as_fd(), attempt.deadline), &hello)?;
+        Ok(Some(Begun { dial: self.clone(), hello, socket: Descriptor::new(socket) }))
+    }
+
+    fn attempt(&self) -> Attempt<'_> {
+        Attempt { dial: self, deadline: Instant::now() + self.timeout }
+    }
+}
+
+/// A hello whose answer has not been read: dropped, it was for nothing.
+#[derive(Debug)]
+pub struct Begun {
+    dial: Dial,
+    hello: Hello,
+    socket: Descriptor,
+}
+
+impl Begun {
+    /// Connects: anew if the host has closed the socket meanwhile, because it may have been started again, if the program has,
+    /// or if this is a process that was forked since.
+    ///
+    /// # Errors
+    /// [`ConnectError`] says what happened and what to do.
+    pub fn finish(self) -> Result<Connection, ConnectError> {
+        let Self { dial, mut hello, socket } = self;
+        let process = std::process::id();
+        if hello.pid == process
+            && let Some(socket) = socket.into_owned()
+        {
+            match dial.attempt().hear_answer(socket, &hello, &[]) {
+                Err(ConnectError::Closed { .. }) => {}
+                result => return result,
+            }
+        }
+        hello.pid = process;
+        dial.connect(&hello)
     }
 }
 
@@ -240,12 +295,25 @@ impl Attempt<'_> {
         hello: &Hello,
         devices: &[Device],
     ) -> Result<Connection, ConnectError> {
-        let channel = Channel::new(socket.as_fd(), self.deadline);
+        self.say_hello(&Channel::new(socket.as_fd(), self.deadline), hello)?;
+        self.hear_answer(socket, hello, devices)
+    }
+
+    fn say_hello(&self, channel: &Channel<'_>, hello: &Hello) -> Result<(), ConnectError> {
         match channel.send(&Message::Hello(hello.clone()), None) {
             // A host that refuses everybody may close before it has read; what it said is still to be read.
-            Ok(()) | Err(ChannelError::Closed) => {}
-            Err(e) => return Err(self.failed(e, "to send the hello")),
+            Ok(()) | Err(ChannelError::Closed) => Ok(()),
+            Err(e) => Err(self.failed(e, "to send the hello")),
         }
+    }
+
+    fn hear_answer(
+        &self,
+        socket: OwnedFd,
+        hello: &Hello,
+        devices: &[Device],
+    ) -> Result<Connection, ConnectError> {
+        let channel = Channel::new(socket.as_fd(), self.deadline);
         let (message, fd) = self.answer(&channel, hello.versions, "for the answer to the hello")?;
         let Message::Welcome(welcome) = message else {
             return Err(self.unexpected("something else than a welcome"));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use accept::{AcceptError, accept_handshake, accept_handshake_within, no_memory, refuse};
-pub use connect::{Choice, ChoiceError, Dial, connect, connect_within};
+pub use connect::{Begun, Choice, ChoiceError, Dial, connect, connect_within};
 pub use error::ConnectError;
 pub use listener::{BindError, Listener};
 
