@@ -27,6 +27,8 @@ pub(crate) struct Perf {
     pub(crate) gather: bool,
     /// The host tells of the completion of those submissions alone that the program can wait for (`no_unwatched`).
     pub(crate) unwatched: bool,
+    /// Semaphores that only presentations wait for are not signalled on the host (`no_elide`).
+    pub(crate) elide: bool,
     /// Small memory that is freed is kept for the next allocation alike (`no_recycle`).
     pub(crate) recycle: bool,
 }
@@ -44,6 +46,7 @@ impl Perf {
         straight: true,
         gather: true,
         unwatched: true,
+        elide: true,
         recycle: true,
     };
 
@@ -59,6 +62,7 @@ impl Perf {
         straight: false,
         gather: false,
         unwatched: false,
+        elide: false,
         recycle: false,
     };
 
@@ -81,6 +85,7 @@ impl Perf {
                 "no_straight" => perf.straight = false,
                 "no_gather" => perf.gather = false,
                 "no_unwatched" => perf.unwatched = false,
+                "no_elide" => perf.elide = false,
                 "no_recycle" => perf.recycle = false,
                 // The renderer's own.
                 "no_foretell" | "no_malloc" | "no_pipeline_pool" | "no_join" => {}

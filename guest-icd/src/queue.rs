@@ -23,7 +23,7 @@ use crate::forward;
 use crate::sender::Sender;
 use crate::session::{Session, lock};
 use crate::submission::{Batch, Info, Plain, cut};
-use crate::wsi::{Submissions, Waits};
+use crate::wsi::{Lists, Submissions};
 
 /// Submissions of which one looks whether the host is still there.
 const LOOK_EVERY: u64 = 16;
@@ -104,7 +104,7 @@ impl Queue {
     ///
     /// # Safety
     /// There must be so many valid infos.
-    unsafe fn submit<T: Waits>(
+    unsafe fn submit<T: Lists>(
         &self,
         session: &Session,
         infos: *const T,
@@ -122,23 +122,29 @@ impl Queue {
             session.hand_over_oldest();
         }
         // SAFETY: the caller's promise.
+        let sent = unsafe { Submissions::new(session, self, infos, count) };
+        let infos = sent.infos();
+        let watch_end = fence != 0 || sent.leave_out_signal();
+        // SAFETY: as many as were given, and as valid.
         if let Some(plain) = unsafe { Plain::new(session, infos, count) } {
             return self.send(session, fence, |sender, submitted| {
                 // SAFETY: it was made of these infos.
-                unsafe { self.push_plain(session, sender, submitted, &plain, (infos, count), fence != 0) }
+                let pushed =
+                    unsafe { self.push_plain(session, sender, submitted, &plain, (infos, count), watch_end) };
+                sent.signal_at(session, self, Point { slot: self.slot, seq: submitted.last });
+                pushed
             });
         }
-        // SAFETY: the caller's promise.
-        let sent = unsafe { Submissions::new(session, infos, count, |owed| self.signal(session, owed)) };
-        // SAFETY: as many as were given, and as valid.
-        let batches = unsafe { cut(session, sent.infos(), count) };
+        // SAFETY: as above.
+        let batches = unsafe { cut(session, infos, count) };
         self.send(session, fence, |sender, submitted| {
             for (i, batch) in batches.iter().enumerate() {
-                let ends = fence != 0 && i + 1 == batches.len();
+                let ends = watch_end && i + 1 == batches.len();
                 let watch = ends || batch.ties.signal_anything() || !session.perf.unwatched;
                 // SAFETY: as above.
                 unsafe { self.push_batch(session, sender, submitted, T::COMMAND, batch, watch)? };
             }
+            sent.signal_at(session, self, Point { slot: self.slot, seq: submitted.last });
             Ok(())
         })
     }
@@ -307,7 +313,7 @@ impl Queue {
     }
 
     /// Signals binary semaphores when all earlier submissions are finished. Where that fails the device is lost.
-    fn signal(&self, session: &Session, semaphores: &[vk::Semaphore]) {
+    pub(crate) fn signal(&self, session: &Session, semaphores: &[vk::Semaphore]) {
         let info = vk::SubmitInfo::default().signal_semaphores(semaphores);
         // SAFETY: the structure is valid for the call.
         let _ = unsafe { self.submit_own(session, &info, |_| Ok(())) };

@@ -176,7 +176,7 @@ pub(crate) unsafe extern "system" fn vkDestroySemaphore(
             if let Some(state) = session.objects.semaphores.remove(semaphore) {
                 session.unshare_all(&state.payloads);
             }
-            session.objects.owed.take(semaphore);
+            session.objects.owed.forget(semaphore);
         }
         forward::destroy(device, &commands::VK_DESTROY_SEMAPHORE, &args, semaphore, HandleType::Semaphore);
     }

@@ -148,7 +148,7 @@ impl Plain {
     #[inline]
     pub(crate) unsafe fn new<T: Info>(session: &Session, infos: *const T, count: u32) -> Option<Self> {
         let (_, measure, _) = structures::submission(T::OPCODE)?;
-        if !session.perf.straight || count == 0 || session.objects.owed.has_any() {
+        if !session.perf.straight || count == 0 {
             return None;
         }
         // Queue, count, fence and presence.

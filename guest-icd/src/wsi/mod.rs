@@ -10,6 +10,7 @@ mod owed;
 mod pacer;
 mod present;
 mod screen;
+mod submissions;
 mod surface;
 mod swapchain;
 mod wayland;
@@ -17,8 +18,9 @@ mod window;
 mod x11;
 
 pub(crate) use images::aliased;
-pub(crate) use owed::{Owed, Submissions, Waits};
+pub(crate) use owed::Owed;
 pub(crate) use present::{vkQueuePresentKHR, vkWaitForPresentKHR};
+pub(crate) use submissions::{Lists, Submissions};
 pub(crate) use surface::{
     vkDestroySurfaceKHR, vkGetDeviceGroupPresentCapabilitiesKHR, vkGetDeviceGroupSurfacePresentModesKHR,
     vkGetPhysicalDevicePresentRectanglesKHR, vkGetPhysicalDeviceSurfaceCapabilities2KHR,

@@ -1,201 +1,124 @@
-//! Semaphores that `vkAcquireNextImageKHR` has signalled.
+//! Binary semaphores that the guest takes care of itself, without the host.
 //!
 //! An image is free when it is acquired, so that there is nothing to wait for: the semaphore is noted here, and the wait
-//! for it is left out of the submission that makes it. Where waits have a companion in a chain, a submission of vw's own
-//! signals the semaphore instead.
+//! for it is left out of the submission that makes it. What is presented is ready when its submission is finished, which is
+//! known: the semaphore that a presentation waits for is not signalled on the host from then on. Where somebody else waits
+//! after all, a submission of vw's own signals the semaphore.
 
-use std::collections::HashSet;
-use std::ffi::c_void;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ash::vk;
-use ash::vk::Handle as _;
+use rustc_hash::FxHashMap;
 
-use crate::chain;
-use crate::session::{Session, lock};
-use crate::submission::Info;
+use crate::completion::Point;
+use crate::session::lock;
+
+/// How a semaphore is signalled that the host does not know of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signalled {
+    /// It is.
+    Now,
+    /// When this is finished, which was submitted to the queue with this address.
+    At(usize, Point),
+}
 
 /// Semaphores that are signalled in the guest and not on the host.
 #[derive(Default)]
 pub(crate) struct Owed {
     /// So that programs without windows take no lock.
     count: AtomicUsize,
-    semaphores: Mutex<HashSet<u64>>,
+    semaphores: Mutex<Semaphores>,
+}
+
+#[derive(Default)]
+struct Semaphores {
+    signalled: FxHashMap<u64, Signalled>,
+    /// Those that presentations wait for, and whether nobody else does.
+    presented: FxHashMap<u64, bool>,
 }
 
 impl Owed {
-    /// Signals a binary semaphore.
-    pub(crate) fn signal(&self, semaphore: u64) {
+    /// Changes what is known, and says whether there is anything.
+    fn update<R>(&self, change: impl FnOnce(&mut Semaphores) -> R) -> R {
         let mut semaphores = lock(&self.semaphores);
-        semaphores.insert(semaphore);
-        self.count.store(semaphores.len(), Ordering::Release);
+        let result = change(&mut semaphores);
+        self.count.store(semaphores.signalled.len() + semaphores.presented.len(), Ordering::Release);
+        result
     }
 
-    /// Takes the signal back: true if the semaphore was signalled here. For a wait, and for its end.
-    pub(crate) fn take(&self, semaphore: u64) -> bool {
-        if self.count.load(Ordering::Acquire) == 0 {
-            return false;
-        }
-        let mut semaphores = lock(&self.semaphores);
-        let found = semaphores.remove(&semaphore);
-        self.count.store(semaphores.len(), Ordering::Release);
-        found
-    }
-
-    /// Whether there is such a semaphore.
+    /// Whether there is anything to be known about a semaphore.
     pub(crate) fn has_any(&self) -> bool {
         self.count.load(Ordering::Acquire) != 0
     }
-}
 
-/// The infos of a submission without the waits that are over already.
-pub(crate) struct Submissions<T> {
-    /// The program's own, where nothing is left out.
-    given: *const T,
-    changed: Vec<T>,
-    semaphores: Vec<Vec<vk::Semaphore>>,
-    stages: Vec<Vec<vk::PipelineStageFlags>>,
-    structures: Vec<Vec<vk::SemaphoreSubmitInfo<'static>>>,
-}
+    /// Signals a binary semaphore.
+    pub(crate) fn signal(&self, semaphore: u64, how: Signalled) {
+        self.update(|all| all.signalled.insert(semaphore, how));
+    }
 
-/// Structures whose waits can be left out.
-pub(crate) trait Waits: Info {
-    /// Something in the chain goes along with the waits.
-    ///
-    /// # Safety
-    /// The structure must be valid.
-    unsafe fn tied(&self) -> bool;
-
-    /// Leaves the waits of the given places alone, and the others out.
-    ///
-    /// # Safety
-    /// The structure must be valid; what it points to afterwards belongs to `to`.
-    unsafe fn keep(&mut self, places: &[usize], to: &mut Submissions<Self>);
-}
-
-impl<T: Waits> Submissions<T> {
-    /// Takes `count` infos; `signal` submits a signal of these semaphores.
-    ///
-    /// # Safety
-    /// `given` must point to `count` valid infos.
-    pub(crate) unsafe fn new(
-        session: &Session,
-        given: *const T,
-        count: u32,
-        mut signal: impl FnMut(&[vk::Semaphore]),
-    ) -> Self {
-        let mut this = Self {
-            given,
-            changed: Vec::new(),
-            semaphores: Vec::new(),
-            stages: Vec::new(),
-            structures: Vec::new(),
-        };
-        let owed = &session.objects.owed;
-        if !owed.has_any() {
-            return this;
+    /// Takes the signal back, if the semaphore was signalled here: for a wait.
+    pub(crate) fn take(&self, semaphore: u64) -> Option<Signalled> {
+        if !self.has_any() {
+            return None;
         }
-        for i in 0..count as usize {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let info = &*given.add(i);
-                let waits: Vec<vk::Semaphore> = info.waits().collect();
-                let over: Vec<bool> = waits.iter().map(|semaphore| owed.take(semaphore.as_raw())).collect();
-                if !over.contains(&true) {
-                    continue;
-                }
-                if info.tied() {
-                    let over = waits.iter().zip(over).filter(|(_, over)| *over).map(|(wait, _)| *wait);
-                    signal(&over.collect::<Vec<_>>());
-                    continue;
-                }
-                if this.changed.is_empty() {
-                    this.changed = (0..count as usize).map(|i| *given.add(i)).collect();
-                }
-                let places: Vec<usize> = (0..over.len()).filter(|place| !over[*place]).collect();
-                let mut info = this.changed[i];
-                info.keep(&places, &mut this);
-                this.changed[i] = info;
-            }
+        self.update(|all| all.signalled.remove(&semaphore))
+    }
+
+    /// A presentation waits for a semaphore that the host has signalled: the next time it need not.
+    pub(crate) fn present(&self, semaphore: u64) {
+        self.update(|all| {
+            all.presented.entry(semaphore).or_insert(true);
+        });
+    }
+
+    /// Somebody else waits for it too.
+    pub(crate) fn share(&self, semaphore: u64) {
+        self.update(|all| all.presented.insert(semaphore, false));
+    }
+
+    /// Whether presentations alone wait for it.
+    pub(crate) fn is_presented(&self, semaphore: u64) -> bool {
+        lock(&self.semaphores).presented.get(&semaphore) == Some(&true)
+    }
+
+    /// A semaphore is destroyed.
+    pub(crate) fn forget(&self, semaphore: u64) {
+        if self.has_any() {
+            self.update(|all| {
+                all.signalled.remove(&semaphore);
+                all.presented.remove(&semaphore);
+            });
         }
-        this
-    }
-
-    /// The infos, as many as were given.
-    pub(crate) fn infos(&self) -> *const T {
-        if self.changed.is_empty() { self.given } else { self.changed.as_ptr() }
-    }
-
-    /// Keeps the elements of an array in these places.
-    ///
-    /// # Safety
-    /// The array must have them.
-    unsafe fn chosen<E: Copy>(array: *const E, places: &[usize]) -> Vec<E> {
-        // SAFETY: the caller's promise.
-        places.iter().map(|place| unsafe { *array.add(*place) }).collect()
     }
 }
 
-/// Whether a chain has an array with an element for each wait.
-///
-/// # Safety
-/// The chain must be valid.
-unsafe fn tied(next: *const c_void) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let values = chain::find::<vk::TimelineSemaphoreSubmitInfo<'_>>(next).as_ref();
-        let devices = chain::find::<vk::DeviceGroupSubmitInfo<'_>>(next).as_ref();
-        values.is_some_and(|values| values.wait_semaphore_value_count > 0)
-            || devices.is_some_and(|devices| devices.wait_semaphore_count > 0)
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Waits for vk::SubmitInfo<'_> {
-    unsafe fn tied(&self) -> bool {
-        // SAFETY: the caller's promise.
-        unsafe { tied(self.p_next) }
+    #[test]
+    fn semaphore_when_somebody_else_waits_for_it_is_presented_no_more() {
+        let owed = Owed::default();
+        assert!(!owed.has_any() && !owed.is_presented(7));
+        owed.present(7);
+        assert!(owed.has_any() && owed.is_presented(7) && !owed.is_presented(8));
+        owed.share(7);
+        owed.present(7);
+        assert!(!owed.is_presented(7));
+        owed.forget(7);
+        assert!(!owed.has_any());
     }
 
-    unsafe fn keep(&mut self, places: &[usize], to: &mut Submissions<Self>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            to.semaphores.push(Submissions::<Self>::chosen(self.p_wait_semaphores, places));
-            to.stages.push(Submissions::<Self>::chosen(self.p_wait_dst_stage_mask, places));
-        }
-        self.wait_semaphore_count = places.len() as u32;
-        self.p_wait_semaphores = to.semaphores.last().map_or(std::ptr::null(), Vec::as_ptr);
-        self.p_wait_dst_stage_mask = to.stages.last().map_or(std::ptr::null(), Vec::as_ptr);
-    }
-}
-
-impl Waits for vk::SubmitInfo2<'_> {
-    unsafe fn tied(&self) -> bool {
-        false
-    }
-
-    unsafe fn keep(&mut self, places: &[usize], to: &mut Submissions<Self>) {
-        // SAFETY: the caller's promise; the lifetime of what the structures point to is the program's business.
-        unsafe {
-            let infos = self.p_wait_semaphore_infos.cast::<vk::SemaphoreSubmitInfo<'static>>();
-            to.structures.push(Submissions::<Self>::chosen(infos, places));
-        }
-        self.wait_semaphore_info_count = places.len() as u32;
-        self.p_wait_semaphore_infos =
-            to.structures.last().map_or(std::ptr::null(), |infos| infos.as_ptr().cast());
-    }
-}
-
-impl Waits for vk::BindSparseInfo<'_> {
-    unsafe fn tied(&self) -> bool {
-        // SAFETY: the caller's promise.
-        unsafe { tied(self.p_next) }
-    }
-
-    unsafe fn keep(&mut self, places: &[usize], to: &mut Submissions<Self>) {
-        // SAFETY: the caller's promise.
-        to.semaphores.push(unsafe { Submissions::<Self>::chosen(self.p_wait_semaphores, places) });
-        self.wait_semaphore_count = places.len() as u32;
-        self.p_wait_semaphores = to.semaphores.last().map_or(std::ptr::null(), Vec::as_ptr);
+    #[test]
+    fn semaphore_when_signalled_is_taken_once() {
+        let owed = Owed::default();
+        let at = Signalled::At(1, Point { slot: 2, seq: 3 });
+        owed.signal(7, Signalled::Now);
+        owed.signal(8, at);
+        assert_eq!([7, 8, 7, 8].map(|id| owed.take(id)), [Some(Signalled::Now), Some(at), None, None]);
+        assert!(!owed.has_any());
+        owed.signal(7, at);
+        owed.forget(7);
+        assert_eq!(owed.take(7), None);
     }
 }

@@ -16,7 +16,9 @@ use crate::sender::Sender;
 use crate::session::Session;
 
 use super::images::Announcement;
+use super::owed::Signalled;
 use super::pacer::Job;
+use super::submissions::{is_plain, make_good};
 use super::swapchain::Swapchain;
 
 /// `vkQueuePresentKHR`
@@ -85,6 +87,45 @@ unsafe fn damage(region: &vk::PresentRegionKHR<'_>) -> Vec<vk::Rect2D> {
     rectangles.map(rectangle).collect()
 }
 
+/// When what is presented is drawn.
+struct Ready {
+    /// Semaphores that the host has to wait for.
+    waits: Vec<vk::Semaphore>,
+    /// What has to be finished on the same queue, and is submitted already.
+    drawn: Option<Point>,
+}
+
+impl Ready {
+    /// # Safety
+    /// `info` must be valid.
+    unsafe fn of(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_>) -> Self {
+        let mut ready = Self { waits: Vec::new(), drawn: None };
+        let owed = &session.objects.owed;
+        for i in 0..info.wait_semaphore_count as usize {
+            // SAFETY: the caller's promise.
+            let semaphore = unsafe { *info.p_wait_semaphores.add(i) };
+            match owed.take(semaphore.as_raw()) {
+                Some(Signalled::Now) => {}
+                Some(Signalled::At(signaller, point)) if signaller == std::ptr::from_ref(queue) as usize => {
+                    ready.drawn = Some(ready.drawn.filter(|drawn| drawn.seq > point.seq).unwrap_or(point));
+                }
+                Some(Signalled::At(signaller, _)) => {
+                    // SAFETY: queues live as long as their device, whose semaphore this is.
+                    unsafe { make_good(session, signaller, semaphore) };
+                    ready.waits.push(semaphore);
+                }
+                None => {
+                    if session.perf.elide && is_plain(session, semaphore) {
+                        owed.present(semaphore.as_raw());
+                    }
+                    ready.waits.push(semaphore);
+                }
+            }
+        }
+        ready
+    }
+}
+
 /// The copy of an image to its pages.
 pub(super) struct PageCopy {
     /// The queue that it is for, as an address.
@@ -112,9 +153,7 @@ unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_
     let presented = Instant::now();
     // SAFETY: the caller's promise.
     unsafe {
-        let waits = (0..info.wait_semaphore_count as usize).map(|i| *info.p_wait_semaphores.add(i));
-        let waits: Vec<vk::Semaphore> =
-            waits.filter(|semaphore| !session.objects.owed.take(semaphore.as_raw())).collect();
+        let Ready { waits, drawn } = Ready::of(queue, session, info);
         let stages = vec![vk::PipelineStageFlags::TRANSFER; waits.len()];
         let waiting = vk::SubmitInfo::default().wait_semaphores(&waits).wait_dst_stage_mask(&stages);
         let parts: Vec<Part> =
@@ -138,7 +177,11 @@ unsafe fn present(queue: &Queue, session: &Session, info: &vk::PresentInfoKHR<'_
             announcement: part.swapchain.images.announcement(queue.id(), part.swapchain.surface, part.image),
         });
         if parts.iter().all(Part::replaces) {
-            let drawn = match queue.submit_own(session, &waiting, |_| Ok(())) {
+            let drawn = match drawn.filter(|_| waits.is_empty()) {
+                Some(drawn) => Ok(drawn),
+                None => queue.submit_own(session, &waiting, |_| Ok(())),
+            };
+            let drawn = match drawn {
                 Ok(drawn) => drawn,
                 Err(result) => return result,
             };

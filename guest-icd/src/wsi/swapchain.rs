@@ -15,6 +15,7 @@ use crate::forward;
 use crate::session::Session;
 
 use super::images::Images;
+use super::owed::Signalled;
 use super::pacer::Pacer;
 use super::window::Surface;
 
@@ -174,7 +175,7 @@ pub(crate) unsafe extern "system" fn vkAcquireNextImageKHR(
                         // What other processes wait for is no debt of this one's submissions.
                         match session.objects.semaphores.get(semaphore).and_then(|s| s.payloads.current()) {
                             Some(shared) => shared.payload.set(),
-                            None => session.objects.owed.signal(semaphore),
+                            None => session.objects.owed.signal(semaphore, Signalled::Now),
                         }
                     }
                     if let Some(fence) = session.objects.fences.get(fence) {

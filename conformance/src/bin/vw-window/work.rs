@@ -28,6 +28,7 @@ struct Chain {
     cb: vk::CommandBuffer,
     acquired: vk::Semaphore,
     drawn: vk::Semaphore,
+    relayed: vk::Semaphore,
     fence: vk::Fence,
 }
 
@@ -105,6 +106,7 @@ impl Stage {
             cb: gpu.command_buffer(),
             acquired: semaphore(),
             drawn: semaphore(),
+            relayed: semaphore(),
             fence: gpu.device.create_fence(&fence, None).unwrap(),
         })
     }
@@ -115,8 +117,9 @@ impl Stage {
         self.gpu.chains.destroy_swapchain(chain.handle, None);
         self.gpu.destroy_picture(&chain.picture);
         device.free_command_buffers(self.gpu.pool, &[chain.cb]);
-        device.destroy_semaphore(chain.acquired, None);
-        device.destroy_semaphore(chain.drawn, None);
+        for semaphore in [chain.acquired, chain.drawn, chain.relayed] {
+            device.destroy_semaphore(semaphore, None);
+        }
         device.destroy_fence(chain.fence, None);
     }
 
@@ -129,16 +132,28 @@ impl Stage {
         let drawn = chain.picture.draw(chain.extent, number);
         self.gpu.record(chain.cb, &chain.picture, chain.images[index as usize], chain.extent);
         device.reset_fences(&[chain.fence])?;
-        let (waits, signals, buffers) = ([chain.acquired], [chain.drawn], [chain.cb]);
+        let (acquired, drawn_at, relayed) = ([chain.acquired], [chain.drawn], [chain.relayed]);
+        let (buffers, stages) = ([chain.cb], [vk::PipelineStageFlags::TRANSFER]);
         let submit = vk::SubmitInfo::default()
-            .wait_semaphores(&waits)
-            .wait_dst_stage_mask(&[vk::PipelineStageFlags::TRANSFER])
+            .wait_semaphores(&acquired)
+            .wait_dst_stage_mask(&stages)
             .command_buffers(&buffers)
-            .signal_semaphores(&signals);
-        device.queue_submit(*queue, &[submit], chain.fence)?;
+            .signal_semaphores(&drawn_at);
+        // Now and then it is not the presentation that waits for the drawing.
+        let relays = number % 4 == 1;
+        let relay = vk::SubmitInfo::default()
+            .wait_semaphores(&drawn_at)
+            .wait_dst_stage_mask(&stages)
+            .signal_semaphores(&relayed);
+        if relays {
+            device.queue_submit(*queue, &[submit], none)?;
+            device.queue_submit(*queue, &[relay], chain.fence)?;
+        } else {
+            device.queue_submit(*queue, &[submit], chain.fence)?;
+        }
         let (handles, indices) = ([chain.handle], [index]);
         let info = vk::PresentInfoKHR::default()
-            .wait_semaphores(&signals)
+            .wait_semaphores(if relays { &relayed } else { &drawn_at })
             .swapchains(&handles)
             .image_indices(&indices);
         let poor_too = chains.queue_present(*queue, &info)?;
