@@ -17,12 +17,11 @@ const P_NEXT: usize = 8;
 /// Most elements that are fetched of an array inside a structure.
 const MAX_ARRAY: u32 = 4096;
 
-/// What the driver says about the device, of all that is offered.
+/// What the driver says about the device and will not change, of all that is offered.
 #[derive(Debug)]
 pub struct Survey {
     properties: Chain,
     features: Chain,
-    memory: Chain,
     queue_families: Vec<Chain>,
     formats: Vec<FormatFact>,
 }
@@ -38,11 +37,7 @@ impl Survey {
             // SAFETY: as above.
             unsafe { gpu.instance.get_physical_device_features2(gpu.physical, &mut *mem.cast()) };
         });
-        let memory = query(gpu, &structs::VK_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, |mem| {
-            // SAFETY: as above.
-            unsafe { gpu.instance.get_physical_device_memory_properties2(gpu.physical, &mut *mem.cast()) };
-        });
-        Self { properties, features, memory, queue_families: queue_families(gpu), formats: format_facts(gpu) }
+        Self { properties, features, queue_families: queue_families(gpu), formats: format_facts(gpu) }
     }
 }
 
@@ -51,9 +46,14 @@ impl Survey {
 /// `window` is the size of the session's memory window in bytes.
 pub fn gather(gpu: &Gpu, import: &Import, window: u64) -> Facts {
     let offer = &gpu.offer;
-    let Survey { properties, features, memory, queue_families, formats } = gpu.survey();
+    let Survey { properties, features, queue_families, formats } = gpu.survey();
     let (mut properties, mut features) = (properties.clone(), features.clone());
-    let (mut memory, mut queue_families) = (memory.clone(), queue_families.clone());
+    let mut queue_families = queue_families.clone();
+    // How much of it is free is another matter each time.
+    let mut memory = query(gpu, &structs::VK_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, |mem| {
+        // SAFETY: `mem` is a chain of structures that the device knows, headed by this one.
+        unsafe { gpu.instance.get_physical_device_memory_properties2(gpu.physical, &mut *mem.cast()) };
+    });
     if import.sparse == Sparse::Hidden {
         sparse::hide(&mut properties, &mut features, &mut queue_families);
     }

@@ -120,7 +120,7 @@ impl Gpu {
         })
     }
 
-    /// What the driver says about the device; it is asked once.
+    /// What the driver says about the device for good; it is asked once.
     pub fn survey(&self) -> &Survey {
         self.survey.get_or_init(|| Survey::new(self))
     }
