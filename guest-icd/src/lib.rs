@@ -26,6 +26,7 @@ mod command_pool;
 mod completion;
 mod config;
 mod cooperative_vector;
+mod credits;
 mod debug_utils;
 mod deferred_operation;
 mod descriptor_buffer;

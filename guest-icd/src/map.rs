@@ -41,7 +41,10 @@ pub(crate) unsafe extern "system" fn vkMapMemory(
     unsafe {
         let Some(session) = dispatch::session(device) else { return vk::Result::ERROR_DEVICE_LOST.as_raw() };
         let known = session.memories.get(memory);
-        let known = known.filter(|known| session.show(memory, known).is_ok());
+        let known = known.filter(|known| {
+            session.await_read(known.after);
+            session.show(memory, known).is_ok()
+        });
         match known.and_then(|known| session.memories.address(&known, offset)) {
             Some(address) => {
                 data.write(address.as_ptr().cast());
@@ -126,6 +129,7 @@ unsafe fn place(session: &Session, info: &vk::MemoryMapInfoKHR<'_>) -> Option<No
     let wish = unsafe { chain::find::<vk::MemoryMapPlacedInfoEXT<'_>>(info.p_next).as_ref() }?;
     let onto = NonNull::new(wish.p_placed_address.cast::<u8>())?;
     let memory = session.memories.get(info.memory.as_raw())?;
+    session.await_read(memory.after);
     let from = session.memories.address(&memory, info.offset)?;
     let rest = session.memories.rest(&memory, info.offset);
     let len = usize::try_from(if info.size == vk::WHOLE_SIZE { rest } else { info.size.min(rest) }).ok()?;

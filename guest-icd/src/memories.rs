@@ -62,6 +62,9 @@ pub(crate) struct Memory {
     /// There too: how often something was let go on the host before there was this memory ([`Mirror::settled`]); since then
     /// nothing can have written to it while that number is the same.
     pub(crate) fresh: u64,
+    /// Ring position that the host must have read before the program writes there: behind the release of what the pages were
+    /// before.
+    pub(crate) after: u64,
 }
 
 /// Where the pages of an allocation are.
@@ -223,6 +226,7 @@ impl Memories {
                 placed: Mutex::default(),
                 shown: AtomicBool::new(false),
                 fresh: self.in_mirror().map_or(0, Mirror::settled),
+                after: 0,
             }),
             Err(result) => {
                 self.leave_heap(heap, size);

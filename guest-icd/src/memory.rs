@@ -6,6 +6,7 @@
 use std::ffi::c_void;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ash::vk;
 use vw_wire_protocol::codec::{DecodeError, decode_reply, encode_request};
@@ -14,6 +15,7 @@ use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{NO_FILE, op};
 
 use crate::alloc::HostAllocator;
+use crate::credits;
 use crate::device;
 use crate::dispatch;
 use crate::external_memory::{self, Wish};
@@ -147,6 +149,28 @@ unsafe fn allocate(
         give_back(&state);
         return no_host_memory;
     };
+    // SAFETY: the caller's promise.
+    let granted = pointer.is_none() && state.file().is_none() && unsafe { credits::is_plain(info) };
+    if granted && session.take_credit(heap.0, size) {
+        // SAFETY: as above.
+        let sent = unsafe {
+            out.write(id);
+            session.send(op::ALLOCATE_MEMORY, &|w| {
+                w.put_u64(state.on_wire());
+                encode_request(cmd, args, w);
+            })
+        };
+        if let Err(failure) = sent {
+            // SAFETY: as above.
+            unsafe { out.write(0) };
+            give_back(&state);
+            session.free_id(HandleType::DeviceMemory, id);
+            return failure.result();
+        }
+        state.after = session.memories.released.load(Ordering::Acquire);
+        session.memories.insert(id, Arc::new(state));
+        return vk::Result::SUCCESS;
+    }
     // SAFETY: the caller's promise.
     let called = unsafe {
         out.write(id);

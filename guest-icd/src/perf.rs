@@ -31,6 +31,8 @@ pub(crate) struct Perf {
     pub(crate) elide: bool,
     /// Small memory that is freed is kept for the next allocation alike (`no_recycle`).
     pub(crate) recycle: bool,
+    /// Memory that the host has granted is not waited for (`no_credits`).
+    pub(crate) credits: bool,
 }
 
 impl Perf {
@@ -48,6 +50,7 @@ impl Perf {
         unwatched: true,
         elide: true,
         recycle: true,
+        credits: true,
     };
 
     /// Everything off.
@@ -64,6 +67,7 @@ impl Perf {
         unwatched: false,
         elide: false,
         recycle: false,
+        credits: false,
     };
 
     /// From the environment.
@@ -87,6 +91,7 @@ impl Perf {
                 "no_unwatched" => perf.unwatched = false,
                 "no_elide" => perf.elide = false,
                 "no_recycle" => perf.recycle = false,
+                "no_credits" => perf.credits = false,
                 // The renderer's own.
                 "no_foretell" | "no_malloc" | "no_pipeline_pool" | "no_join" => {}
                 "none" => perf = Self::NONE,

@@ -2,7 +2,6 @@
 
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use crate::session::Session;
 
@@ -57,13 +56,22 @@ impl Session {
     /// Waits until the host has taken every release of memory so far. Whoever writes to new pages of the window before the
     /// host knows of their use has to: until then it may still punch out what they were before.
     pub(crate) fn await_releases(&self) {
-        let last = self.memories.released.load(Ordering::Acquire);
-        if let Some(mirror) = self.region().mirror().filter(|_| self.control().head_cursor().load() < last) {
+        self.await_read(self.memories.released.load(Ordering::Acquire));
+    }
+
+    /// Waits until the host has read the ring up to `last`.
+    pub(crate) fn await_read(&self, last: u64) {
+        let head = self.control().head_cursor();
+        if head.load() >= last {
+            return;
+        }
+        self.flush();
+        if let Some(mirror) = self.region().mirror() {
             mirror.ask(last);
         }
-        while self.control().head_cursor().load() < last && !self.lost_now() {
-            self.flush();
-            std::thread::sleep(Duration::from_micros(20));
+        let read = || head.load() >= last || self.broken();
+        if let Err(gone) = head.moved.wait_until(&self.reply_spin, None, &*self.peer, read) {
+            self.give_up(&gone);
         }
     }
 }

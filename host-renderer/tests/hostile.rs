@@ -11,12 +11,15 @@ use std::sync::atomic::Ordering;
 
 use ash::vk;
 use common::recording::{begin, end, fill, is_lost, record_commands, stream};
-use common::{Renderer, UNSEEN, allocate_payload, dispatchable, in_process, record, request, ret, violates};
+use common::{
+    Renderer, UNSEEN, allocate_payload, dispatchable, flagged_record, in_process, record, request, ret,
+    violates,
+};
 use vw_host_renderer::session::end::End;
 use vw_transport::SharedFile;
 use vw_wire_protocol::descriptor_update::COPY;
 use vw_wire_protocol::generated::commands;
-use vw_wire_protocol::record::{FLAG_LAST, Header, IN_FILE, op};
+use vw_wire_protocol::record::{FLAG_LAST, FLAG_REPLY, Header, IN_FILE, op};
 
 #[test]
 fn session_when_records_are_wrong_ends_with_the_reason() {
@@ -318,7 +321,7 @@ fn valid_session() -> Vec<Vec<u8>> {
     vec![
         record(op::FACTS, &[]),
         record(op::CREATE_DEVICE, &device),
-        record(op::ALLOCATE_MEMORY, &allocate_payload(1, 8192, 0, 1)),
+        flagged_record(op::ALLOCATE_MEMORY, FLAG_REPLY, &allocate_payload(1, 8192, 0, 1)),
         command(&commands::VK_CREATE_BUFFER, &create),
         command(&commands::VK_BIND_BUFFER_MEMORY, &[dispatchable(1), 1, 1, 0]),
         command(&commands::VK_CREATE_COMMAND_POOL, &create_pool),

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::answers::{self, Answer};
 use crate::bell::{Bell, Word};
+use crate::credit::Credit;
 use crate::cursor::{Cursor, order};
 use crate::wait::{Signal, WaitWord};
 
@@ -15,6 +16,9 @@ pub const REGION_MAGIC: u64 = u64::from_le_bytes(*b"vwregion");
 
 /// Queues that can be numbered in one session.
 pub const QUEUE_SLOTS: usize = 64;
+
+/// Credits that stand in the control page; both sides number them alike.
+pub const CREDITS: usize = 17;
 
 /// Bytes of a reply that stand beside its number, on the same cache line: one transfer between cores instead of two.
 pub const SHORT_REPLY: usize = 56;
@@ -65,6 +69,8 @@ pub(crate) struct Page {
     pub proof: Line<[AtomicU64; 4]>,
     /// Answers to questions that were sent.
     pub answers: Line<answers::Slots>,
+    /// What the guest may take without asking.
+    pub credits: Line<[Credit; CREDITS]>,
 }
 
 /// Number and length of the last reply, and the reply itself if it is short.
@@ -204,6 +210,12 @@ impl Control {
     /// Guest: what is known about the answer to question `number`. Who waits for it sleeps on [`Control::reply`].
     pub fn answer(&self, number: u64) -> Answer {
         answers::read(&self.page().answers, number, self.weak)
+    }
+
+    /// The credit with this number; none from [`CREDITS`] on. Where each side has a page of its own the guest sees nothing of
+    /// what the host grants.
+    pub fn credit(&self, number: usize) -> Option<&Credit> {
+        self.page().credits.get(number)
     }
 
     /// Host: queue `slot` is a new queue's from now on, of which nothing has completed.

@@ -12,7 +12,7 @@ use crate::attached::{Half, Place, RegionId, Slice};
 use crate::layout::{Layout, LayoutError, Limits, system_page_size};
 
 /// Version of what this crate defines: handshake, region, ring. Both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// First bytes of every message.
 pub const MAGIC: [u8; 8] = *b"vwshake\n";

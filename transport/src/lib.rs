@@ -13,12 +13,13 @@
 //! Both sides map the same pages ([`Region`]). The side that reads takes everything in it as hostile: each
 //! scalar is read once into a local and checked there. A side that has nothing to do sleeps on a [`WaitWord`]; the
 //! other side makes a system call only if somebody sleeps.
-#![allow(unexpected_cfgs, reason = "cfg(loom) is set by hand for the model of the sleep handshake")]
+#![allow(unexpected_cfgs, reason = "cfg(loom) is set by hand for the models")]
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("vw's records and handshake are little endian and are read in place");
 
 pub mod bell;
+pub mod credit;
 pub mod cursor;
 pub mod liveness;
 pub mod spin;
@@ -79,6 +80,7 @@ pub mod vsock;
 mod written;
 
 pub use bell::{Bell, Word};
+pub use credit::{Credit, Granted};
 pub use liveness::{AlwaysAlive, Liveness, PeerGone};
 pub use spin::Spin;
 pub use wait::{Signal, WaitWord, Woken};

@@ -1,6 +1,7 @@
 //! The atomics and the futex that the sleep handshake is made of, so that loom can take their place.
 //!
-//! Everything that takes part in the handshake ([`crate::wait`], [`crate::cursor`]) uses these and no other.
+//! Everything that takes part in the handshake ([`crate::wait`], [`crate::cursor`]) uses these and no other, and so does
+//! [`crate::credit`].
 
 #[cfg(not(loom))]
 pub use self::real::FutexWord;

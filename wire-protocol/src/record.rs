@@ -55,8 +55,9 @@ pub mod op {
     pub const FETCH_REPLY: u16 = 0xF004;
     /// Call: the queues that the guest numbers, then a `vkCreateDevice` request.
     pub const CREATE_DEVICE: u16 = 0xF005;
-    /// Call: `u64` offset in the memory window (or [`super::NO_OFFSET`], [`super::IN_FILE`]), then a `vkAllocateMemory`
-    /// request. Behind the answer: `u64` number of the file that has the pages instead (or [`super::NO_FILE`]), `u64`
+    /// `u64` offset in the memory window (or [`super::NO_OFFSET`], [`super::IN_FILE`]), then a `vkAllocateMemory` request. A
+    /// call, unless the guest has taken as many bytes of the credit of their heap, and one of that of
+    /// [allocations](super::ALLOCATIONS), from the control page, and its pages are in the window or unseen. Behind the answer: `u64` number of the file that has the pages instead (or [`super::NO_FILE`]), `u64`
     /// offset in it, `u32` not 0 if its descriptor comes with the answer.
     pub const ALLOCATE_MEMORY: u16 = 0xF006;
     /// `u64` id of live memory, `u64` the new id that it has from now on: freed memory that is handed out again.
@@ -103,6 +104,8 @@ pub mod lost {
     pub const DRIVER: u32 = 1;
     /// A submission could not be made.
     pub const REFUSED: u32 = 2;
+    /// Memory was bound that the guest was granted and the driver did not have.
+    pub const MEMORY: u32 = 3;
 
     /// What a code means, for the guest's messages.
     pub const fn words(code: u32) -> &'static str {
@@ -110,6 +113,9 @@ pub mod lost {
             DRIVER => "the device is lost: the host's driver says so; the renderer's log has more",
             REFUSED => {
                 "the device is lost: a submission could not be made on the host; the renderer's log says why"
+            }
+            MEMORY => {
+                "the device is lost: memory that was allocated could not be had on the host; the renderer's log says why"
             }
             _ => "the device is lost; the renderer's log says why",
         }
@@ -125,6 +131,9 @@ pub const FLAG_REPLY: u16 = 2;
 
 /// A submission: the guest wants to know when it is complete. Of the others it learns when a later one is.
 pub const FLAG_WATCH: u16 = 4;
+
+/// The credit in the control page that counts allocations; those before it are of bytes, each of the heap with its number.
+pub const ALLOCATIONS: usize = 16;
 
 /// [`op::ALLOCATE_MEMORY`]: memory that the guest does not see.
 pub const NO_OFFSET: u64 = u64::MAX;

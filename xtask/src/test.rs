@@ -85,13 +85,13 @@ pub(crate) fn build_products(workspace: &Workspace) -> Result<()> {
     process::run(command.args(packages.iter().flat_map(|package| ["--package", *package])))
 }
 
-/// The ring's memory orderings under loom's model. Loom replaces the atomics by a compile-time switch, so these
+/// The ring's memory orderings, and credits, under loom's model. Loom replaces the atomics by a compile-time switch, so these
 /// tests are built by themselves, in a folder of their own that leaves the other artifacts fresh.
 fn loom(workspace: &Workspace) -> Result<()> {
     process::run(
         workspace
             .cargo()
-            .args(["test", "--release", "--package", "vw-transport", "--test", "loom_sleep"])
+            .args(["test", "--release", "--package", "vw-transport", "--test", "loom_sleep", "--test", "loom_credit"])
             .env("RUSTFLAGS", "--cfg loom")
             .env("CARGO_TARGET_DIR", workspace.target.join("loom")),
     )

@@ -12,6 +12,14 @@ pub(super) const ALL: &[Measure] = &[
         run: small,
     },
     Measure {
+        name: "memory-new",
+        rows: &[
+            Row::lower("allocate 2 MiB and a size of its own + free", "µs"),
+            Row::lower("the same, 64 at a time, each", "µs"),
+        ],
+        run: new,
+    },
+    Measure {
         name: "memory-large",
         rows: &[Row::lower("2 × (allocate 64 MiB + map)", "ms").scaled(0.1, 0.04)],
         run: large,
@@ -34,6 +42,26 @@ fn small(bench: &Bench) -> Vec<f64> {
         unsafe { vulkan.device.free_memory(memory, None) };
     });
     vec![times.median()]
+}
+
+/// Sizes that no allocation before had, larger than what is kept for the next one alike.
+fn new(bench: &Bench) -> Vec<f64> {
+    const LEAST: u64 = 2 << 20;
+    const AT_ONCE: u64 = 64;
+    let vulkan = &bench.vulkan;
+    let mut number = 0;
+    let mut allocate = || {
+        number = (number + 1) % 1024;
+        vulkan.memory(LEAST + (number << 12))
+    };
+    // SAFETY: nothing uses the memory.
+    let free = |memory| unsafe { vulkan.device.free_memory(memory, None) };
+    let one = bench.effort.times(2_000, || free(allocate()));
+    let many = bench.effort.times(100, || {
+        let all: Vec<_> = (0..AT_ONCE).map(|_| allocate()).collect();
+        all.into_iter().for_each(free);
+    });
+    vec![one.median(), many.median() / AT_ONCE as f64]
 }
 
 fn large(bench: &Bench) -> Vec<f64> {

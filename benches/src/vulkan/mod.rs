@@ -151,7 +151,8 @@ impl Vulkan {
         (memory, self.map(memory))
     }
 
-    fn memory(&self, size: u64) -> vk::DeviceMemory {
+    /// Memory that the host sees.
+    pub(crate) fn memory(&self, size: u64) -> vk::DeviceMemory {
         let info =
             vk::MemoryAllocateInfo::default().allocation_size(size).memory_type_index(self.host_memory);
         // SAFETY: a Vulkan call, see the module.

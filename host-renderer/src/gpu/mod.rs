@@ -157,6 +157,27 @@ impl Gpu {
         unsafe { self.instance.get_physical_device_memory_properties(self.physical) }
     }
 
+    /// How many allocations the driver promises to hold at a time, and of how many bytes each may be.
+    pub fn allocation_limits(&self) -> (u32, u64) {
+        let mut sizes = vk::PhysicalDeviceMaintenance3Properties::default();
+        let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut sizes);
+        // SAFETY: the instance and its physical device are live, which implements 1.1.
+        unsafe { self.instance.get_physical_device_properties2(self.physical, &mut properties) };
+        (properties.properties.limits.max_memory_allocation_count, sizes.max_memory_allocation_size)
+    }
+
+    /// Bytes that this process can still have of each heap, as the driver estimates now; none where it does not.
+    pub fn memory_budget(&self) -> Option<[u64; vk::MAX_MEMORY_HEAPS]> {
+        if !self.offer.host_has("VK_EXT_memory_budget") {
+            return None;
+        }
+        let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
+        let mut properties = vk::PhysicalDeviceMemoryProperties2::default().push_next(&mut budget);
+        // SAFETY: the instance and its physical device are live, which has the extension.
+        unsafe { self.instance.get_physical_device_memory_properties2(self.physical, &mut properties) };
+        Some(std::array::from_fn(|heap| budget.heap_budget[heap].saturating_sub(budget.heap_usage[heap])))
+    }
+
     /// Whether the device has timeline semaphores, without an extension.
     pub fn has_timeline_semaphores(&self) -> bool {
         if self.offer.api_version < vk::API_VERSION_1_2 {

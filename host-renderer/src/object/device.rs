@@ -104,7 +104,12 @@ impl Session {
                     // SAFETY: the decoder made room for one handle.
                     unsafe { new.raw.write(raw) };
                 }
-                self.add_device(id, device, &wanted, sparse && self.import.sparse == Sparse::Driver)?;
+                let driver_memory = sparse && self.import.sparse == Sparse::Driver;
+                self.add_device(id, device, &wanted, driver_memory)?;
+                if driver_memory {
+                    // What the guest allocates on this device it has to hear the place of.
+                    self.withdraw_credits();
+                }
             }
             Err(result) => {
                 tracing::warn!("vkCreateDevice: {result}");
@@ -299,7 +304,7 @@ impl Session {
             for id in self.tables.ids(ty, |object| object.device == number) {
                 self.leaving(ty, id);
                 if let Some(object) = self.tables.remove(ty, id)
-                    && !object.poisoned
+                    && object.raw != 0
                 {
                     // SAFETY: a live object of this device, which nothing uses any more; no allocator.
                     let called = unsafe { self.call_args(&device.procs, command, &[raw, object.raw, 0]) };

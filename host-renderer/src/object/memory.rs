@@ -104,6 +104,15 @@ impl Memories {
         before.is_none_or(|(_, end)| *end <= offset)
     }
 
+    /// Bytes of each heap that are allocated; `heap` says which one a memory type is of.
+    pub(super) fn used(&self, heap: impl Fn(u32) -> usize) -> [u64; vk::MAX_MEMORY_HEAPS] {
+        let mut used = [0; vk::MAX_MEMORY_HEAPS];
+        for allocation in self.by_id.values() {
+            used[heap(allocation.ty)] += allocation.bytes;
+        }
+        used
+    }
+
     fn add(&mut self, id: u64, allocation: Allocation) {
         match allocation.pages {
             Pages::Window(offset, length) | Pages::Copied(offset, length) => {
@@ -151,7 +160,7 @@ impl Session {
         let (old, new) = (reader.take_u64().map_err(violation)?, reader.take_u64().map_err(violation)?);
         reader.finish().map_err(violation)?;
         let ty = HandleType::DeviceMemory;
-        let Some(object) = self.tables.remove(ty, old).filter(|object| !object.poisoned) else {
+        let Some(object) = self.tables.remove(ty, old) else {
             return Err(violation(format!("memory {old:#x} cannot be renamed: there is none")));
         };
         self.tables
@@ -172,21 +181,20 @@ impl Session {
     pub(crate) fn show_memory(&mut self, flags: u16, mut reader: Reader<'_>) -> Result<(), End> {
         let id = reader.take_u64().map_err(violation)?;
         reader.finish().map_err(violation)?;
-        let Some(allocation) = self.memories.get(id) else {
-            return Err(violation(format!("memory {id:#x} cannot be shown: there is none")));
-        };
-        let shown = match allocation.pages {
+        let shown = match self.memories.get(id).map(|allocation| (&allocation.pages, allocation.bytes)) {
+            // No device will ever write there.
+            None if self.tables.is_poisoned(HandleType::DeviceMemory, id) => Ok(()),
+            None => return Err(violation(format!("memory {id:#x} cannot be shown: there is none"))),
             // SAFETY: an allocation's range of the window.
-            Pages::Window(offset, length) => unsafe { self.window.show(offset, length, None) },
-            Pages::Copied(offset, _) => {
-                let bytes = allocation.bytes;
+            Some((Pages::Window(offset, length), _)) => unsafe { self.window.show(*offset, *length, None) },
+            Some((&Pages::Copied(offset, _), bytes)) => {
                 match self.map_memory(id)? {
                     // SAFETY: as above; the driver's memory is mapped until it is freed, before which it is forgotten.
                     Some(Mapped(device)) => unsafe { self.window.show(offset, bytes, Some(device)) },
                     None => Err(ErrorKind::OutOfMemory.into()),
                 }
             }
-            Pages::Hidden | Pages::File(..) | Pages::Driver(_) => Ok(()),
+            Some((Pages::Hidden | Pages::File(..) | Pages::Driver(_), _)) => Ok(()),
         };
         let result = match shown {
             Ok(()) => vk::Result::SUCCESS,
@@ -221,11 +229,17 @@ impl Session {
         Ok(mapped)
     }
 
-    /// The record `ALLOCATE_MEMORY`: `u64` offset in the window, then a `vkAllocateMemory` request.
+    /// The record `ALLOCATE_MEMORY`: `u64` offset in the window, then a `vkAllocateMemory` request. `flags` are the record's.
     ///
     /// # Errors
     /// When the guest broke the protocol.
-    pub(crate) fn allocate_memory(&mut self, arena: &Arena, mut reader: Reader<'_>) -> Result<(), End> {
+    pub(crate) fn allocate_memory(
+        &mut self,
+        arena: &Arena,
+        flags: u16,
+        mut reader: Reader<'_>,
+    ) -> Result<(), End> {
+        let waits = flags & FLAG_REPLY != 0;
         let command = &commands::VK_ALLOCATE_MEMORY;
         let offset = reader.take_u64().map_err(violation)?;
         let Decoded { request, seen } = self.decode(arena, command, reader)?;
@@ -235,6 +249,10 @@ impl Session {
         }
         // SAFETY: not null, so it is the structure that the tables say, decoded into the arena.
         let info = unsafe { &mut *info };
+        if !waits {
+            let ty = self.check_type(info)?;
+            self.spend_credit(offset, (info.allocation_size, ty), seen.device)?;
+        }
         let pages = match offset {
             IN_FILE => self.take_file(info)?,
             offset => Some(self.choose_pages(offset, info, seen.device)?),
@@ -247,11 +265,18 @@ impl Session {
         };
         let (bytes, ty) = (info.allocation_size, info.memory_type_index);
         let ids: Vec<u64> = request.new.iter().flat_map(|new| new.ids.iter().copied()).collect();
-        self.settle(command, &request, result.as_raw() as i64 as u64, seen, true);
-        let made = ids.first().filter(|id| self.tables.object(HandleType::DeviceMemory, **id).is_some());
+        self.settle(command, &request, result.as_raw() as i64 as u64, seen, waits);
+        let made = ids.first().filter(|id| self.tables.live(HandleType::DeviceMemory, **id).is_ok());
         if let (vk::Result::SUCCESS, Some(id), Some(pages)) = (result, made, pages) {
             self.memories.add(*id, Allocation { bytes, ty, pages, mapped: None });
             self.stats.add_memory(bytes);
+        }
+        if !waits {
+            if result != vk::Result::SUCCESS && request.poisoned.is_none() {
+                tracing::error!(bytes, ty, "memory that was granted to the guest could not be had: {result}");
+            }
+            self.renew_credits(None);
+            return Ok(());
         }
         let (file, offset, new) = behind.unwrap_or((NO_FILE, 0, false));
         if let Some(fd) = self.files.fd(file as usize).filter(|_| new)
@@ -265,7 +290,10 @@ impl Session {
             writer.put_u64(file);
             writer.put_u64(offset);
             writer.put_u32(new.into());
-        })
+        })?;
+        // The guest goes on meanwhile.
+        self.renew_credits(None);
+        Ok(())
     }
 
     /// Calls the driver for an allocation with these pages.
@@ -497,6 +525,7 @@ impl Session {
         {
             tracing::warn!("pages of freed memory stay: {error}");
         }
+        self.renew_credits(Some((allocation.bytes, allocation.ty)));
     }
 }
 

@@ -5,6 +5,7 @@ pub mod buffer;
 pub mod command_buffer;
 pub mod compiling;
 pub mod cooperative_vector;
+pub mod credits;
 pub mod debug_utils;
 pub mod descriptor_set;
 pub mod device;

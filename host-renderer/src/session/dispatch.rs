@@ -98,6 +98,7 @@ impl Session {
             }
             // SAFETY: decoded by its table, listing.
             Kind::Bind if call => unsafe { self.check_binding(command, &request, seen)? },
+            Kind::Bind => self.leave_unbound(command.name, seen)?,
             Kind::HostCopy if call => written = self.place_texels(seen.device, &request)?,
             Kind::ConvertMatrix if call => written.extend(self.place_matrices(seen.device, &request)?),
             Kind::HostImageCopy if call => self.check_image_copy(&request)?,

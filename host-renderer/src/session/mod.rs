@@ -49,6 +49,7 @@ use crate::gpu::import::{self, Import, Rung};
 use crate::gpu::udmabuf::Udmabuf;
 use crate::object::command_buffer::CommandBuffers;
 use crate::object::compiling::Compiling;
+use crate::object::credits::Credits;
 use crate::object::descriptor_set::Updates;
 use crate::object::device::Device;
 use crate::object::external::Handles;
@@ -80,6 +81,8 @@ pub struct Session {
     /// By number, from 1.
     pub(crate) devices: Vec<Option<Device>>,
     pub(crate) memories: Memories,
+    /// What of it the guest may have unasked.
+    pub(crate) credits: Credits,
     /// What each image was created with.
     pub(crate) images: ById<Made>,
     /// Buffers that the device cannot write, where that matters.
@@ -174,6 +177,7 @@ impl Session {
             }
         }
         let perf = Perf::from_environment();
+        let credits = Credits::new(&gpu, |ty| import.serves(ty));
         Self {
             memory_types: gpu.memory_properties().memory_type_count,
             peer: Arc::clone(&connection.peer),
@@ -194,6 +198,7 @@ impl Session {
             stats,
             devices: Vec::new(),
             memories: Memories::default(),
+            credits,
             images: ById::default(),
             read_only: HashSet::new(),
             pools: Pools::default(),
@@ -341,7 +346,7 @@ impl Session {
                 self.replies.fetch(offset)
             }
             op::CREATE_DEVICE => self.create_device(arena, reader),
-            op::ALLOCATE_MEMORY => self.allocate_memory(arena, reader),
+            op::ALLOCATE_MEMORY => self.allocate_memory(arena, header.flags, reader),
             op::SHOW_MEMORY => self.show_memory(header.flags, reader),
             op::TELL_REQUIREMENTS => self.tell_requirements(reader),
             op::RENAME_MEMORY => self.rename_memory(reader),

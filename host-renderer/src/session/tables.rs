@@ -27,7 +27,7 @@ pub struct Object {
     pub pool: u64,
     /// Number of the device (from 1) that it belongs to, 0 for none.
     pub device: u16,
-    /// Its asynchronous creation failed.
+    /// Its asynchronous creation failed, or the allocation of its memory.
     pub poisoned: bool,
 }
 
@@ -168,6 +168,18 @@ impl Tables {
             Some(object) if object.poisoned => Err(HandleError::Poisoned),
             Some(object) => Ok(object),
             None => Err(HandleError::Unknown),
+        }
+    }
+
+    /// Whether `id` is of an object that could not be created, or not be given memory.
+    pub fn is_poisoned(&self, ty: HandleType, id: u64) -> bool {
+        self.object(ty, id).is_some_and(|object| object.poisoned)
+    }
+
+    /// A live object must not be used any more.
+    pub fn poison(&mut self, ty: HandleType, id: u64) {
+        if let Some(slot) = self.slot_mut(ty, id, State::Live) {
+            slot.object.poisoned = true;
         }
     }
 
