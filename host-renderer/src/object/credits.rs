@@ -16,6 +16,7 @@ use crate::gpu::import::Rung;
 use crate::session::Session;
 use crate::session::end::{End, violation};
 use crate::session::resolve::Seen;
+use crate::session::tables::Tables;
 
 /// The part of what is free that one guest may take unasked: others take of it too.
 const PART: u64 = 8;
@@ -170,7 +171,7 @@ impl Session {
     /// used any more. Where it is the memory that could not be had, which the guest was told that it has, the device is lost.
     pub(crate) fn leave_unbound(&mut self, command: &str, seen: Seen) -> Result<(), End> {
         let touched = std::mem::take(&mut self.touched);
-        let poisoned = |tables: &crate::session::tables::Tables, wanted: &[HandleType]| {
+        let poisoned = |tables: &Tables, wanted: &[HandleType]| {
             touched.iter().any(|(ty, id)| wanted.contains(ty) && tables.is_poisoned(*ty, *id))
         };
         let objects = [HandleType::Buffer, HandleType::Image];
