@@ -56,9 +56,10 @@ pub mod op {
     /// Call: the queues that the guest numbers, then a `vkCreateDevice` request.
     pub const CREATE_DEVICE: u16 = 0xF005;
     /// `u64` offset in the memory window (or [`super::NO_OFFSET`], [`super::IN_FILE`]), then a `vkAllocateMemory` request. A
-    /// call, unless the guest has taken as many bytes of the credit of their heap, and one of that of
-    /// [allocations](super::ALLOCATIONS), from the control page, and its pages are in the window or unseen. Behind the answer: `u64` number of the file that has the pages instead (or [`super::NO_FILE`]), `u64`
-    /// offset in it, `u32` not 0 if its descriptor comes with the answer.
+    /// call, unless the guest has taken as many bytes of the credit of their heap in the control page, and one of that of
+    /// [allocations](super::ALLOCATIONS), and its pages are in the window or unseen. Behind the answer: `u64` number of the
+    /// file that has the pages instead (or [`super::NO_FILE`]), `u64` offset in it, `u32` not 0 if its descriptor comes with
+    /// the answer.
     pub const ALLOCATE_MEMORY: u16 = 0xF006;
     /// `u64` id of live memory, `u64` the new id that it has from now on: freed memory that is handed out again.
     pub const RENAME_MEMORY: u16 = 0xF007;

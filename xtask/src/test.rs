@@ -91,16 +91,8 @@ fn loom(workspace: &Workspace) -> Result<()> {
     process::run(
         workspace
             .cargo()
-            .args([
-                "test",
-                "--release",
-                "--package",
-                "vw-transport",
-                "--test",
-                "loom_sleep",
-                "--test",
-                "loom_credit",
-            ])
+            .args(["test", "--release", "--package", "vw-transport"])
+            .args(["--test", "loom_sleep", "--test", "loom_credit"])
             .env("RUSTFLAGS", "--cfg loom")
             .env("CARGO_TARGET_DIR", workspace.target.join("loom")),
     )
