@@ -48,11 +48,16 @@ impl CommandBuffer {
         unsafe { self.stream.append(session, self.head.id(), cmd, args) };
     }
 
-    /// Room for a record of `length` bytes that the caller writes at once, and this command buffer's id; see
-    /// [`Stream::straight`].
+    /// Where records are written to.
     #[inline(always)]
-    pub(crate) fn straight(&mut self, length: usize) -> Option<(*mut u8, u64)> {
-        Some((self.stream.straight(length)?, self.head.id()))
+    pub(crate) fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// Id on the wire.
+    #[inline(always)]
+    pub(crate) fn id(&self) -> u64 {
+        self.head.id()
     }
 
     /// Hands over what is recorded so far.

@@ -40,7 +40,7 @@ pub(crate) unsafe extern "system" fn vkAllocateDescriptorSets(
             // What certainly fits is not waited for; otherwise the host's driver says.
             let waits = !pool.take(&taken) || !session.perf.async_sets;
             let ty = HandleType::DescriptorSet;
-            let result = forward::try_create(session, cmd, &args, ty, pool.allocator, waits);
+            let result = forward::try_create(session, cmd, &args, ty, &pool.allocator, waits);
             if result.as_raw() < 0 {
                 pool.untake(&taken);
                 return refuse(result);

@@ -10,7 +10,7 @@ use vw_transport::payload::Kind;
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::chain;
-use crate::completion::{Awaited, Point};
+use crate::completion::{Awaited, Point, Waited};
 use crate::device;
 use crate::dispatch;
 use crate::forward;
@@ -155,9 +155,7 @@ pub(crate) unsafe extern "system" fn vkResetFences(
     unsafe {
         let Some(session) = dispatch::session(device) else { return vk::Result::ERROR_DEVICE_LOST.as_raw() };
         for i in 0..count as usize {
-            if let Some(fence) = session.objects.fences.get(*fences.add(i)) {
-                fence.reset(session);
-            }
+            session.objects.fences.with(*fences.add(i), |fence| fence.reset(session));
         }
     }
     vk::Result::SUCCESS.as_raw()
@@ -194,6 +192,10 @@ pub(crate) unsafe extern "system" fn vkWaitForFences(
         forward::guard(device, lost, || {
             let Some(session) = dispatch::session(device) else { return lost };
             let table = &session.objects.fences;
+            if count == 1 {
+                let wait = |fence: &_| session.wait_for(std::slice::from_ref(fence), true, timeout);
+                return table.with(*fences, wait).map_or(vk::Result::SUCCESS, Waited::result);
+            }
             let fences: Vec<Arc<Fence>> =
                 (0..count as usize).filter_map(|i| table.get(*fences.add(i))).collect();
             session.wait_for(&fences, wait_all != 0, timeout).result()

@@ -156,7 +156,7 @@ pub(crate) unsafe fn create(
         guard(device, cmd.lost, || {
             let Some(session) = dispatch::session(device) else { return cmd.lost };
             let allocator = device::allocator(device, callbacks);
-            try_create(session, cmd, args, ty, allocator, cmd.class == Class::Call).as_raw()
+            try_create(session, cmd, args, ty, &allocator, cmd.class == Class::Call).as_raw()
         })
     }
 }
@@ -171,12 +171,13 @@ pub(crate) unsafe fn try_create(
     cmd: &Command,
     args: &[u64],
     ty: HandleType,
-    allocator: HostAllocator,
+    allocator: &HostAllocator,
     waits: bool,
 ) -> vk::Result {
     if !waits
+        && !allocator.is_given()
         // SAFETY: the caller's promise.
-        && let Some(result) = unsafe { straight::create(session, cmd, args, ty, allocator) }
+        && let Some(result) = unsafe { straight::create(session, cmd, args, ty) }
     {
         return result;
     }
@@ -198,12 +199,12 @@ pub(crate) unsafe fn create_in(
     args: &[u64],
     ty: HandleType,
     new: &NewHandles,
-    allocator: HostAllocator,
+    allocator: &HostAllocator,
     waits: bool,
 ) -> vk::Result {
     let mut ids = Vec::with_capacity(new.count);
     while ids.len() < new.count
-        && let Some(id) = session.allocate_id(ty, allocator)
+        && let Some(id) = session.allocate_id(ty, *allocator)
     {
         ids.push(id);
     }
@@ -219,7 +220,11 @@ pub(crate) unsafe fn create_in(
                 answered = ret.is_ok();
                 ret.map(|ret| vk::Result::from_raw(ret as i32))
             } else {
-                session.send(cmd.opcode, &|w| encode_request(cmd, args, w)).map(|_| vk::Result::SUCCESS)
+                let sent = session.send(cmd.opcode, &|w| encode_request(cmd, args, w));
+                if is_urgent(ty) {
+                    session.flush();
+                }
+                sent.map(|_| vk::Result::SUCCESS)
             }
         }
     };
@@ -235,6 +240,11 @@ pub(crate) unsafe fn create_in(
         }
     }
     result
+}
+
+/// The host is to begin with objects of this type at once: it compiles them while the program goes on.
+pub(crate) fn is_urgent(ty: HandleType) -> bool {
+    ty == HandleType::Pipeline
 }
 
 /// Where a command's new handles go.

@@ -33,9 +33,7 @@ fn end(session: &Session, sender: &mut Sender, stream: &mut Stream, buffer: u64)
     let recorded = stream.finish(session, sender, buffer);
     // Its one argument is the command buffer.
     // SAFETY: there is room for an id.
-    sender.push_straight(opcodes::VK_END_COMMAND_BUFFER, size_of_val(&buffer), |to| unsafe {
-        to.put(buffer);
-    })?;
+    sender.push_straight(opcodes::VK_END_COMMAND_BUFFER, |to| unsafe { to.put(buffer) })?;
     if recorded? >= WORTH_A_WAKE {
         sender.publish();
     }

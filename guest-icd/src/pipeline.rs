@@ -56,23 +56,22 @@ impl Creation<'_> {
     unsafe fn run(&self) -> i32 {
         // SAFETY: the caller's promise: `len` infos and handles.
         unsafe {
+            let mut waits = false;
             for i in 0..self.len() {
                 no_feedback((*self.info(i)).p_next);
+                waits |= flags(self.info(i)) & MUST_NOT_COMPILE != 0;
             }
-            let waits = (0..self.len()).any(|i| flags(self.info(i)) & MUST_NOT_COMPILE != 0);
             forward::guard(self.device, self.cmd.lost, || {
                 let Some(session) = dispatch::session(self.device) else { return self.cmd.lost };
                 let callbacks = self.args[self.count + 2] as *const c_void;
                 let allocator = device::allocator(self.device, callbacks);
                 let ty = HandleType::Pipeline;
-                let result = if self.len() > 1 && allocator.is_given() {
+                if self.len() > 1 && allocator.is_given() {
                     self.each_with_memory(session, allocator, waits)
                 } else {
-                    forward::try_create(session, self.cmd, self.args, ty, allocator, waits)
-                };
-                // The host compiles while the program goes on.
-                session.flush();
-                result.as_raw()
+                    forward::try_create(session, self.cmd, self.args, ty, &allocator, waits)
+                }
+                .as_raw()
             })
         }
     }
@@ -88,7 +87,7 @@ impl Creation<'_> {
         // SAFETY: the caller's promise: room for as many handles as there are infos.
         unsafe {
             let mut result =
-                forward::try_create(session, self.cmd, self.args, ty, HostAllocator::default(), waits);
+                forward::try_create(session, self.cmd, self.args, ty, &HostAllocator::default(), waits);
             let mut returned = false;
             for i in 0..new.count {
                 let id = new.load(i);

@@ -38,7 +38,7 @@ pub(crate) unsafe extern "system" fn vkCreatePipelineBinariesKHR(
             let Some(session) = dispatch::session(device) else { return cmd.lost };
             let new = NewHandles { first, count: (*binaries).pipeline_binary_count as usize };
             let (ty, allocator) = (HandleType::PipelineBinaryKHR, device::allocator(device, callbacks));
-            forward::create_in(session, cmd, &args, ty, &new, allocator, true).as_raw()
+            forward::create_in(session, cmd, &args, ty, &new, &allocator, true).as_raw()
         })
     }
 }

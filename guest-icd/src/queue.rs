@@ -126,18 +126,20 @@ impl Queue {
         let infos = sent.infos();
         let watch_end = fence != 0 || sent.leave_out_signal();
         // SAFETY: as many as were given, and as valid.
-        if let Some(plain) = unsafe { Plain::new(session, infos, count) } {
-            return self.send(session, fence, |sender, submitted| {
-                // SAFETY: it was made of these infos.
-                let pushed =
-                    unsafe { self.push_plain(session, sender, submitted, &plain, (infos, count), watch_end) };
-                sent.signal_at(session, self, Point { slot: self.slot, seq: submitted.last });
-                pushed
-            });
+        if let Some(plain) = unsafe { Plain::new(session, infos, count) }
+            && let Some(result) = self.send(session, fence, |sender, submitted| {
+                let pushed = self.push_plain(session, sender, submitted, &plain, watch_end)?;
+                if pushed {
+                    sent.signal_at(session, self, Point { slot: self.slot, seq: submitted.last });
+                }
+                Ok(pushed)
+            })
+        {
+            return result;
         }
         // SAFETY: as above.
         let batches = unsafe { cut(session, infos, count) };
-        self.send(session, fence, |sender, submitted| {
+        let result = self.send(session, fence, |sender, submitted| {
             for (i, batch) in batches.iter().enumerate() {
                 let ends = watch_end && i + 1 == batches.len();
                 let watch = ends || batch.ties.signal_anything() || !session.perf.unwatched;
@@ -145,22 +147,26 @@ impl Queue {
                 unsafe { self.push_batch(session, sender, submitted, T::COMMAND, batch, watch)? };
             }
             sent.signal_at(session, self, Point { slot: self.slot, seq: submitted.last });
-            Ok(())
-        })
+            Ok(true)
+        });
+        result.unwrap_or(vk::Result::ERROR_DEVICE_LOST)
     }
 
-    /// Sends the records of a submission, which `push` appends, and has its end signal the fence.
+    /// Sends the records of a submission, which `push` appends, and has its end signal the fence. None when it appends
+    /// nothing, which it says.
     #[inline]
     fn send(
         &self,
         session: &Session,
         fence: u64,
-        push: impl FnOnce(&mut Sender, &mut Submitted) -> Result<(), Failure>,
-    ) -> vk::Result {
+        push: impl FnOnce(&mut Sender, &mut Submitted) -> Result<bool, Failure>,
+    ) -> Option<vk::Result> {
         let mut submitted = lock(&self.submitted);
         let result = session.with_sender(|sender| {
             session.settle();
-            push(sender, &mut submitted)?;
+            if !push(sender, &mut submitted)? {
+                return Ok(false);
+            }
             let signalled = session.objects.fences.with(fence, |fence| {
                 // A fence alone is signalled when all earlier submissions are finished.
                 if submitted.watched != submitted.last {
@@ -169,41 +175,38 @@ impl Queue {
                 self.push_fence(sender, fence, Point { slot: self.slot, seq: submitted.last })
             });
             sender.publish();
-            signalled.unwrap_or(Ok(()))
+            signalled.unwrap_or(Ok(())).map(|()| true)
         });
         // Whether the host is there at all costs a look at the clock.
         let look = submitted.last.is_multiple_of(LOOK_EVERY) || session.lost();
         match result {
-            Ok(()) if look && session.lost_now() => vk::Result::ERROR_DEVICE_LOST,
-            Ok(()) => vk::Result::SUCCESS,
-            Err(failure) => failure.result(),
+            Ok(false) => None,
+            Ok(true) if look && session.lost_now() => Some(vk::Result::ERROR_DEVICE_LOST),
+            Ok(true) => Some(vk::Result::SUCCESS),
+            Err(failure) => Some(failure.result()),
         }
     }
 
-    /// Appends a submission as one record, without the tables.
-    ///
-    /// # Safety
-    /// `plain` must be of these infos.
+    /// Appends a submission as one record, without the tables. False when that cannot be.
     #[inline]
-    unsafe fn push_plain<T: Info>(
+    fn push_plain<T: Info>(
         &self,
         session: &Session,
         sender: &mut Sender,
         submitted: &mut Submitted,
-        plain: &Plain,
-        (infos, count): (*const T, u32),
+        plain: &Plain<T>,
         ends: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let watch = ends || plain.signals || !session.perf.unwatched;
         let flags = if watch { FLAG_WATCH } else { 0 };
-        // SAFETY: the caller's promise.
-        sender.push_straight_with(T::OPCODE, flags, plain.payload, |to| unsafe {
-            Plain::put(to, self.id(), infos, count);
-        })?;
+        let mut record = sender.begin()?;
+        if plain.put(&mut record, self.id()).is_none() {
+            return Ok(false);
+        }
+        sender.end(record, T::OPCODE, flags);
         let point = self.count(submitted, watch);
         if plain.signals {
-            // SAFETY: as above; the last one, which alone signals something.
-            for (semaphore, value) in unsafe { (*infos.add(count as usize - 1)).signals() } {
+            for (semaphore, value) in plain.signalled() {
                 let signal = |value| {
                     let timelines = &session.objects.semaphores;
                     timelines.with(semaphore.as_raw(), |timeline| timeline.signal_at(value, point, session))
@@ -211,7 +214,7 @@ impl Queue {
                 value.and_then(signal);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Counts a record of a submission that was appended and that the host cannot see yet.

@@ -315,7 +315,7 @@ impl Session {
             let create = [device as u64, &raw const info as u64, 0, &raw mut buffer as u64];
             let nobodys = HostAllocator::default();
             let cmd = &commands::VK_CREATE_BUFFER;
-            let made = forward::try_create(self, cmd, &create, HandleType::Buffer, nobodys, true);
+            let made = forward::try_create(self, cmd, &create, HandleType::Buffer, &nobodys, true);
             if made != vk::Result::SUCCESS {
                 return None;
             }

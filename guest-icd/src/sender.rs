@@ -122,40 +122,41 @@ impl Sender {
         Err(Failure::TooLarge)
     }
 
-    /// Appends a record whose payload is known to take `payload` bytes, not more than fit the ring.
+    /// Appends a record of at most 64 bytes behind its header, which `put` puts.
     #[inline]
     pub(crate) fn push_straight(
         &mut self,
         opcode: u16,
-        payload: usize,
         put: impl FnOnce(&mut Straight),
     ) -> Result<(), Failure> {
-        self.push_straight_with(opcode, 0, payload, put)
+        let mut to = self.begin()?;
+        put(&mut to);
+        self.end(to, opcode, 0);
+        Ok(())
     }
 
-    /// As [`Sender::push_straight`], with flags in the header.
+    /// Room for a record, more than nearly all take, which counts when it is [ended](Self::end), before anything else happens here.
     #[inline]
-    pub(crate) fn push_straight_with(
-        &mut self,
-        opcode: u16,
-        flags: u16,
-        payload: usize,
-        put: impl FnOnce(&mut Straight),
-    ) -> Result<(), Failure> {
+    pub(crate) fn begin(&mut self) -> Result<Straight, Failure> {
         self.close();
-        let length = record_length(payload);
-        let (start, _) = self.reserve(length)?;
+        let (start, room) = self.reserve(FIRST_TRY)?;
         // SAFETY: so much was reserved for this producer, aligned to 8 bytes.
-        put(&mut unsafe { Straight::new(start, opcode, flags, length) });
+        unsafe { Straight::new(start, room.min(self.producer.max_reserve())) }.ok_or(Failure::TooLarge)
+    }
+
+    /// Appends the record that was begun.
+    #[inline]
+    pub(crate) fn end(&mut self, record: Straight, opcode: u16, flags: u16) {
+        // SAFETY: it was begun in the space that is reserved.
+        let length = unsafe { record.end(opcode, flags) };
         self.commit(length);
-        Ok(())
     }
 
     /// Asks for the memory requirements of an image, and lets the host see the question. Returns its number.
     pub(crate) fn ask_requirements(&mut self, image: u64) -> Result<u64, Failure> {
         let number = self.questions + 1;
         // SAFETY: the two words that are put have room.
-        self.push_straight(op::TELL_REQUIREMENTS, 16, |to| unsafe {
+        self.push_straight(op::TELL_REQUIREMENTS, |to| unsafe {
             to.put(number);
             to.put(image);
         })?;

@@ -16,6 +16,7 @@ use crate::alloc::{Backing, HostAllocator, OutOfHostMemory};
 use crate::chunks::{Chunks, Words};
 use crate::debug_utils::{Messengers, Severity};
 use crate::failure::Failure;
+use crate::forward;
 use crate::ids::Ids;
 use crate::lifeline::Lifeline;
 use crate::log;
@@ -221,55 +222,52 @@ impl Session {
         self.with_sender(|sender| sender.push(opcode, payload))
     }
 
-    /// Appends one record; see [`Sender::push_straight`].
-    pub(crate) fn send_straight(
-        &self,
-        opcode: u16,
-        payload: usize,
-        put: impl FnOnce(&mut Straight),
-    ) -> Result<(), Failure> {
-        self.with_sender(|sender| sender.push_straight(opcode, payload, put))
-    }
-
-    /// Appends the record that creates an object of this type, whose memory `allocator` provides: `put` is given the new id,
-    /// which is returned. None when there is no memory.
-    pub(crate) fn send_new(
+    /// Appends the record that creates `count` objects of this type, without callbacks of the application's: what `put` puts, and
+    /// their ids, which go to `first`. False when it has to go the common way: nothing has happened then.
+    ///
+    /// # Safety
+    /// There must be room for so many ids.
+    pub(crate) unsafe fn send_new(
         &self,
         ty: HandleType,
-        allocator: HostAllocator,
-        (opcode, payload): (u16, usize),
-        put: impl FnOnce(&mut Straight, u64),
-    ) -> Result<Option<u64>, Failure> {
-        // No lock is held while the application's functions run.
-        let backed = if allocator.is_given() { self.allocate_id(ty, allocator) } else { None };
-        if allocator.is_given() && backed.is_none() {
-            return Ok(None);
-        }
-        let mut new = backed;
-        let sent = self.with_sender(|sender| {
-            new = new.or_else(|| sender.spare.take(ty)).or_else(|| lock(&self.ids[ty as usize]).allocate());
-            if let Some(id) = new {
-                sender.push_straight(opcode, payload, |to| put(to, id))?;
+        opcode: u16,
+        (first, count): (*mut u64, usize),
+        put: impl FnOnce(&mut Straight) -> Option<()>,
+    ) -> Result<bool, Failure> {
+        self.with_sender(|sender| {
+            let mut to = sender.begin()?;
+            let room = put(&mut to).and_then(|()| to.need(1 + count.saturating_mul(size_of::<u64>())));
+            if room.is_none() {
+                return Ok(false);
             }
-            Ok(new)
-        });
-        if sent.is_err()
-            && let Some(id) = new
-        {
-            self.free_id(ty, id);
-        }
-        sent
+            for i in 0..count {
+                let new = sender.spare.take(ty).or_else(|| lock(&self.ids[ty as usize]).allocate());
+                let Some(id) = new else {
+                    // SAFETY: the caller's promise; these were written.
+                    (0..i).for_each(|i| self.free_id(ty, unsafe { first.add(i).read() }));
+                    return Ok(false);
+                };
+                // SAFETY: the caller's promise.
+                unsafe { first.add(i).write(id) };
+            }
+            // SAFETY: there is room, which was asked for, and there are so many ids.
+            unsafe { to.array(first.cast(), count, size_of::<u64>()) };
+            sender.end(to, opcode, 0);
+            if forward::is_urgent(ty) {
+                sender.publish();
+            }
+            Ok(true)
+        })
     }
 
-    /// Appends the record that destroys an object, and gives its id and the memory behind it back.
-    pub(crate) fn send_last(
-        &self,
-        (ty, id): (HandleType, u64),
-        (opcode, payload): (u16, usize),
-        put: impl FnOnce(&mut Straight),
-    ) {
+    /// Appends the record of two handles that destroys an object, and gives its id and the memory behind it back.
+    pub(crate) fn send_last(&self, opcode: u16, owner: u64, (ty, id): (HandleType, u64)) {
         let kept = self.with_sender(|sender| {
-            sender.push_straight(opcode, payload, put)?;
+            // SAFETY: there is room for two handles.
+            sender.push_straight(opcode, |to| unsafe {
+                to.put(owner);
+                to.put(id);
+            })?;
             Ok(!self.backed.load(Ordering::Relaxed) && sender.spare.keep(ty, id))
         });
         // Where there is no host any more, the object's memory is still the application's.

@@ -27,7 +27,7 @@ pub(crate) unsafe extern "system" fn vkCreateShadersEXT(
             let waits =
                 (0..count as usize).any(|i| (*infos.add(i)).code_type == vk::ShaderCodeTypeEXT::BINARY);
             let allocator = device::allocator(device, callbacks);
-            let result = forward::try_create(session, cmd, &args, HandleType::ShaderEXT, allocator, waits);
+            let result = forward::try_create(session, cmd, &args, HandleType::ShaderEXT, &allocator, waits);
             // The host compiles while the program goes on.
             session.flush();
             result.as_raw()

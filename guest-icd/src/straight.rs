@@ -11,7 +11,6 @@ use vw_wire_protocol::generated::handles::HandleType;
 use vw_wire_protocol::record::{ALIGNMENT, HEADER_SIZE, Header};
 use vw_wire_protocol::schema::{Command, Op};
 
-use crate::alloc::HostAllocator;
 use crate::command_buffer::CommandBuffer;
 use crate::dispatch;
 use crate::failure::Failure;
@@ -19,91 +18,27 @@ use crate::forward;
 use crate::generated::entry::structures;
 use crate::session::Session;
 
-/// Bytes of the elements of an array; a null one has none.
+/// Bytes of an array's elements; a null one has none.
 #[inline(always)]
-pub(crate) fn length(array: *const c_void, count: usize, element: usize) -> usize {
+fn length(array: *const c_void, count: usize, element: usize) -> usize {
     if array.is_null() { 0 } else { count.saturating_mul(element) }
-}
-
-/// Bytes of a string, its length before it; a null one has none.
-///
-/// # Safety
-/// `string` is null or a string.
-#[inline(always)]
-pub(crate) unsafe fn string_length(string: *const c_void) -> usize {
-    if string.is_null() {
-        return 0;
-    }
-    // SAFETY: the caller's promise.
-    size_of::<u64>() + unsafe { CStr::from_ptr(string.cast()) }.count_bytes() + 1
-}
-
-/// Bytes of the one link that the chain of a structure may have: of this type, and `length` bytes long with the end of its
-/// chain. None when the structure needs the tables.
-///
-/// # Safety
-/// `at` is a structure with a chain.
-#[inline(always)]
-pub(crate) unsafe fn link_length(
-    at: *const u8,
-    s_type: i32,
-    length: impl Fn(*const u8) -> Option<usize>,
-) -> Option<usize> {
-    // SAFETY: the caller's promise: a link begins with its type.
-    unsafe {
-        let link = load::<*const u8>(at, P_NEXT);
-        if link.is_null() {
-            return Some(0);
-        }
-        if load::<i32>(link, 0) == s_type { length(link) } else { None }
-    }
 }
 
 /// Where structures with an `sType` have their `pNext`.
 const P_NEXT: usize = 8;
 
-/// Ends a chain on the wire; here it is the whole of it, but for the link that [`link_length`] allows.
-pub(crate) const NO_CHAIN: u32 = u32::MAX;
+/// Ends a chain on the wire.
+const NO_CHAIN: u32 = u32::MAX;
 
-/// Bytes that structures of `size` bytes in memory take, as `length` says of each; a null array has none. None when
-/// one of them needs the tables.
-///
-/// # Safety
-/// `array` is null or has `count` such structures.
-#[inline(always)]
-pub(crate) unsafe fn lengths(
-    array: *const c_void,
-    count: usize,
-    size: usize,
-    length: impl Fn(*const u8) -> Option<usize>,
-) -> Option<usize> {
-    let mut sum = 0usize;
-    if !array.is_null() {
-        for i in 0..count {
-            // SAFETY: the caller's promise.
-            sum = sum.saturating_add(length(unsafe { array.cast::<u8>().add(i * size) })?);
-        }
-    }
-    Some(sum)
-}
-
-/// Bytes that a structure takes; none when it needs the tables.
+/// Writes a structure; none when it needs the tables, or there is no room.
 ///
 /// # Safety
 /// The pointer leads to such a structure.
-pub(crate) type Measure = unsafe fn(*const u8) -> Option<usize>;
+pub(crate) type Put = unsafe fn(&mut Straight, *const u8) -> Option<()>;
 
-/// Writes a structure that was measured.
-///
-/// # Safety
-/// As [`Measure`]; there is room for it.
-pub(crate) type Put = unsafe fn(&mut Straight, *const u8);
-
-/// Largest record that is written straight into the ring.
-pub(crate) const MOST: usize = 4 << 10;
-
-/// Creates an object by `vkCreateX(device, info, allocator, x)` or `vkCreateXPipelines(device, cache, 1, info, allocator, x)`,
-/// not waited for. None when it has to go the common way: nothing has happened then.
+/// Creates an object by `vkCreateX(device, info, allocator, x)`, or some by `vkCreateXPipelines(device, cache, count, infos,
+/// allocator, pipelines)`, not waited for, without callbacks of the application's. None when it has to go the common way: nothing
+/// has happened then.
 ///
 /// # Safety
 /// As [`forward::try_create`].
@@ -112,41 +47,36 @@ pub(crate) unsafe fn create(
     cmd: &Command,
     args: &[u64],
     ty: HandleType,
-    allocator: HostAllocator,
 ) -> Option<vk::Result> {
-    let (measure, put) = structures::info(cmd.opcode).filter(|_| session.perf.straight)?;
-    let (device, cache, info, object) = match *args {
-        [device, info, _, object] => (device, None, info, object),
-        [device, cache, count, info, _, object] if count as u32 == 1 => (device, Some(cache), info, object),
+    let (size, put) = structures::info(cmd.opcode).filter(|_| session.perf.straight)?;
+    let (device, cache, infos, count, objects) = match *args {
+        [device, info, _, object] => (device, None, info, 1, object),
+        [device, cache, count, infos, _, objects] => (device, Some(cache), infos, count as u32, objects),
         _ => return None,
     };
-    let (info, object) = (info as *const u8, object as *mut u64);
-    if info.is_null() || object.is_null() {
+    let (infos, objects) = (infos as *const c_void, objects as *mut u64);
+    if infos.is_null() || objects.is_null() || count == 0 {
         return None;
     }
-    // SAFETY: valid arguments of the command: a device, its create-info, and room for a handle.
-    unsafe {
-        // Both presence bytes and both ids; the cache, and how many pipelines there are.
-        let fixed = if cache.is_some() { 30 } else { 18 };
-        let payload = measure(info)?.checked_add(fixed).filter(|payload| *payload <= MOST)?;
-        let sent = session.send_new(ty, allocator, (cmd.opcode, payload), |to, id| {
-            to.put(dispatch::id(device as *const c_void));
-            if let Some(cache) = cache {
-                to.put(cache);
-                to.put(1u32);
-            }
-            to.put(1u8);
-            put(to, info);
-            to.put(1u8);
-            to.put(id);
-        });
-        let (id, result) = match sent {
-            Ok(Some(id)) => (id, vk::Result::SUCCESS),
-            Ok(None) => (0, vk::Result::ERROR_OUT_OF_HOST_MEMORY),
-            Err(failure) => (0, forward::refusal(cmd, failure)),
-        };
-        object.write(id);
-        Some(result)
+    let count = count as usize;
+    // SAFETY: valid arguments of the command: a device, its create-infos, and room for as many handles. An id, a cache and a
+    // number always have room.
+    let put_all = |to: &mut Straight| unsafe {
+        to.put(dispatch::id(device as *const c_void));
+        if let Some(cache) = cache {
+            to.put(cache);
+            to.put(count as u32);
+        }
+        to.structures(infos, count, size, |to, info| put(to, info))
+    };
+    // SAFETY: as above.
+    match unsafe { session.send_new(ty, cmd.opcode, (objects, count), put_all) } {
+        Ok(sent) => sent.then_some(vk::Result::SUCCESS),
+        Err(failure) => {
+            // SAFETY: as above.
+            (0..count).for_each(|i| unsafe { objects.add(i).write(0) });
+            Some(forward::refusal(cmd, failure))
+        }
     }
 }
 
@@ -156,21 +86,21 @@ pub(crate) unsafe fn create(
 /// As [`forward::send`].
 pub(crate) unsafe fn send(session: &Session, cmd: &Command, args: &[u64]) -> Option<Result<(), Failure>> {
     let &[object, info] = args else { return None };
-    let (measure, put) = structures::info(cmd.opcode).filter(|_| session.perf.straight)?;
-    let info = info as *const u8;
+    let (_, put) = structures::info(cmd.opcode).filter(|_| session.perf.straight)?;
+    let info = info as *const c_void;
     if info.is_null() {
         return None;
     }
-    // SAFETY: valid arguments of the command: an object and its structure.
-    unsafe {
-        // The presence byte and the id.
-        let payload = measure(info)?.checked_add(9).filter(|payload| *payload <= MOST)?;
-        Some(session.send_straight(cmd.opcode, payload, |to| {
+    let sent = session.with_sender(|sender| {
+        let mut to = sender.begin()?;
+        // SAFETY: valid arguments of the command: an object and its structure. There is room for an id.
+        let whole = unsafe {
             to.put(dispatch::id(object as *const c_void));
-            to.put(1u8);
-            put(to, info);
-        }))
-    }
+            to.structure(info, |to, info| put(to, info))
+        };
+        Ok(whole.map(|()| sender.end(to, cmd.opcode, 0)))
+    });
+    sent.transpose()
 }
 
 /// Sends a command whose parameters are two objects, the second not dispatchable: nearly all that destroy. The second's id,
@@ -189,10 +119,7 @@ pub(crate) unsafe fn destroy(
         return false;
     }
     // SAFETY: a live dispatchable object.
-    session.send_last((ty, id), (cmd.opcode, 16), |to| unsafe {
-        to.put(dispatch::id(object));
-        to.put(id);
-    });
+    session.send_last(cmd.opcode, unsafe { dispatch::id(object) }, (ty, id));
     true
 }
 
@@ -200,16 +127,6 @@ pub(crate) unsafe fn destroy(
 #[inline(always)]
 pub(crate) fn only(pointer: *const c_void, may: bool) -> *const c_void {
     if may { pointer } else { null() }
-}
-
-/// Whether something follows in the chain of a structure.
-///
-/// # Safety
-/// `at` is a structure with a chain.
-#[inline(always)]
-pub(crate) unsafe fn has_chain(at: *const u8) -> bool {
-    // SAFETY: `pNext` stands behind `sType`, aligned to 8.
-    !unsafe { load::<*const c_void>(at, P_NEXT) }.is_null()
 }
 
 /// A member of a structure.
@@ -222,47 +139,71 @@ pub(crate) unsafe fn load<T: Copy>(at: *const u8, off: usize) -> T {
     unsafe { at.add(off).cast::<T>().read_unaligned() }
 }
 
-/// Begins a record with `payload` bytes behind its header: the command buffer's id, which is written here, and what the
-/// caller puts. None when the record must go the common way.
+/// Appends a record to a command buffer's stream: the command buffer's id, and what `put` puts. None when it has to go the
+/// common way: nothing has happened then.
 ///
 /// # Safety
-/// `object` must be null or a live command buffer that no other thread uses. The caller puts exactly the rest of the
-/// payload, before anything else happens to the command buffer.
+/// `object` must be null or a live command buffer that no other thread uses.
 #[inline(always)]
-pub(crate) unsafe fn begin(object: *mut c_void, opcode: u16, payload: usize) -> Option<Straight> {
+pub(crate) unsafe fn record(
+    object: *mut c_void,
+    opcode: u16,
+    put: impl FnOnce(&mut Straight) -> Option<()>,
+) -> Option<()> {
     // SAFETY: the caller's promise; command buffers are made by `command_buffer.rs`.
     let buffer = unsafe { object.cast::<CommandBuffer>().as_mut()? };
-    let length = payload.checked_add(HEADER_SIZE + ALIGNMENT - 1)? & !(ALIGNMENT - 1);
-    let (start, id) = buffer.straight(length)?;
-    // SAFETY: `length` bytes at `start` are this record's; an id always fits.
+    let (start, room) = buffer.stream().straight()?;
+    // SAFETY: the room is this record's; that the id fits was asked for.
     unsafe {
-        let mut to = Straight::new(start, opcode, 0, length);
-        to.put(id);
-        Some(to)
+        let mut to = Straight::new(start, room)?;
+        to.need(size_of::<u64>())?;
+        to.put(buffer.id());
+        put(&mut to)?;
+        buffer.stream().advance(to.end(opcode, 0));
     }
+    Some(())
 }
 
-/// A record that is being written.
+/// A record that is being written, in room that may be too small for it: it counts only when it has [ended](Self::end).
+///
+/// `put`, `copy` and `object` write what there is room for by [`need`](Self::need); everything else asks itself.
 pub(crate) struct Straight {
+    /// Where the record begins, and where it goes on.
+    start: *mut u8,
     at: *mut u8,
+    /// Where the payload must end: there is room for its padding behind.
+    end: *mut u8,
 }
 
-/// The methods rely on what [`begin`] asks of its caller: there is room for all that is put.
 impl Straight {
-    /// A record of `length` bytes at `start`, both multiples of 8: its header and its padding. What is put is written
-    /// behind the one and over the other.
+    /// A record in the `room` bytes at `start`, which is aligned to 8. None where there cannot be one.
     ///
     /// # Safety
     /// The bytes are this record's.
     #[inline(always)]
-    pub(crate) unsafe fn new(start: *mut u8, opcode: u16, flags: u16, length: usize) -> Self {
+    pub(crate) unsafe fn new(start: *mut u8, room: usize) -> Option<Self> {
+        let end = room.checked_sub(ALIGNMENT).filter(|end| *end >= HEADER_SIZE)?;
+        // SAFETY: within the room.
+        unsafe { Some(Self { start, at: start.add(HEADER_SIZE), end: start.add(end) }) }
+    }
+
+    /// Writes the header and the padding. Returns the record's length, a multiple of 8.
+    #[inline(always)]
+    pub(crate) unsafe fn end(self, opcode: u16, flags: u16) -> usize {
+        let length = (self.at.addr() - self.start.addr()).next_multiple_of(ALIGNMENT);
         let header = Header { opcode, flags, length: length as u32 };
-        // SAFETY: the caller's promise; a header always fits.
+        // SAFETY: there is room for a word behind the payload, and for the header before it.
         unsafe {
-            start.add(length - ALIGNMENT).cast::<u64>().write(0);
-            start.cast::<u64>().write(header.to_word().to_le());
-            Self { at: start.add(HEADER_SIZE) }
+            self.at.cast::<u64>().write_unaligned(0);
+            self.start.cast::<u64>().write(header.to_word().to_le());
         }
+        length
+    }
+
+    /// That there is room for so many bytes.
+    #[inline(always)]
+    pub(crate) fn need(&self, length: usize) -> Option<()> {
+        (length <= self.end.addr() - self.at.addr()).then_some(())
     }
 
     /// A scalar or a handle. (Little endian, as the wire is: vw is for such processors alone.)
@@ -276,9 +217,11 @@ impl Straight {
         }
     }
 
-    /// Whether there is an array, and its `length` bytes.
+    /// Whether there is an array, and its `count` elements of `size` bytes.
     #[inline(always)]
-    pub(crate) unsafe fn array(&mut self, array: *const c_void, length: usize) {
+    pub(crate) unsafe fn array(&mut self, array: *const c_void, count: usize, size: usize) -> Option<()> {
+        let length = length(array, count, size);
+        self.need(length.saturating_add(1))?;
         // SAFETY: there is room; the application's array is that long.
         unsafe {
             self.put(u8::from(!array.is_null()));
@@ -287,35 +230,38 @@ impl Straight {
                 self.at = self.at.add(length);
             }
         }
+        Some(())
     }
 
-    /// Whether there is an array, and the ids of its command buffers; `length` bytes in memory and here.
+    /// Whether there is an array, and the ids of its command buffers.
     #[inline(always)]
-    pub(crate) unsafe fn objects(&mut self, array: *const c_void, length: usize) {
+    pub(crate) unsafe fn objects(&mut self, array: *const c_void, count: usize) -> Option<()> {
+        self.need(length(array, count, size_of::<u64>()).saturating_add(1))?;
         // SAFETY: there is room; the application's array is that long.
         unsafe {
             self.put(u8::from(!array.is_null()));
             if !array.is_null() {
-                for i in 0..length / size_of::<u64>() {
-                    self.object(array.cast::<u8>().add(i * size_of::<u64>()));
-                }
+                (0..count).for_each(|i| self.object(array.cast::<u8>().add(i * size_of::<u64>())));
             }
         }
+        Some(())
     }
 
-    /// Whether there is a string, and the `length` bytes that [`string_length`] says.
+    /// Whether there is a string, its length and its bytes.
     #[inline(always)]
-    pub(crate) unsafe fn string(&mut self, string: *const c_void, length: usize) {
-        // SAFETY: there is room; the application's string is that long.
+    pub(crate) unsafe fn string(&mut self, string: *const c_void) -> Option<()> {
+        // SAFETY: there is room; the application's string ends with a zero.
         unsafe {
+            let length = if string.is_null() { 0 } else { CStr::from_ptr(string.cast()).count_bytes() + 1 };
+            self.need(length.saturating_add(1 + size_of::<u64>()))?;
             self.put(u8::from(!string.is_null()));
             if !string.is_null() {
-                let bytes = length - size_of::<u64>();
-                self.put(bytes as u64);
-                self.at.copy_from_nonoverlapping(string.cast(), bytes);
-                self.at = self.at.add(bytes);
+                self.put(length as u64);
+                self.at.copy_from_nonoverlapping(string.cast(), length);
+                self.at = self.at.add(length);
             }
         }
+        Some(())
     }
 
     /// The id of a command buffer in a structure.
@@ -325,18 +271,35 @@ impl Straight {
         unsafe { self.put(dispatch::id(load::<*const c_void>(at, 0))) };
     }
 
-    /// The chain of the structure at `at`: the link that [`link_length`] allows, as `put` writes it, if there is one.
+    /// The chain of the structure at `at`, if it has none; there must be room for its end.
     #[inline(always)]
-    pub(crate) unsafe fn chain(&mut self, at: *const u8, put: impl Fn(&mut Self, *const u8)) {
-        // SAFETY: there is room; a link begins with its type, which goes to where the link's own chain would end.
+    pub(crate) unsafe fn no_chain(&mut self, at: *const u8) -> Option<()> {
+        // SAFETY: the caller's promise: a structure with a chain.
+        unsafe {
+            self.put(NO_CHAIN);
+            load::<*const c_void>(at, P_NEXT).is_null().then_some(())
+        }
+    }
+
+    /// The chain of the structure at `at`, if nothing but one link of this type is in it, which `put` writes.
+    #[inline(always)]
+    pub(crate) unsafe fn chain(
+        &mut self,
+        at: *const u8,
+        s_type: i32,
+        put: impl Fn(&mut Self, *const u8) -> Option<()>,
+    ) -> Option<()> {
+        // SAFETY: a link begins with its type, which goes to where the link's own chain would end.
         unsafe {
             let (link, start) = (load::<*const u8>(at, P_NEXT), self.at);
             if !link.is_null() {
-                put(self, link);
-                start.cast::<i32>().write_unaligned(load(link, 0));
+                (load::<i32>(link, 0) == s_type).then(|| put(self, link))??;
+                start.cast::<i32>().write_unaligned(s_type);
             }
+            self.need(size_of_val(&NO_CHAIN))?;
             self.put(NO_CHAIN);
         }
+        Some(())
     }
 
     /// `N` bytes of a structure.
@@ -349,6 +312,19 @@ impl Straight {
         }
     }
 
+    /// Whether there is a structure, and that, as `put` writes it.
+    #[inline(always)]
+    pub(crate) unsafe fn structure(
+        &mut self,
+        at: *const c_void,
+        put: impl FnOnce(&mut Self, *const u8) -> Option<()>,
+    ) -> Option<()> {
+        self.need(1)?;
+        // SAFETY: there is room.
+        unsafe { self.put(u8::from(!at.is_null())) };
+        if at.is_null() { Some(()) } else { put(self, at.cast()) }
+    }
+
     /// Whether there is an array, and its structures of `size` bytes in memory, as `put` writes each.
     #[inline(always)]
     pub(crate) unsafe fn structures(
@@ -356,14 +332,18 @@ impl Straight {
         array: *const c_void,
         count: usize,
         size: usize,
-        put: impl Fn(&mut Self, *const u8),
-    ) {
+        put: impl Fn(&mut Self, *const u8) -> Option<()>,
+    ) -> Option<()> {
+        self.need(1)?;
         // SAFETY: there is room; the application's array is that long.
         unsafe {
             self.put(u8::from(!array.is_null()));
             if !array.is_null() {
-                (0..count).for_each(|i| put(self, array.cast::<u8>().add(i * size)));
+                for i in 0..count {
+                    put(self, array.cast::<u8>().add(i * size))?;
+                }
             }
         }
+        Some(())
     }
 }

@@ -15,7 +15,6 @@ use vw_wire_protocol::record::{HEADER_SIZE, Header};
 use vw_wire_protocol::rules::{Hook, Rule};
 use vw_wire_protocol::schema::{Class, Command, Count, Dir, Elem, Op, Pointer, Struct};
 
-use crate::alloc::HostAllocator;
 use crate::chunks::CHUNK_SIZE;
 use crate::command_buffer::{self, CommandBuffer};
 use crate::command_pool::CommandPool;
@@ -23,8 +22,9 @@ use crate::dispatch::Head;
 use crate::generated::entry::structures::info;
 use crate::generated::procs::PROCS;
 use crate::queue::{Queue, QueueAddress, vkQueueSubmit, vkQueueSubmit2};
-use crate::straight;
-use crate::submission::Plain;
+use crate::straight::{self, Straight};
+use crate::session::Session;
+use crate::submission::{Info, Plain};
 use crate::test_host;
 
 /// What the application's arrays hold.
@@ -179,12 +179,13 @@ fn record_when_written_straight_is_that_of_the_tables() {
             // SAFETY: a live command buffer; arguments made for the command, whose entry point the table names. The
             // chunk is mapped, and nothing else reads or writes it.
             let records = unsafe {
-                assert!(straight::begin(buffer.as_ptr().cast(), 1, 8).is_none(), "no room yet");
+                let end = |_: &mut Straight| Some(());
+                assert!(straight::record(buffer.as_ptr().cast(), 1, end).is_none(), "no room yet");
                 // The first record finds no chunk, and goes the common way.
                 (cmd.invoke)(proc.ptr, &args);
                 (cmd.invoke)(proc.ptr, &args);
                 let records = std::slice::from_raw_parts(chunk, 2 * expected.len()).to_vec();
-                assert!(straight::begin(buffer.as_ptr().cast(), 1, 8).is_some());
+                assert!(straight::record(buffer.as_ptr().cast(), 1, end).is_some());
                 buffer.as_mut().reset();
                 command_buffer::remove(&session, &pool, buffer);
                 if let Some(space) = pool.take_spare() {
@@ -227,8 +228,7 @@ fn creation_and_the_like_when_written_straight_are_those_of_the_tables() {
                     if args.len() == 6 {
                         args[2] = 1;
                     }
-                    let allocator = HostAllocator::default();
-                    let result = straight::create(&session, cmd, &args, HandleType::Buffer, allocator);
+                    let result = straight::create(&session, cmd, &args, HandleType::Buffer);
                     assert_eq!(result, Some(vk::Result::SUCCESS), "{}", cmd.name);
                     assert_ne!(new, 0);
                 } else {
@@ -245,6 +245,17 @@ fn creation_and_the_like_when_written_straight_are_those_of_the_tables() {
         }
     }
     assert!(compared > 4 * 20, "{compared}");
+}
+
+/// Whether the submission is written without the tables; the record is not sent.
+unsafe fn goes_straight<T: Info>(session: &Session, infos: *const T, count: u32) -> bool {
+    let mut space = vec![0u64; 8 << 10];
+    // SAFETY: the caller's promise: so many valid infos; the space is there.
+    unsafe {
+        let Some(plain) = Plain::new(session, infos, count) else { return false };
+        let mut to = Straight::new(space.as_mut_ptr().cast(), 8 * space.len()).unwrap();
+        plain.put(&mut to, 3).is_some()
+    }
 }
 
 /// The bytes of the next record.
@@ -268,6 +279,7 @@ fn submission_when_written_straight_is_that_of_the_tables() {
     let buffers = [(&raw mut object).cast::<CommandBuffer>(); 5];
     let at = std::ptr::from_ref(&queue).cast_mut();
     let mut values = vk::TimelineSemaphoreSubmitInfo::default();
+    let protected = vk::ProtectedSubmitInfo::default();
     for (inner, arrays) in [(0, true), (1, true), (3, true), (5, true), (0, false)] {
         for count in [1, 2, 5] {
             let cmd = &commands::VK_QUEUE_SUBMIT;
@@ -276,12 +288,21 @@ fn submission_when_written_straight_is_that_of_the_tables() {
             let args = [at as u64, count.into(), infos as u64, 0];
             // SAFETY: arguments made for the command, of a live queue, here and below.
             unsafe {
-                assert!(Plain::new(&session, infos, count).is_some());
+                assert!(goes_straight(&session, infos, count));
                 assert_eq!(vkQueueSubmit(at, count, infos, 0), 0);
                 assert_eq!(next_record(&mut consumer), expected(cmd, &args), "{count} of {inner}");
-                // With a chain the tables write it.
-                (*infos).p_next = (&raw mut values).cast();
-                assert!(Plain::new(&session, infos, count).is_none());
+                // With the values of timeline semaphores, too.
+                values.wait_semaphore_value_count = inner as u32;
+                values.p_wait_semaphore_values = DATA.as_ptr();
+                values.signal_semaphore_value_count = inner as u32;
+                values.p_signal_semaphore_values = if arrays { DATA.as_ptr() } else { null() };
+                (*infos).p_next = (&raw const values).cast();
+                assert!(goes_straight(&session, infos, count));
+                assert_eq!(vkQueueSubmit(at, count, infos, 0), 0);
+                assert_eq!(next_record(&mut consumer), expected(cmd, &args), "{count} of {inner}, values");
+                // With anything else the tables write it.
+                (*infos).p_next = (&raw const protected).cast();
+                assert!(!goes_straight(&session, infos, count));
                 assert_eq!(vkQueueSubmit(at, count, infos, 0), 0);
                 assert_eq!(next_record(&mut consumer), expected(cmd, &args), "{count} of {inner}, chained");
             }
@@ -290,7 +311,7 @@ fn submission_when_written_straight_is_that_of_the_tables() {
             let args = [at as u64, count.into(), infos as u64, 0];
             // SAFETY: as above.
             unsafe {
-                assert!(Plain::new(&session, infos, count).is_some());
+                assert!(goes_straight(&session, infos, count));
                 assert_eq!(vkQueueSubmit2(at, count, infos, 0), 0);
             }
             assert_eq!(next_record(&mut consumer), expected(cmd, &args), "{count} of {inner}, the second");
@@ -299,7 +320,7 @@ fn submission_when_written_straight_is_that_of_the_tables() {
     let many = vec![vk::SubmitInfo::default(); 1000];
     // SAFETY: valid arguments.
     unsafe {
-        assert!(Plain::new(&session, many.as_ptr(), 1000).is_none(), "too long");
+        assert!(goes_straight(&session, many.as_ptr(), 1000));
         assert!(Plain::new(&session, many.as_ptr(), 0).is_none());
         assert_eq!(vkQueueSubmit(at, 1000, many.as_ptr(), 0), 0);
     }
@@ -312,14 +333,19 @@ fn pipeline_when_it_is_usual_is_written_straight_and_only_then() {
     let (session, _host, mut consumer) = test_host::session(0);
     let mut object = Head::new(7, Arc::clone(&session));
     let cmd = &commands::VK_CREATE_GRAPHICS_PIPELINES;
-    let mut create = |info: &vk::GraphicsPipelineCreateInfo<'_>, count: u64| {
-        let mut new = 0u64;
-        let args =
-            [(&raw mut object) as u64, 0, count, std::ptr::from_ref(info) as u64, 0, (&raw mut new) as u64];
-        let allocator = HostAllocator::default();
+    let mut create = |info: &vk::GraphicsPipelineCreateInfo<'_>, count: usize| {
+        let (infos, mut new) = (vec![*info; count], vec![0u64; count]);
+        let args = [
+            (&raw mut object) as u64,
+            0,
+            count as u64,
+            infos.as_ptr() as u64,
+            0,
+            new.as_mut_ptr() as u64,
+        ];
         // SAFETY: valid arguments, of a live device; ignored pointers lead nowhere.
-        let result = unsafe { straight::create(&session, cmd, &args, HandleType::Pipeline, allocator) };
-        assert_eq!(result.is_some(), new != 0);
+        let result = unsafe { straight::create(&session, cmd, &args, HandleType::Pipeline) };
+        assert!(new.iter().all(|id| (*id != 0) == result.is_some()));
         session.flush();
         let record = consumer.next().unwrap();
         assert_eq!(record.is_some(), result.is_some());
@@ -371,7 +397,8 @@ fn pipeline_when_it_is_usual_is_written_straight_and_only_then() {
     info.p_tessellation_state = std::ptr::without_provenance(8);
     let chained = info.push_next(&mut rendering);
     assert!(create(&chained, 1), "dynamic rendering");
-    assert!(!create(&chained, 2), "several");
+    assert!(create(&chained, 3), "several");
+    assert!(!create(&chained, 0), "none");
     info.p_depth_stencil_state = null();
     info.p_next = null();
     assert!(create(&info, 1), "a render pass, no chain");
@@ -390,9 +417,29 @@ fn pipeline_when_it_is_usual_is_written_straight_and_only_then() {
 }
 
 #[test]
-fn length_when_the_array_is_null_is_nothing_and_never_wraps() {
-    let some: *const c_void = DATA.as_ptr().cast();
-    assert_eq!(straight::length(null(), 7, 8), 0);
-    assert_eq!(straight::length(some, 7, 8), 56);
-    assert_eq!(straight::length(some, usize::MAX, 8), usize::MAX);
+fn record_when_there_is_no_room_for_all_of_it_does_not_count() {
+    let mut room = [u64::MAX; 5];
+    let array: *const c_void = DATA.as_ptr().cast();
+    // Header and padding take 16 bytes.
+    let mut put = |array: *const c_void, count: usize| {
+        // SAFETY: the room is there, and elements as far as there is room for them.
+        unsafe {
+            let mut to = Straight::new(room.as_mut_ptr().cast(), size_of_val(&room)).unwrap();
+            to.array(array, count, 8)?;
+            Some(to.end(7, 0))
+        }
+    };
+    assert_eq!(put(array, 2), Some(32));
+    assert_eq!(put(array, 3), None);
+    assert_eq!(put(array, usize::MAX), None, "the length does not wrap");
+    assert_eq!(put(null(), usize::MAX), Some(16));
+    assert_eq!(room[0].to_le() as u16, 7);
+    assert_eq!(room[1], 0, "no array, and padding");
+    // SAFETY: as above.
+    unsafe {
+        assert!(Straight::new(room.as_mut_ptr().cast(), 15).is_none());
+        let to = Straight::new(room.as_mut_ptr().cast(), 16).unwrap();
+        assert!(to.need(0).is_some() && to.need(1).is_none());
+        assert_eq!(to.end(7, 0), 8);
+    }
 }

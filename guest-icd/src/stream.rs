@@ -137,19 +137,21 @@ impl Stream {
         self.space.is_none()
     }
 
-    /// Room for a record of `length` bytes, a multiple of 8, that the caller writes at once; aligned to 8. None: append
-    /// it.
+    /// Room for a record that the caller writes at once, and its size in bytes; aligned to 8. None: append it.
     #[inline(always)]
-    pub(crate) fn straight(&mut self, length: usize) -> Option<*mut u8> {
-        let space = self.space.as_mut()?;
-        let end = space.end.checked_add(length)?;
-        if end > space.straight_end {
-            return None;
-        }
-        // SAFETY: the old end lies in the chunk.
+    pub(crate) fn straight(&mut self) -> Option<(*mut u8, usize)> {
+        let space = self.space.as_ref()?;
+        // SAFETY: the end lies in the chunk.
         let start = unsafe { space.base.as_ptr().add(space.end) };
-        space.end = end;
-        Some(start)
+        Some((start, space.straight_end.checked_sub(space.end)?))
+    }
+
+    /// A record of `length` bytes, a multiple of 8, was written into that room.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self, length: usize) {
+        if let Some(space) = &mut self.space {
+            space.end += length;
+        }
     }
 
     /// Continues in the rest of another recording's chunk.

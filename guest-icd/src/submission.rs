@@ -14,7 +14,7 @@ use crate::generated::entry::structures;
 use crate::payload::Shared;
 use crate::semaphore::Semaphore;
 use crate::session::Session;
-use crate::straight::{MOST, Straight};
+use crate::straight::Straight;
 
 /// `VkSubmitInfo`, `VkSubmitInfo2` or `VkBindSparseInfo`.
 pub(crate) trait Info: Copy {
@@ -132,71 +132,70 @@ unsafe fn signals(
     })
 }
 
-/// A submission that becomes one record, written without the tables: no structure has a chain, and no semaphore a payload.
-pub(crate) struct Plain {
-    /// Bytes behind the record's header.
-    pub(crate) payload: usize,
+/// A submission that may become one record, written without the tables: no semaphore has a payload.
+pub(crate) struct Plain<T> {
+    infos: *const T,
+    count: u32,
     /// Its end signals timeline semaphores.
     pub(crate) signals: bool,
 }
 
-impl Plain {
+impl<T: Info> Plain<T> {
     /// Takes `count` infos; none when the submission has to go the common way.
     ///
     /// # Safety
-    /// There must be so many valid infos.
+    /// There must be so many valid infos, as long as this is used.
     #[inline]
-    pub(crate) unsafe fn new<T: Info>(session: &Session, infos: *const T, count: u32) -> Option<Self> {
-        let (_, measure, _) = structures::submission(T::OPCODE)?;
+    pub(crate) unsafe fn new(session: &Session, infos: *const T, count: u32) -> Option<Self> {
         if !session.perf.straight || count == 0 {
             return None;
         }
-        // Queue, count, fence and presence.
-        let mut plain = Self { payload: 21, signals: false };
-        for i in 0..count as usize {
-            // SAFETY: the caller's promise.
-            let info = unsafe { &*infos.add(i) };
+        let semaphores = &session.objects.semaphores;
+        let has_payload =
+            |semaphore: vk::Semaphore| semaphores.with(semaphore.as_raw(), |state| state.payloads.has_any());
+        let mut signals = false;
+        // SAFETY: the caller's promise.
+        for info in unsafe { elements(infos, count) } {
             // What any but the last one signals is reached before the record's end.
-            if plain.signals {
+            if signals {
                 return None;
             }
-            let semaphores = &session.objects.semaphores;
-            let has_payload = |semaphore: vk::Semaphore| {
-                semaphores.with(semaphore.as_raw(), |state| state.payloads.has_any())
-            };
-            // SAFETY: the caller's promise.
+            // SAFETY: as above.
             unsafe {
-                plain.payload = plain.payload.checked_add(measure((&raw const *info).cast())?)?;
                 if info.waits().any(|wait| has_payload(wait) == Some(true)) {
                     return None;
                 }
                 for (semaphore, value) in info.signals() {
                     match has_payload(semaphore) {
                         Some(true) => return None,
-                        Some(false) => plain.signals |= value.is_some(),
+                        Some(false) => signals |= value.is_some(),
                         None => {}
                     }
                 }
             }
         }
-        Some(plain).filter(|plain| plain.payload <= MOST)
+        Some(Self { infos, count, signals })
     }
 
-    /// Writes what is behind the record's header.
-    ///
-    /// # Safety
-    /// As [`Plain::new`], which was called with the same; there must be room for it.
+    /// Writes what is behind the record's header; none when it has to go the common way after all.
     #[inline]
-    pub(crate) unsafe fn put<T: Info>(to: &mut Straight, queue: u64, infos: *const T, count: u32) {
-        let Some((size, _, put)) = structures::submission(T::OPCODE) else { return };
-        // SAFETY: the caller's promise.
+    pub(crate) fn put(&self, to: &mut Straight, queue: u64) -> Option<()> {
+        let (size, put) = structures::submission(T::OPCODE)?;
+        to.need(20)?;
+        // SAFETY: there is room, and the infos are valid.
         unsafe {
             to.put(queue);
-            to.put(count);
+            to.put(self.count);
             // No fence travels.
             to.put(0u64);
-            to.structures(infos.cast(), count as usize, size, |to, info| put(to, info));
+            to.structures(self.infos.cast(), self.count as usize, size, |to, info| put(to, info))
         }
+    }
+
+    /// What its end signals, with the values of timeline semaphores.
+    pub(crate) fn signalled(&self) -> impl Iterator<Item = (vk::Semaphore, Option<u64>)> {
+        // SAFETY: the infos are valid, and not none.
+        unsafe { (*self.infos.add(self.count as usize - 1)).signals() }
     }
 }
 

@@ -258,6 +258,28 @@ impl<'a, H: Host> Target<'a, H> {
         Some(array)
     }
 
+    /// The chain of a structure: the one link, of this type and `size` bytes, that `read` reads, or null.
+    #[inline(always)]
+    pub(crate) unsafe fn chain(
+        &mut self,
+        from: &mut Record,
+        s_type: u32,
+        size: usize,
+        read: impl Fn(&mut Self, &mut Record, *mut u8) -> Option<()>,
+    ) -> Option<*mut u8> {
+        // SAFETY: what is read was asked for before.
+        unsafe {
+            from.need(size_of::<u32>())?;
+            let first: u32 = from.get();
+            if first == END {
+                return Some(null_mut());
+            }
+            let link = (first == s_type).then(|| self.structs(from, 1, size, read))??;
+            from.need(size_of::<u32>())?;
+            (from.get::<u32>() == END).then_some(link)
+        }
+    }
+
     #[inline(always)]
     pub(crate) unsafe fn call(&self, invoke: impl Fn(Pfn, &[u64]) -> u64, pfn: Pfn, args: &[u64]) {
         // SAFETY: the caller's promise.

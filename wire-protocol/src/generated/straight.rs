@@ -3743,11 +3743,11 @@ unsafe fn read_vk_acceleration_structure_create_info_khr<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000150017);
         from.need(44)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000150017);
         from.copy::<4>(at.add(16));
         at.add(24).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
         from.copy::<20>(at.add(32));
@@ -3764,11 +3764,11 @@ unsafe fn read_vk_bind_descriptor_buffer_embedded_samplers_info_ext<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000545008);
         from.need(20)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000545008);
         from.copy::<4>(at.add(16));
         at.add(24).cast::<u64>().write(to.handle(HandleType::PipelineLayout, from.get())?);
         from.copy::<4>(at.add(32));
@@ -3784,11 +3784,11 @@ unsafe fn read_vk_bind_descriptor_sets_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000545003);
         from.need(28)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000545003);
         from.copy::<4>(at.add(16));
         at.add(24).cast::<u64>().write(to.handle(HandleType::PipelineLayout, from.get())?);
         from.copy::<8>(at.add(32));
@@ -3810,11 +3810,11 @@ unsafe fn read_vk_blit_image_info2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000337004);
         from.need(36)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000337004);
         at.add(16).cast::<u64>().write(to.handle(HandleType::Image, from.get())?);
         from.copy::<4>(at.add(24));
         at.add(32).cast::<u64>().write(to.handle(HandleType::Image, from.get())?);
@@ -3836,11 +3836,11 @@ unsafe fn read_vk_buffer_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(12);
         from.need(28)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(12);
         from.copy::<4>(at.add(16));
         from.copy::<20>(at.add(24));
         let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 40), 4))?;
@@ -3857,11 +3857,11 @@ unsafe fn read_vk_buffer_memory_barrier<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(44);
         from.need(44)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(44);
         from.copy::<16>(at.add(16));
         at.add(32).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
         from.copy::<16>(at.add(40));
@@ -3877,11 +3877,11 @@ unsafe fn read_vk_buffer_view_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(13);
         from.need(36)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(13);
         from.copy::<4>(at.add(16));
         at.add(24).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
         from.copy::<4>(at.add(32));
@@ -3898,11 +3898,11 @@ unsafe fn read_vk_build_partitioned_acceleration_structure_info_nv<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000570004);
         from.need(44)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000570004);
         from.copy::<40>(at.add(56));
         read_vk_partitioned_acceleration_structure_instances_input_nv(to, from, at.add(16))?;
     }
@@ -3933,11 +3933,11 @@ unsafe fn read_vk_command_pool_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(39);
         from.need(12)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(39);
         from.copy::<8>(at.add(16));
     }
     Some(())
@@ -3951,11 +3951,11 @@ unsafe fn read_vk_conditional_rendering_begin_info_ext<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000081002);
         from.need(24)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000081002);
         at.add(16).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
         from.copy::<12>(at.add(24));
     }
@@ -3970,11 +3970,11 @@ unsafe fn read_vk_copy_acceleration_structure_info_khr<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000150010);
         from.need(24)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000150010);
         at.add(16).cast::<u64>().write(to.handle(HandleType::AccelerationStructureKHR, from.get())?);
         at.add(24).cast::<u64>().write(to.handle(HandleType::AccelerationStructureKHR, from.get())?);
         from.copy::<4>(at.add(32));
@@ -3990,11 +3990,11 @@ unsafe fn read_vk_copy_acceleration_structure_to_memory_info_khr<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000150011);
         from.need(24)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000150011);
         at.add(16).cast::<u64>().write(to.handle(HandleType::AccelerationStructureKHR, from.get())?);
         from.copy::<12>(at.add(24));
     }
@@ -4009,11 +4009,11 @@ unsafe fn read_vk_copy_buffer_info2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000337000);
         from.need(24)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000337000);
         at.add(16).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
         at.add(24).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
         from.copy::<4>(at.add(32));
@@ -4029,11 +4029,11 @@ unsafe fn read_vk_copy_buffer_info2<H: Host>(
 unsafe fn read_vk_buffer_copy2<H: Host>(_: &mut Target<'_, H>, from: &mut Record, at: *mut u8) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000337006);
         from.need(28)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000337006);
         from.copy::<24>(at.add(16));
     }
     Some(())
@@ -4047,11 +4047,11 @@ unsafe fn read_vk_copy_buffer_to_image_info2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000337002);
         from.need(28)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000337002);
         at.add(16).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
         at.add(24).cast::<u64>().write(to.handle(HandleType::Image, from.get())?);
         from.copy::<8>(at.add(32));
@@ -4073,11 +4073,11 @@ unsafe fn read_vk_buffer_image_copy2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000337009);
         from.need(60)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000337009);
         from.copy::<56>(at.add(16));
     }
     Some(())
@@ -4091,11 +4091,11 @@ unsafe fn read_vk_copy_image_info2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000337001);
         from.need(32)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000337001);
         at.add(16).cast::<u64>().write(to.handle(HandleType::Image, from.get())?);
         from.copy::<4>(at.add(24));
         at.add(32).cast::<u64>().write(to.handle(HandleType::Image, from.get())?);
@@ -4116,11 +4116,11 @@ unsafe fn read_vk_copy_image_to_buffer_info2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000337003);
         from.need(28)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000337003);
         at.add(16).cast::<u64>().write(to.handle(HandleType::Image, from.get())?);
         from.copy::<4>(at.add(24));
         at.add(32).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
@@ -4143,11 +4143,11 @@ unsafe fn read_vk_copy_memory_to_acceleration_structure_info_khr<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000150012);
         from.need(24)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000150012);
         from.copy::<8>(at.add(16));
         at.add(24).cast::<u64>().write(to.handle(HandleType::AccelerationStructureKHR, from.get())?);
         from.copy::<4>(at.add(32));
@@ -4163,11 +4163,11 @@ unsafe fn read_vk_copy_memory_to_micromap_info_ext<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000396004);
         from.need(24)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000396004);
         from.copy::<8>(at.add(16));
         at.add(24).cast::<u64>().write(to.handle(HandleType::MicromapEXT, from.get())?);
         from.copy::<4>(at.add(32));
@@ -4183,11 +4183,11 @@ unsafe fn read_vk_copy_micromap_info_ext<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000396002);
         from.need(24)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000396002);
         at.add(16).cast::<u64>().write(to.handle(HandleType::MicromapEXT, from.get())?);
         at.add(24).cast::<u64>().write(to.handle(HandleType::MicromapEXT, from.get())?);
         from.copy::<4>(at.add(32));
@@ -4203,11 +4203,11 @@ unsafe fn read_vk_copy_micromap_to_memory_info_ext<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000396003);
         from.need(24)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000396003);
         at.add(16).cast::<u64>().write(to.handle(HandleType::MicromapEXT, from.get())?);
         from.copy::<12>(at.add(24));
     }
@@ -4222,11 +4222,11 @@ unsafe fn read_vk_dependency_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000314003);
         from.need(20)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000314003);
         from.copy::<8>(at.add(16));
         from.copy::<4>(at.add(32));
         from.copy::<4>(at.add(48));
@@ -4258,11 +4258,11 @@ unsafe fn read_vk_buffer_memory_barrier2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000314001);
         from.need(68)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000314001);
         from.copy::<40>(at.add(16));
         at.add(56).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
         from.copy::<16>(at.add(64));
@@ -4278,11 +4278,11 @@ unsafe fn read_vk_depth_bias_info_ext<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000283001);
         from.need(16)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000283001);
         from.copy::<12>(at.add(16));
     }
     Some(())
@@ -4296,11 +4296,11 @@ unsafe fn read_vk_descriptor_buffer_binding_info_ext<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000316011);
         from.need(16)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000316011);
         from.copy::<12>(at.add(16));
     }
     Some(())
@@ -4314,11 +4314,11 @@ unsafe fn read_vk_descriptor_pool_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(33);
         from.need(16)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(33);
         from.copy::<12>(at.add(16));
         let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 24), 8))?;
         at.add(32).cast::<*mut u8>().write(array);
@@ -4334,11 +4334,11 @@ unsafe fn read_vk_descriptor_set_layout_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(32);
         from.need(12)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(32);
         from.copy::<8>(at.add(16));
         let array = optional(from.present()?, || {
             to.structs(from, count::<u32>(at, 20), 24, |to, from, at| {
@@ -4374,11 +4374,11 @@ unsafe fn read_vk_event_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(10);
         from.need(8)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(10);
         from.copy::<4>(at.add(16));
     }
     Some(())
@@ -4392,11 +4392,11 @@ unsafe fn read_vk_framebuffer_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(37);
         from.need(32)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(37);
         from.copy::<4>(at.add(16));
         at.add(24).cast::<u64>().write(to.handle(HandleType::RenderPass, from.get())?);
         from.copy::<4>(at.add(32));
@@ -4416,11 +4416,11 @@ unsafe fn read_vk_generated_commands_info_ext<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000572004);
         from.need(72)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000572004);
         from.copy::<4>(at.add(16));
         at.add(24).cast::<u64>().write(to.handle(HandleType::IndirectExecutionSetEXT, from.get())?);
         at.add(32).cast::<u64>().write(to.handle(HandleType::IndirectCommandsLayoutEXT, from.get())?);
@@ -4438,11 +4438,11 @@ unsafe fn read_vk_generated_commands_info_nv<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000277005);
         from.need(88)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000277005);
         from.copy::<4>(at.add(16));
         at.add(24).cast::<u64>().write(to.handle(HandleType::Pipeline, from.get())?);
         at.add(32).cast::<u64>().write(to.handle(HandleType::IndirectCommandsLayoutNV, from.get())?);
@@ -4468,11 +4468,11 @@ unsafe fn read_vk_generated_commands_info_nv<H: Host>(
 unsafe fn read_vk_image_blit2<H: Host>(_: &mut Target<'_, H>, from: &mut Record, at: *mut u8) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000337008);
         from.need(84)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000337008);
         from.copy::<80>(at.add(16));
     }
     Some(())
@@ -4482,11 +4482,11 @@ unsafe fn read_vk_image_blit2<H: Host>(_: &mut Target<'_, H>, from: &mut Record,
 unsafe fn read_vk_image_copy2<H: Host>(_: &mut Target<'_, H>, from: &mut Record, at: *mut u8) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000337007);
         from.need(72)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000337007);
         from.copy::<68>(at.add(16));
     }
     Some(())
@@ -4500,11 +4500,11 @@ unsafe fn read_vk_image_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(14);
         from.need(60)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(14);
         from.copy::<52>(at.add(16));
         from.copy::<4>(at.add(80));
         let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 64), 4))?;
@@ -4521,11 +4521,11 @@ unsafe fn read_vk_image_memory_barrier<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(45);
         from.need(56)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(45);
         from.copy::<24>(at.add(16));
         at.add(40).cast::<u64>().write(to.handle(HandleType::Image, from.get())?);
         from.copy::<20>(at.add(48));
@@ -4541,11 +4541,11 @@ unsafe fn read_vk_image_memory_barrier2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000314002);
         from.need(80)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000314002);
         from.copy::<48>(at.add(16));
         at.add(64).cast::<u64>().write(to.handle(HandleType::Image, from.get())?);
         from.copy::<20>(at.add(72));
@@ -4561,11 +4561,11 @@ unsafe fn read_vk_image_view_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(15);
         from.need(60)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(15);
         from.copy::<4>(at.add(16));
         at.add(24).cast::<u64>().write(to.handle(HandleType::Image, from.get())?);
         from.copy::<44>(at.add(32));
@@ -4581,11 +4581,11 @@ unsafe fn read_vk_indirect_commands_layout_create_info_nv<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000277004);
         from.need(20)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000277004);
         from.copy::<12>(at.add(16));
         from.copy::<4>(at.add(40));
         let array = optional(from.present()?, || {
@@ -4608,11 +4608,11 @@ unsafe fn read_vk_indirect_commands_layout_token_nv<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000277003);
         from.need(52)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000277003);
         from.copy::<20>(at.add(16));
         at.add(40).cast::<u64>().write(to.handle(HandleType::PipelineLayout, from.get())?);
         from.copy::<20>(at.add(48));
@@ -4647,11 +4647,11 @@ unsafe fn read_vk_memory_allocate_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(5);
         from.need(16)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(5);
         from.copy::<12>(at.add(16));
     }
     Some(())
@@ -4665,11 +4665,11 @@ unsafe fn read_vk_memory_barrier<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(46);
         from.need(12)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(46);
         from.copy::<8>(at.add(16));
     }
     Some(())
@@ -4683,11 +4683,11 @@ unsafe fn read_vk_memory_barrier2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000314000);
         from.need(36)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000314000);
         from.copy::<32>(at.add(16));
     }
     Some(())
@@ -4701,11 +4701,11 @@ unsafe fn read_vk_micromap_create_info_ext<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000396007);
         from.need(44)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000396007);
         from.copy::<4>(at.add(16));
         at.add(24).cast::<u64>().write(to.handle(HandleType::Buffer, from.get())?);
         from.copy::<20>(at.add(32));
@@ -4722,11 +4722,11 @@ unsafe fn read_vk_optical_flow_execute_info_nv<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000464005);
         from.need(12)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000464005);
         from.copy::<8>(at.add(16));
         let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 20), 16))?;
         at.add(24).cast::<*mut u8>().write(array);
@@ -4742,11 +4742,11 @@ unsafe fn read_vk_optical_flow_session_create_info_nv<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000464004);
         from.need(40)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000464004);
         from.copy::<36>(at.add(16));
     }
     Some(())
@@ -4760,11 +4760,11 @@ unsafe fn read_vk_partitioned_acceleration_structure_instances_input_nv<H: Host>
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000570003);
         from.need(24)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000570003);
         from.copy::<20>(at.add(16));
     }
     Some(())
@@ -4778,11 +4778,11 @@ unsafe fn read_vk_pipeline_cache_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(17);
         from.need(16)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(17);
         from.copy::<4>(at.add(16));
         from.copy::<8>(at.add(24));
         let array = optional(from.present()?, || to.bytes(from, count::<u64>(at, 24), 1))?;
@@ -4799,11 +4799,11 @@ unsafe fn read_vk_pipeline_layout_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(30);
         from.need(16)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(30);
         from.copy::<8>(at.add(16));
         from.copy::<4>(at.add(32));
         let array = optional(from.present()?, || {
@@ -4824,11 +4824,11 @@ unsafe fn read_vk_push_constants_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000545004);
         from.need(24)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000545004);
         at.add(16).cast::<u64>().write(to.handle(HandleType::PipelineLayout, from.get())?);
         from.copy::<12>(at.add(24));
         let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 32), 1))?;
@@ -4845,11 +4845,11 @@ unsafe fn read_vk_push_descriptor_set_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000545005);
         from.need(24)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000545005);
         from.copy::<4>(at.add(16));
         at.add(24).cast::<u64>().write(to.handle(HandleType::PipelineLayout, from.get())?);
         from.copy::<8>(at.add(32));
@@ -4871,11 +4871,11 @@ unsafe fn read_vk_query_pool_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(11);
         from.need(20)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(11);
         from.copy::<16>(at.add(16));
     }
     Some(())
@@ -4889,11 +4889,11 @@ unsafe fn read_vk_render_pass_begin_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(43);
         from.need(40)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(43);
         at.add(16).cast::<u64>().write(to.handle(HandleType::RenderPass, from.get())?);
         at.add(24).cast::<u64>().write(to.handle(HandleType::Framebuffer, from.get())?);
         from.copy::<20>(at.add(32));
@@ -4911,11 +4911,11 @@ unsafe fn read_vk_render_pass_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(38);
         from.need(20)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(38);
         from.copy::<8>(at.add(16));
         from.copy::<4>(at.add(32));
         from.copy::<4>(at.add(48));
@@ -4941,11 +4941,11 @@ unsafe fn read_vk_render_pass_create_info2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000109004);
         from.need(24)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000109004);
         from.copy::<8>(at.add(16));
         from.copy::<4>(at.add(32));
         from.copy::<4>(at.add(48));
@@ -4982,11 +4982,11 @@ unsafe fn read_vk_attachment_description2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000109000);
         from.need(40)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000109000);
         from.copy::<36>(at.add(16));
     }
     Some(())
@@ -5000,11 +5000,11 @@ unsafe fn read_vk_rendering_attachment_location_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000232001);
         from.need(8)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000232001);
         from.copy::<4>(at.add(16));
         let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 16), 4))?;
         at.add(24).cast::<*mut u8>().write(array);
@@ -5020,11 +5020,11 @@ unsafe fn read_vk_rendering_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000044000);
         from.need(36)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000044000);
         from.copy::<32>(at.add(16));
         let array = optional(from.present()?, || {
             to.structs(from, count::<u32>(at, 44), 72, |to, from, at| {
@@ -5052,11 +5052,11 @@ unsafe fn read_vk_rendering_attachment_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000044001);
         from.need(56)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000044001);
         at.add(16).cast::<u64>().write(to.handle(HandleType::ImageView, from.get())?);
         from.copy::<8>(at.add(24));
         at.add(32).cast::<u64>().write(to.lenient(HandleType::ImageView, from.get())?);
@@ -5073,11 +5073,11 @@ unsafe fn read_vk_rendering_input_attachment_index_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000232002);
         from.need(8)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000232002);
         from.copy::<4>(at.add(16));
         let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 16), 4))?;
         at.add(24).cast::<*mut u8>().write(array);
@@ -5097,11 +5097,11 @@ unsafe fn read_vk_resolve_image_info2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000337005);
         from.need(32)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000337005);
         at.add(16).cast::<u64>().write(to.handle(HandleType::Image, from.get())?);
         from.copy::<4>(at.add(24));
         at.add(32).cast::<u64>().write(to.handle(HandleType::Image, from.get())?);
@@ -5122,11 +5122,11 @@ unsafe fn read_vk_image_resolve2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000337010);
         from.need(72)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000337010);
         from.copy::<68>(at.add(16));
     }
     Some(())
@@ -5140,11 +5140,11 @@ unsafe fn read_vk_sample_locations_info_ext<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000143000);
         from.need(20)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000143000);
         from.copy::<16>(at.add(16));
         let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 28), 8))?;
         at.add(32).cast::<*mut u8>().write(array);
@@ -5160,11 +5160,11 @@ unsafe fn read_vk_sampler_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(31);
         from.need(68)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(31);
         from.copy::<64>(at.add(16));
     }
     Some(())
@@ -5178,11 +5178,11 @@ unsafe fn read_vk_sampler_ycbcr_conversion_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000156000);
         from.need(48)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000156000);
         from.copy::<44>(at.add(16));
     }
     Some(())
@@ -5196,11 +5196,11 @@ unsafe fn read_vk_semaphore_create_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(9);
         from.need(8)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(9);
         from.copy::<4>(at.add(16));
     }
     Some(())
@@ -5214,11 +5214,11 @@ unsafe fn read_vk_set_descriptor_buffer_offsets_info_ext<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000545007);
         from.need(24)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000545007);
         from.copy::<4>(at.add(16));
         at.add(24).cast::<u64>().write(to.handle(HandleType::PipelineLayout, from.get())?);
         from.copy::<8>(at.add(32));
@@ -5250,11 +5250,12 @@ unsafe fn read_vk_shading_rate_palette_nv<H: Host>(
 unsafe fn read_vk_submit_info<H: Host>(to: &mut Target<'_, H>, from: &mut Record, at: *mut u8) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
-        from.need(16)?;
-        if from.get::<u32>() != END {
-            return None;
-        }
         at.cast::<i32>().write(4);
+        let link = to.chain(from, 1000207003, 48, |to, from, at| {
+            read_vk_timeline_semaphore_submit_info(to, from, at)
+        })?;
+        at.add(8).cast::<*mut u8>().write(link);
+        from.need(12)?;
         from.copy::<4>(at.add(16));
         from.copy::<4>(at.add(40));
         from.copy::<4>(at.add(56));
@@ -5281,11 +5282,11 @@ unsafe fn read_vk_submit_info2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000314004);
         from.need(20)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000314004);
         from.copy::<8>(at.add(16));
         from.copy::<4>(at.add(32));
         from.copy::<4>(at.add(48));
@@ -5319,11 +5320,11 @@ unsafe fn read_vk_command_buffer_submit_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000314006);
         from.need(16)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000314006);
         at.add(16).cast::<u64>().write(to.handle(HandleType::CommandBuffer, from.get())?);
         from.copy::<4>(at.add(24));
     }
@@ -5338,11 +5339,11 @@ unsafe fn read_vk_semaphore_submit_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000314005);
         from.need(32)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000314005);
         at.add(16).cast::<u64>().write(to.handle(HandleType::Semaphore, from.get())?);
         from.copy::<20>(at.add(24));
     }
@@ -5357,11 +5358,11 @@ unsafe fn read_vk_subpass_begin_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000109005);
         from.need(8)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000109005);
         from.copy::<4>(at.add(16));
     }
     Some(())
@@ -5375,11 +5376,11 @@ unsafe fn read_vk_subpass_dependency2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000109003);
         from.need(36)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000109003);
         from.copy::<32>(at.add(16));
     }
     Some(())
@@ -5419,11 +5420,11 @@ unsafe fn read_vk_subpass_description2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000109002);
         from.need(28)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000109002);
         from.copy::<16>(at.add(16));
         from.copy::<4>(at.add(40));
         from.copy::<4>(at.add(72));
@@ -5463,11 +5464,11 @@ unsafe fn read_vk_attachment_reference2<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000109001);
         from.need(16)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000109001);
         from.copy::<12>(at.add(16));
     }
     Some(())
@@ -5481,11 +5482,31 @@ unsafe fn read_vk_subpass_end_info<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000109006);
         from.need(4)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000109006);
+    }
+    Some(())
+}
+
+/// `VkTimelineSemaphoreSubmitInfo`, into zeroed memory.
+unsafe fn read_vk_timeline_semaphore_submit_info<H: Host>(
+    to: &mut Target<'_, H>,
+    from: &mut Record,
+    at: *mut u8,
+) -> Option<()> {
+    // SAFETY: what is read was asked for before; `at` has room for the structure.
+    unsafe {
+        at.cast::<i32>().write(1000207003);
+        from.need(8)?;
+        from.copy::<4>(at.add(16));
+        from.copy::<4>(at.add(32));
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 16), 8))?;
+        at.add(24).cast::<*mut u8>().write(array);
+        let array = optional(from.present()?, || to.bytes(from, count::<u32>(at, 32), 8))?;
+        at.add(40).cast::<*mut u8>().write(array);
     }
     Some(())
 }
@@ -5498,11 +5519,11 @@ unsafe fn read_vk_vertex_input_attribute_description2_ext<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000352002);
         from.need(20)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000352002);
         from.copy::<16>(at.add(16));
     }
     Some(())
@@ -5516,11 +5537,11 @@ unsafe fn read_vk_vertex_input_binding_description2_ext<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(1000352001);
         from.need(20)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(1000352001);
         from.copy::<16>(at.add(16));
     }
     Some(())
@@ -5534,11 +5555,11 @@ unsafe fn read_vk_write_descriptor_set<H: Host>(
 ) -> Option<()> {
     // SAFETY: what is read was asked for before; `at` has room for the structure.
     unsafe {
+        at.cast::<i32>().write(35);
         from.need(28)?;
         if from.get::<u32>() != END {
             return None;
         }
-        at.cast::<i32>().write(35);
         at.add(16).cast::<u64>().write(to.lenient(HandleType::DescriptorSet, from.get())?);
         from.copy::<16>(at.add(24));
         let array = optional(from.present()?, || {

@@ -78,6 +78,7 @@ pub enum Part {
 
 impl Part {
     /// The part as a set.
+    #[inline]
     pub(super) const fn bit(self) -> u32 {
         1 << self as u8
     }
@@ -146,47 +147,40 @@ const ALL_SUBSETS: u32 = 15;
 const TESSELLATION_STAGES: u32 = 0x2 | 0x4;
 const MESH_STAGE: u32 = 0x80;
 
-/// Dynamic states that matter here, as a set.
+/// Dynamic states that matter here, as a set: as far as a part is absent because of one, that is its bit.
 mod dynamic {
-    pub(super) const VIEWPORT: u32 = 1 << 0;
-    pub(super) const SCISSOR: u32 = 1 << 1;
-    pub(super) const RASTERIZER_DISCARD: u32 = 1 << 2;
-    pub(super) const VERTEX_INPUT: u32 = 1 << 3;
-    pub(super) const SAMPLE_MASK: u32 = 1 << 4;
-    pub(super) const DISCARD_RECTANGLE: u32 = 1 << 5;
-    pub(super) const VIEWPORT_W_SCALING: u32 = 1 << 6;
-    pub(super) const EXCLUSIVE_SCISSOR: u32 = 1 << 7;
-    pub(super) const SHADING_RATE_PALETTE: u32 = 1 << 8;
-    pub(super) const COVERAGE_MODULATION_TABLE: u32 = 1 << 9;
-    pub(super) const COVERAGE_MODULATION_TABLE_ENABLE: u32 = 1 << 10;
-    pub(super) const COLOR_BLEND_ENABLE: u32 = 1 << 11;
-    pub(super) const COLOR_BLEND_EQUATION: u32 = 1 << 12;
-    pub(super) const COLOR_WRITE_MASK: u32 = 1 << 13;
-    pub(super) const COLOR_BLEND_ADVANCED: u32 = 1 << 14;
-    pub(super) const VIEWPORT_W_SCALING_ENABLE: u32 = 1 << 15;
+    use super::Part;
+
+    pub(super) const RASTERIZER_DISCARD: u32 = 1 << 27;
+    pub(super) const COLOR_BLEND_ENABLE: u32 = 1 << 28;
+    pub(super) const COLOR_BLEND_EQUATION: u32 = 1 << 29;
+    pub(super) const COLOR_WRITE_MASK: u32 = 1 << 30;
+    pub(super) const COLOR_BLEND_ADVANCED: u32 = 1 << 31;
     /// All that `VkPipelineColorBlendAttachmentState` holds.
     pub(super) const COLOR_BLEND_ATTACHMENTS: u32 =
         COLOR_BLEND_ENABLE | COLOR_BLEND_EQUATION | COLOR_WRITE_MASK | COLOR_BLEND_ADVANCED;
+    /// What is no part.
+    pub(super) const OTHERS: u32 = RASTERIZER_DISCARD | COLOR_BLEND_ATTACHMENTS;
 
     /// The set with one `VkDynamicState`, or nothing.
     pub(super) const fn bit(state: i32) -> u32 {
         match state {
-            0 | 1_000_267_003 => VIEWPORT,
-            1 | 1_000_267_004 => SCISSOR,
+            0 | 1_000_267_003 => Part::Viewports.bit(),
+            1 | 1_000_267_004 => Part::Scissors.bit(),
             1_000_377_001 => RASTERIZER_DISCARD,
-            1_000_352_000 => VERTEX_INPUT,
-            1_000_455_006 => SAMPLE_MASK,
-            1_000_099_000 => DISCARD_RECTANGLE,
-            1_000_087_000 => VIEWPORT_W_SCALING,
-            1_000_205_001 => EXCLUSIVE_SCISSOR,
-            1_000_164_004 => SHADING_RATE_PALETTE,
-            1_000_455_029 => COVERAGE_MODULATION_TABLE,
-            1_000_455_028 => COVERAGE_MODULATION_TABLE_ENABLE,
+            1_000_352_000 => Part::VertexInput.bit(),
+            1_000_455_006 => Part::SampleMask.bit(),
+            1_000_099_000 => Part::DiscardRectangles.bit(),
+            1_000_087_000 => Part::ViewportWScalings.bit(),
+            1_000_205_001 => Part::ExclusiveScissors.bit(),
+            1_000_164_004 => Part::ShadingRatePalettes.bit(),
+            1_000_455_029 => Part::CoverageModulationTable.bit(),
+            1_000_455_028 => Part::StaticCoverageModulationEnable.bit(),
             1_000_455_010 => COLOR_BLEND_ENABLE,
             1_000_455_011 => COLOR_BLEND_EQUATION,
             1_000_455_012 => COLOR_WRITE_MASK,
             1_000_455_018 => COLOR_BLEND_ADVANCED,
-            1_000_455_024 => VIEWPORT_W_SCALING_ENABLE,
+            1_000_455_024 => Part::StaticViewportWScalingEnable.bit(),
             _ => 0,
         }
     }
@@ -221,36 +215,26 @@ pub(super) unsafe fn absent_parts(base: *const u8) -> u32 {
         let depth_or_stencil = !known || chain.has_depth_or_stencil();
         let color = !known || chain.has_color();
 
-        let mut present = Parts(0);
         let vertex_shading = subsets & VERTEX_INPUT_INTERFACE != 0 && stages & MESH_STAGE == 0;
         let before_raster = subsets & PRE_RASTERIZATION_SHADERS != 0;
-        let is_static = |state: u32| dynamic & state == 0;
-        present.set(Part::VertexInput, vertex_shading && is_static(dynamic::VERTEX_INPUT));
-        present.set(Part::InputAssembly, vertex_shading);
-        present.set(Part::Tessellation, before_raster && stages & TESSELLATION_STAGES != 0);
-        present.set(Part::Viewport, before_raster && !discard);
-        present.set(Part::Rasterization, before_raster);
-        present.set(Part::Multisample, subsets & !VERTEX_INPUT_INTERFACE != 0 && !discard);
-        present.set(Part::DepthStencil, subsets & FRAGMENT_SHADER != 0 && depth_or_stencil);
-        present.set(Part::ColorBlend, output && color);
-        present.set(Part::Viewports, is_static(dynamic::VIEWPORT));
-        present.set(Part::Scissors, is_static(dynamic::SCISSOR));
-        present.set(Part::SampleMask, is_static(dynamic::SAMPLE_MASK));
-        present.set(
-            Part::ColorBlendAttachments,
+        let mut absent = dynamic & !dynamic::OTHERS;
+        let mut without = |parts: &[Part], there: bool| {
+            absent |= if there { 0 } else { parts.iter().fold(0, |set, part| set | part.bit()) };
+        };
+        without(&[Part::VertexInput, Part::InputAssembly], vertex_shading);
+        without(&[Part::Tessellation], before_raster && stages & TESSELLATION_STAGES != 0);
+        without(&[Part::Viewport], before_raster && !discard);
+        without(&[Part::Rasterization, Part::DiscardRectangles], before_raster);
+        without(&[Part::Multisample], subsets & !VERTEX_INPUT_INTERFACE != 0 && !discard);
+        without(&[Part::DepthStencil], subsets & FRAGMENT_SHADER != 0 && depth_or_stencil);
+        without(&[Part::ColorBlend], output && color);
+        without(
+            &[Part::ColorBlendAttachments],
             dynamic & dynamic::COLOR_BLEND_ATTACHMENTS != dynamic::COLOR_BLEND_ATTACHMENTS,
         );
-        present.set(Part::RenderingFormats, known);
-        present.set(Part::FragmentOutput, output);
-        present.set(Part::DiscardRectangles, before_raster && is_static(dynamic::DISCARD_RECTANGLE));
-        present.set(Part::ViewportWScalings, is_static(dynamic::VIEWPORT_W_SCALING));
-        present.set(Part::StaticViewportWScalingEnable, is_static(dynamic::VIEWPORT_W_SCALING_ENABLE));
-        present.set(Part::ExclusiveScissors, is_static(dynamic::EXCLUSIVE_SCISSOR));
-        present.set(Part::ShadingRatePalettes, is_static(dynamic::SHADING_RATE_PALETTE));
-        present.set(Part::CoverageModulationTable, is_static(dynamic::COVERAGE_MODULATION_TABLE));
-        present
-            .set(Part::StaticCoverageModulationEnable, is_static(dynamic::COVERAGE_MODULATION_TABLE_ENABLE));
-        !present.0
+        without(&[Part::RenderingFormats], known);
+        without(&[Part::FragmentOutput], output);
+        absent
     }
 }
 
@@ -263,19 +247,10 @@ pub(super) unsafe fn absent_parts(base: *const u8) -> u32 {
 pub(super) unsafe fn absent_in_group(outer: u32, base: *const u8) -> u32 {
     // SAFETY: the caller vouches for the structure.
     let stages = unsafe { stages(base, group::STAGE_COUNT, group::STAGES) };
-    let mut present = Parts(!outer);
-    present.set(Part::VertexInput, stages & MESH_STAGE == 0);
-    present.set(Part::Tessellation, stages & TESSELLATION_STAGES != 0);
-    !present.0
-}
-
-/// A set of parts.
-struct Parts(u32);
-
-impl Parts {
-    fn set(&mut self, part: Part, there: bool) {
-        self.0 = if there { self.0 | part.bit() } else { self.0 & !part.bit() };
-    }
+    let own = Part::VertexInput.bit() | Part::Tessellation.bit();
+    let input = if stages & MESH_STAGE == 0 { 0 } else { Part::VertexInput.bit() };
+    let tessellation = if stages & TESSELLATION_STAGES == 0 { Part::Tessellation.bit() } else { 0 };
+    outer & !own | input | tessellation
 }
 
 /// What the chain says; a null pointer where the link is missing.
@@ -428,10 +403,10 @@ mod tests {
             vk::ShaderStageFlags::TESSELLATION_CONTROL | vk::ShaderStageFlags::TESSELLATION_EVALUATION;
         assert_eq!(tessellation.as_raw(), TESSELLATION_STAGES);
         for (state, bit) in [
-            (D::VIEWPORT, dynamic::VIEWPORT),
-            (D::VIEWPORT_WITH_COUNT, dynamic::VIEWPORT),
-            (D::SCISSOR, dynamic::SCISSOR),
-            (D::SCISSOR_WITH_COUNT, dynamic::SCISSOR),
+            (D::VIEWPORT, Part::Viewports.bit()),
+            (D::VIEWPORT_WITH_COUNT, Part::Viewports.bit()),
+            (D::SCISSOR, Part::Scissors.bit()),
+            (D::SCISSOR_WITH_COUNT, Part::Scissors.bit()),
             (D::RASTERIZER_DISCARD_ENABLE, dynamic::RASTERIZER_DISCARD),
             (D::LINE_WIDTH, 0),
             (D::PRIMITIVE_TOPOLOGY, 0),

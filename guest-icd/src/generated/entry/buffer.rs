@@ -10,7 +10,7 @@ use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
-use crate::straight;
+use crate::straight::{self, Straight};
 
 pub(crate) unsafe extern "system" fn vkBindBufferMemory(
     device: *mut c_void,
@@ -56,10 +56,14 @@ pub(crate) unsafe extern "system" fn vkCmdBindIndexBuffer(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BIND_INDEX_BUFFER, 28) {
+        let put = |to: &mut Straight| {
+            to.need(20)?;
             to.put(buffer);
             to.put(offset);
             to.put(indexType);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_INDEX_BUFFER, put).is_some() {
             return;
         }
         forward::record(
@@ -79,17 +83,15 @@ pub(crate) unsafe extern "system" fn vkCmdBindVertexBuffers(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_buffers_length = straight::length(pBuffers, bindingCount as usize, 8);
-        let p_offsets_length = straight::length(pOffsets, bindingCount as usize, 8);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_BIND_VERTEX_BUFFERS,
-            18usize.saturating_add(p_buffers_length).saturating_add(p_offsets_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstBinding);
             to.put(bindingCount);
-            to.array(pBuffers, p_buffers_length);
-            to.array(pOffsets, p_offsets_length);
+            to.array(pBuffers, bindingCount as usize, 8)?;
+            to.array(pOffsets, bindingCount as usize, 8)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_VERTEX_BUFFERS, put).is_some() {
             return;
         }
         forward::record(
@@ -115,16 +117,15 @@ pub(crate) unsafe extern "system" fn vkCmdUpdateBuffer(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_data_length = straight::length(pData, dataSize as usize, 1);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_UPDATE_BUFFER,
-            33usize.saturating_add(p_data_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(24)?;
             to.put(dstBuffer);
             to.put(dstOffset);
             to.put(dataSize);
-            to.array(pData, p_data_length);
+            to.array(pData, dataSize as usize, 1)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_UPDATE_BUFFER, put).is_some() {
             return;
         }
         forward::record(
@@ -144,11 +145,15 @@ pub(crate) unsafe extern "system" fn vkCmdFillBuffer(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_FILL_BUFFER, 36) {
+        let put = |to: &mut Straight| {
+            to.need(28)?;
             to.put(dstBuffer);
             to.put(dstOffset);
             to.put(size);
             to.put(data);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_FILL_BUFFER, put).is_some() {
             return;
         }
         forward::record(
@@ -178,11 +183,15 @@ pub(crate) unsafe extern "system" fn vkCmdWriteBufferMarkerAMD(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_WRITE_BUFFER_MARKER_AMD, 32) {
+        let put = |to: &mut Straight| {
+            to.need(24)?;
             to.put(pipelineStage);
             to.put(dstBuffer);
             to.put(dstOffset);
             to.put(marker);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_WRITE_BUFFER_MARKER_AMD, put).is_some() {
             return;
         }
         forward::record(
@@ -203,22 +212,17 @@ pub(crate) unsafe extern "system" fn vkCmdBindTransformFeedbackBuffersEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_buffers_length = straight::length(pBuffers, bindingCount as usize, 8);
-        let p_offsets_length = straight::length(pOffsets, bindingCount as usize, 8);
-        let p_sizes_length = straight::length(pSizes, bindingCount as usize, 8);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_BIND_TRANSFORM_FEEDBACK_BUFFERS_EXT,
-            19usize
-                .saturating_add(p_buffers_length)
-                .saturating_add(p_offsets_length)
-                .saturating_add(p_sizes_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstBinding);
             to.put(bindingCount);
-            to.array(pBuffers, p_buffers_length);
-            to.array(pOffsets, p_offsets_length);
-            to.array(pSizes, p_sizes_length);
+            to.array(pBuffers, bindingCount as usize, 8)?;
+            to.array(pOffsets, bindingCount as usize, 8)?;
+            to.array(pSizes, bindingCount as usize, 8)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_TRANSFORM_FEEDBACK_BUFFERS_EXT, put).is_some()
+        {
             return;
         }
         forward::record(
@@ -263,11 +267,15 @@ pub(crate) unsafe extern "system" fn vkCmdBindIndexBuffer2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BIND_INDEX_BUFFER_2, 36) {
+        let put = |to: &mut Straight| {
+            to.need(28)?;
             to.put(buffer);
             to.put(offset);
             to.put(size);
             to.put(indexType);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_INDEX_BUFFER_2, put).is_some() {
             return;
         }
         forward::record(
@@ -289,25 +297,17 @@ pub(crate) unsafe extern "system" fn vkCmdBindVertexBuffers2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_buffers_length = straight::length(pBuffers, bindingCount as usize, 8);
-        let p_offsets_length = straight::length(pOffsets, bindingCount as usize, 8);
-        let p_sizes_length = straight::length(pSizes, bindingCount as usize, 8);
-        let p_strides_length = straight::length(pStrides, bindingCount as usize, 8);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_BIND_VERTEX_BUFFERS_2,
-            20usize
-                .saturating_add(p_buffers_length)
-                .saturating_add(p_offsets_length)
-                .saturating_add(p_sizes_length)
-                .saturating_add(p_strides_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstBinding);
             to.put(bindingCount);
-            to.array(pBuffers, p_buffers_length);
-            to.array(pOffsets, p_offsets_length);
-            to.array(pSizes, p_sizes_length);
-            to.array(pStrides, p_strides_length);
+            to.array(pBuffers, bindingCount as usize, 8)?;
+            to.array(pOffsets, bindingCount as usize, 8)?;
+            to.array(pSizes, bindingCount as usize, 8)?;
+            to.array(pStrides, bindingCount as usize, 8)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_VERTEX_BUFFERS_2, put).is_some() {
             return;
         }
         forward::record(
@@ -335,11 +335,15 @@ pub(crate) unsafe extern "system" fn vkCmdWriteBufferMarker2AMD(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_WRITE_BUFFER_MARKER_2_AMD, 36) {
+        let put = |to: &mut Straight| {
+            to.need(28)?;
             to.put(stage);
             to.put(dstBuffer);
             to.put(dstOffset);
             to.put(marker);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_WRITE_BUFFER_MARKER_2_AMD, put).is_some() {
             return;
         }
         forward::record(

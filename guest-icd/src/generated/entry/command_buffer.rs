@@ -10,7 +10,7 @@ use vw_wire_protocol::generated::commands::{self, opcodes};
 
 use super::structures::*;
 use crate::forward;
-use crate::straight;
+use crate::straight::{self, Straight};
 
 pub(crate) unsafe extern "system" fn vkCmdWriteTimestamp(
     commandBuffer: *mut c_void,
@@ -20,10 +20,14 @@ pub(crate) unsafe extern "system" fn vkCmdWriteTimestamp(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_WRITE_TIMESTAMP, 24) {
+        let put = |to: &mut Straight| {
+            to.need(16)?;
             to.put(pipelineStage);
             to.put(queryPool);
             to.put(query);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_WRITE_TIMESTAMP, put).is_some() {
             return;
         }
         forward::record(
@@ -44,17 +48,16 @@ pub(crate) unsafe extern "system" fn vkCmdPushConstants(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_values_length = straight::length(pValues, size as usize, 1);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_PUSH_CONSTANTS,
-            29usize.saturating_add(p_values_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(20)?;
             to.put(layout);
             to.put(stageFlags);
             to.put(offset);
             to.put(size);
-            to.array(pValues, p_values_length);
+            to.array(pValues, size as usize, 1)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_PUSH_CONSTANTS, put).is_some() {
             return;
         }
         forward::record(
@@ -78,15 +81,11 @@ pub(crate) unsafe extern "system" fn vkCmdBeginDebugUtilsLabelEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_label_info_length) =
-            straight::lengths(pLabelInfo, 1, 40, |at| length_vk_debug_utils_label_ext(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_BEGIN_DEBUG_UTILS_LABEL_EXT,
-                9usize.saturating_add(p_label_info_length),
-            )
-        {
-            to.structures(pLabelInfo, 1, 40, |to, at| put_vk_debug_utils_label_ext(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pLabelInfo, |to, at| put_vk_debug_utils_label_ext(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BEGIN_DEBUG_UTILS_LABEL_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -100,7 +99,8 @@ pub(crate) unsafe extern "system" fn vkCmdBeginDebugUtilsLabelEXT(
 pub(crate) unsafe extern "system" fn vkCmdEndDebugUtilsLabelEXT(commandBuffer: *mut c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if straight::begin(commandBuffer, opcodes::VK_CMD_END_DEBUG_UTILS_LABEL_EXT, 8).is_some() {
+        let put = |_: &mut Straight| Some(());
+        if straight::record(commandBuffer, opcodes::VK_CMD_END_DEBUG_UTILS_LABEL_EXT, put).is_some() {
             return;
         }
         forward::record(commandBuffer, &commands::VK_CMD_END_DEBUG_UTILS_LABEL_EXT, &[commandBuffer as u64]);
@@ -113,15 +113,11 @@ pub(crate) unsafe extern "system" fn vkCmdInsertDebugUtilsLabelEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_label_info_length) =
-            straight::lengths(pLabelInfo, 1, 40, |at| length_vk_debug_utils_label_ext(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_INSERT_DEBUG_UTILS_LABEL_EXT,
-                9usize.saturating_add(p_label_info_length),
-            )
-        {
-            to.structures(pLabelInfo, 1, 40, |to, at| put_vk_debug_utils_label_ext(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pLabelInfo, |to, at| put_vk_debug_utils_label_ext(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_INSERT_DEBUG_UTILS_LABEL_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -141,18 +137,15 @@ pub(crate) unsafe extern "system" fn vkCmdBeginTransformFeedbackEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_counter_buffers_length = straight::length(pCounterBuffers, counterBufferCount as usize, 8);
-        let p_counter_buffer_offsets_length =
-            straight::length(pCounterBufferOffsets, counterBufferCount as usize, 8);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_BEGIN_TRANSFORM_FEEDBACK_EXT,
-            18usize.saturating_add(p_counter_buffers_length).saturating_add(p_counter_buffer_offsets_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstCounterBuffer);
             to.put(counterBufferCount);
-            to.array(pCounterBuffers, p_counter_buffers_length);
-            to.array(pCounterBufferOffsets, p_counter_buffer_offsets_length);
+            to.array(pCounterBuffers, counterBufferCount as usize, 8)?;
+            to.array(pCounterBufferOffsets, counterBufferCount as usize, 8)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BEGIN_TRANSFORM_FEEDBACK_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -178,18 +171,15 @@ pub(crate) unsafe extern "system" fn vkCmdEndTransformFeedbackEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_counter_buffers_length = straight::length(pCounterBuffers, counterBufferCount as usize, 8);
-        let p_counter_buffer_offsets_length =
-            straight::length(pCounterBufferOffsets, counterBufferCount as usize, 8);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_END_TRANSFORM_FEEDBACK_EXT,
-            18usize.saturating_add(p_counter_buffers_length).saturating_add(p_counter_buffer_offsets_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstCounterBuffer);
             to.put(counterBufferCount);
-            to.array(pCounterBuffers, p_counter_buffers_length);
-            to.array(pCounterBufferOffsets, p_counter_buffer_offsets_length);
+            to.array(pCounterBuffers, counterBufferCount as usize, 8)?;
+            to.array(pCounterBufferOffsets, counterBufferCount as usize, 8)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_END_TRANSFORM_FEEDBACK_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -213,10 +203,13 @@ pub(crate) unsafe extern "system" fn vkCmdBindInvocationMaskHUAWEI(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BIND_INVOCATION_MASK_HUAWEI, 20)
-        {
+        let put = |to: &mut Straight| {
+            to.need(12)?;
             to.put(imageView);
             to.put(imageLayout);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_INVOCATION_MASK_HUAWEI, put).is_some() {
             return;
         }
         forward::record(
@@ -235,10 +228,14 @@ pub(crate) unsafe extern "system" fn vkCmdWriteTimestamp2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_WRITE_TIMESTAMP_2, 28) {
+        let put = |to: &mut Straight| {
+            to.need(20)?;
             to.put(stage);
             to.put(queryPool);
             to.put(query);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_WRITE_TIMESTAMP_2, put).is_some() {
             return;
         }
         forward::record(
@@ -256,16 +253,13 @@ pub(crate) unsafe extern "system" fn vkCmdOpticalFlowExecuteNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_execute_info_length) =
-            straight::lengths(pExecuteInfo, 1, 32, |at| length_vk_optical_flow_execute_info_nv(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_OPTICAL_FLOW_EXECUTE_NV,
-                17usize.saturating_add(p_execute_info_length),
-            )
-        {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(session);
-            to.structures(pExecuteInfo, 1, 32, |to, at| put_vk_optical_flow_execute_info_nv(to, at));
+            to.structure(pExecuteInfo, |to, at| put_vk_optical_flow_execute_info_nv(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_OPTICAL_FLOW_EXECUTE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -282,15 +276,11 @@ pub(crate) unsafe extern "system" fn vkCmdPushConstants2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_push_constants_info_length) =
-            straight::lengths(pPushConstantsInfo, 1, 48, |at| length_vk_push_constants_info(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_PUSH_CONSTANTS_2,
-                9usize.saturating_add(p_push_constants_info_length),
-            )
-        {
-            to.structures(pPushConstantsInfo, 1, 48, |to, at| put_vk_push_constants_info(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pPushConstantsInfo, |to, at| put_vk_push_constants_info(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_PUSH_CONSTANTS_2, put).is_some() {
             return;
         }
         forward::record(

@@ -11,7 +11,7 @@ use vw_wire_protocol::generated::handles::HandleType;
 
 use super::structures::*;
 use crate::forward;
-use crate::straight;
+use crate::straight::{self, Straight};
 
 pub(crate) unsafe extern "system" fn vkCreatePipelineLayout(
     device: *mut c_void,
@@ -44,20 +44,18 @@ pub(crate) unsafe extern "system" fn vkCmdBindDescriptorSets(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_descriptor_sets_length = straight::length(pDescriptorSets, descriptorSetCount as usize, 8);
-        let p_dynamic_offsets_length = straight::length(pDynamicOffsets, dynamicOffsetCount as usize, 4);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_BIND_DESCRIPTOR_SETS,
-            34usize.saturating_add(p_descriptor_sets_length).saturating_add(p_dynamic_offsets_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(24)?;
             to.put(pipelineBindPoint);
             to.put(layout);
             to.put(firstSet);
             to.put(descriptorSetCount);
             to.put(dynamicOffsetCount);
-            to.array(pDescriptorSets, p_descriptor_sets_length);
-            to.array(pDynamicOffsets, p_dynamic_offsets_length);
+            to.array(pDescriptorSets, descriptorSetCount as usize, 8)?;
+            to.array(pDynamicOffsets, dynamicOffsetCount as usize, 4)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_DESCRIPTOR_SETS, put).is_some() {
             return;
         }
         forward::record(
@@ -135,20 +133,15 @@ pub(crate) unsafe extern "system" fn vkCmdBindDescriptorBuffersEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_binding_infos_length) =
-            straight::lengths(pBindingInfos, bufferCount as usize, 32, |at| {
-                length_vk_descriptor_buffer_binding_info_ext(at)
-            })
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_BIND_DESCRIPTOR_BUFFERS_EXT,
-                13usize.saturating_add(p_binding_infos_length),
-            )
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(bufferCount);
             to.structures(pBindingInfos, bufferCount as usize, 32, |to, at| {
                 put_vk_descriptor_buffer_binding_info_ext(to, at)
-            });
+            })?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_DESCRIPTOR_BUFFERS_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -170,19 +163,17 @@ pub(crate) unsafe extern "system" fn vkCmdSetDescriptorBufferOffsetsEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_buffer_indices_length = straight::length(pBufferIndices, setCount as usize, 4);
-        let p_offsets_length = straight::length(pOffsets, setCount as usize, 8);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_EXT,
-            30usize.saturating_add(p_buffer_indices_length).saturating_add(p_offsets_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(20)?;
             to.put(pipelineBindPoint);
             to.put(layout);
             to.put(firstSet);
             to.put(setCount);
-            to.array(pBufferIndices, p_buffer_indices_length);
-            to.array(pOffsets, p_offsets_length);
+            to.array(pBufferIndices, setCount as usize, 4)?;
+            to.array(pOffsets, setCount as usize, 8)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -209,12 +200,16 @@ pub(crate) unsafe extern "system" fn vkCmdBindDescriptorBufferEmbeddedSamplersEX
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_EXT, 24)
-        {
+        let put = |to: &mut Straight| {
+            to.need(16)?;
             to.put(pipelineBindPoint);
             to.put(layout);
             to.put(set);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_EXT, put)
+            .is_some()
+        {
             return;
         }
         forward::record(
@@ -231,15 +226,11 @@ pub(crate) unsafe extern "system" fn vkCmdBindDescriptorSets2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_bind_descriptor_sets_info_length) =
-            straight::lengths(pBindDescriptorSetsInfo, 1, 64, |at| length_vk_bind_descriptor_sets_info(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_BIND_DESCRIPTOR_SETS_2,
-                9usize.saturating_add(p_bind_descriptor_sets_info_length),
-            )
-        {
-            to.structures(pBindDescriptorSetsInfo, 1, 64, |to, at| put_vk_bind_descriptor_sets_info(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pBindDescriptorSetsInfo, |to, at| put_vk_bind_descriptor_sets_info(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_DESCRIPTOR_SETS_2, put).is_some() {
             return;
         }
         forward::record(
@@ -265,19 +256,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetDescriptorBufferOffsets2EXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_set_descriptor_buffer_offsets_info_length) =
-            straight::lengths(pSetDescriptorBufferOffsetsInfo, 1, 56, |at| {
-                length_vk_set_descriptor_buffer_offsets_info_ext(at)
-            })
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_2_EXT,
-                9usize.saturating_add(p_set_descriptor_buffer_offsets_info_length),
-            )
-        {
-            to.structures(pSetDescriptorBufferOffsetsInfo, 1, 56, |to, at| {
+        let put = |to: &mut Straight| {
+            to.structure(pSetDescriptorBufferOffsetsInfo, |to, at| {
                 put_vk_set_descriptor_buffer_offsets_info_ext(to, at)
-            });
+            })?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_2_EXT, put).is_some()
+        {
             return;
         }
         forward::record(
@@ -294,19 +280,19 @@ pub(crate) unsafe extern "system" fn vkCmdBindDescriptorBufferEmbeddedSamplers2E
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_bind_descriptor_buffer_embedded_samplers_info_length) =
-            straight::lengths(pBindDescriptorBufferEmbeddedSamplersInfo, 1, 40, |at| {
-                length_vk_bind_descriptor_buffer_embedded_samplers_info_ext(at)
-            })
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_2_EXT,
-                9usize.saturating_add(p_bind_descriptor_buffer_embedded_samplers_info_length),
-            )
-        {
-            to.structures(pBindDescriptorBufferEmbeddedSamplersInfo, 1, 40, |to, at| {
+        let put = |to: &mut Straight| {
+            to.structure(pBindDescriptorBufferEmbeddedSamplersInfo, |to, at| {
                 put_vk_bind_descriptor_buffer_embedded_samplers_info_ext(to, at)
-            });
+            })?;
+            Some(())
+        };
+        if straight::record(
+            commandBuffer,
+            opcodes::VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_2_EXT,
+            put,
+        )
+        .is_some()
+        {
             return;
         }
         forward::record(

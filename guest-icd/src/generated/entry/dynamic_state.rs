@@ -10,7 +10,7 @@ use vw_wire_protocol::generated::commands::{self, opcodes};
 
 use super::structures::*;
 use crate::forward;
-use crate::straight;
+use crate::straight::{self, Straight};
 
 pub(crate) unsafe extern "system" fn vkCmdSetViewport(
     commandBuffer: *mut c_void,
@@ -20,15 +20,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewport(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_viewports_length = straight::length(pViewports, viewportCount as usize, 24);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_VIEWPORT,
-            17usize.saturating_add(p_viewports_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstViewport);
             to.put(viewportCount);
-            to.array(pViewports, p_viewports_length);
+            to.array(pViewports, viewportCount as usize, 24)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_VIEWPORT, put).is_some() {
             return;
         }
         forward::record(
@@ -47,15 +46,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetScissor(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_scissors_length = straight::length(pScissors, scissorCount as usize, 16);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_SCISSOR,
-            17usize.saturating_add(p_scissors_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstScissor);
             to.put(scissorCount);
-            to.array(pScissors, p_scissors_length);
+            to.array(pScissors, scissorCount as usize, 16)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_SCISSOR, put).is_some() {
             return;
         }
         forward::record(
@@ -69,8 +67,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetScissor(
 pub(crate) unsafe extern "system" fn vkCmdSetLineWidth(commandBuffer: *mut c_void, lineWidth: f32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LINE_WIDTH, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(lineWidth);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_LINE_WIDTH, put).is_some() {
             return;
         }
         forward::record(
@@ -89,10 +91,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBias(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BIAS, 20) {
+        let put = |to: &mut Straight| {
+            to.need(12)?;
             to.put(depthBiasConstantFactor);
             to.put(depthBiasClamp);
             to.put(depthBiasSlopeFactor);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BIAS, put).is_some() {
             return;
         }
         forward::record(
@@ -114,13 +120,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetBlendConstants(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let blend_constants_length = straight::length(blendConstants, 4, 4);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_BLEND_CONSTANTS,
-            9usize.saturating_add(blend_constants_length),
-        ) {
-            to.array(blendConstants, blend_constants_length);
+        let put = |to: &mut Straight| {
+            to.array(blendConstants, 4, 4)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_BLEND_CONSTANTS, put).is_some() {
             return;
         }
         forward::record(
@@ -138,9 +142,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBounds(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BOUNDS, 16) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(minDepthBounds);
             to.put(maxDepthBounds);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BOUNDS, put).is_some() {
             return;
         }
         forward::record(
@@ -158,9 +166,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilCompareMask(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_COMPARE_MASK, 16) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(faceMask);
             to.put(compareMask);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_STENCIL_COMPARE_MASK, put).is_some() {
             return;
         }
         forward::record(
@@ -178,9 +190,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilWriteMask(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_WRITE_MASK, 16) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(faceMask);
             to.put(writeMask);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_STENCIL_WRITE_MASK, put).is_some() {
             return;
         }
         forward::record(
@@ -198,9 +214,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilReference(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_REFERENCE, 16) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(faceMask);
             to.put(reference);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_STENCIL_REFERENCE, put).is_some() {
             return;
         }
         forward::record(
@@ -214,9 +234,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilReference(
 pub(crate) unsafe extern "system" fn vkCmdSetEvent(commandBuffer: *mut c_void, event: u64, stageMask: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_EVENT, 20) {
+        let put = |to: &mut Straight| {
+            to.need(12)?;
             to.put(event);
             to.put(stageMask);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_EVENT, put).is_some() {
             return;
         }
         forward::record(
@@ -230,8 +254,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetEvent(commandBuffer: *mut c_void, e
 pub(crate) unsafe extern "system" fn vkCmdSetDeviceMask(commandBuffer: *mut c_void, deviceMask: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEVICE_MASK, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(deviceMask);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEVICE_MASK, put).is_some() {
             return;
         }
         forward::record(
@@ -250,15 +278,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportWScalingNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_viewport_w_scalings_length = straight::length(pViewportWScalings, viewportCount as usize, 8);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_VIEWPORT_W_SCALING_NV,
-            17usize.saturating_add(p_viewport_w_scalings_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstViewport);
             to.put(viewportCount);
-            to.array(pViewportWScalings, p_viewport_w_scalings_length);
+            to.array(pViewportWScalings, viewportCount as usize, 8)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_VIEWPORT_W_SCALING_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -282,16 +309,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetDiscardRectangleEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_discard_rectangles_length =
-            straight::length(pDiscardRectangles, discardRectangleCount as usize, 16);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_DISCARD_RECTANGLE_EXT,
-            17usize.saturating_add(p_discard_rectangles_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstDiscardRectangle);
             to.put(discardRectangleCount);
-            to.array(pDiscardRectangles, p_discard_rectangles_length);
+            to.array(pDiscardRectangles, discardRectangleCount as usize, 16)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DISCARD_RECTANGLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -313,10 +338,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetDiscardRectangleEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_DISCARD_RECTANGLE_ENABLE_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(discardRectangleEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DISCARD_RECTANGLE_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -333,10 +360,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetDiscardRectangleModeEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_DISCARD_RECTANGLE_MODE_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(discardRectangleMode);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DISCARD_RECTANGLE_MODE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -353,15 +382,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetSampleLocationsEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_sample_locations_info_length) =
-            straight::lengths(pSampleLocationsInfo, 1, 40, |at| length_vk_sample_locations_info_ext(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_SET_SAMPLE_LOCATIONS_EXT,
-                9usize.saturating_add(p_sample_locations_info_length),
-            )
-        {
-            to.structures(pSampleLocationsInfo, 1, 40, |to, at| put_vk_sample_locations_info_ext(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pSampleLocationsInfo, |to, at| put_vk_sample_locations_info_ext(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_SAMPLE_LOCATIONS_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -378,8 +403,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetCheckpointNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_CHECKPOINT_NV, 16) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(pCheckpointMarker);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_CHECKPOINT_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -398,16 +427,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetExclusiveScissorNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_exclusive_scissors_length =
-            straight::length(pExclusiveScissors, exclusiveScissorCount as usize, 16);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_EXCLUSIVE_SCISSOR_NV,
-            17usize.saturating_add(p_exclusive_scissors_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstExclusiveScissor);
             to.put(exclusiveScissorCount);
-            to.array(pExclusiveScissors, p_exclusive_scissors_length);
+            to.array(pExclusiveScissors, exclusiveScissorCount as usize, 16)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_EXCLUSIVE_SCISSOR_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -431,16 +458,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetExclusiveScissorEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_exclusive_scissor_enables_length =
-            straight::length(pExclusiveScissorEnables, exclusiveScissorCount as usize, 4);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_EXCLUSIVE_SCISSOR_ENABLE_NV,
-            17usize.saturating_add(p_exclusive_scissor_enables_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstExclusiveScissor);
             to.put(exclusiveScissorCount);
-            to.array(pExclusiveScissorEnables, p_exclusive_scissor_enables_length);
+            to.array(pExclusiveScissorEnables, exclusiveScissorCount as usize, 4)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_EXCLUSIVE_SCISSOR_ENABLE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -464,21 +489,18 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportShadingRatePaletteNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_shading_rate_palettes_length) =
-            straight::lengths(pShadingRatePalettes, viewportCount as usize, 16, |at| {
-                length_vk_shading_rate_palette_nv(at)
-            })
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_SET_VIEWPORT_SHADING_RATE_PALETTE_NV,
-                17usize.saturating_add(p_shading_rate_palettes_length),
-            )
-        {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstViewport);
             to.put(viewportCount);
             to.structures(pShadingRatePalettes, viewportCount as usize, 16, |to, at| {
                 put_vk_shading_rate_palette_nv(to, at)
-            });
+            })?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_VIEWPORT_SHADING_RATE_PALETTE_NV, put)
+            .is_some()
+        {
             return;
         }
         forward::record(
@@ -502,21 +524,16 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoarseSampleOrderNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_custom_sample_orders_length) =
-            straight::lengths(pCustomSampleOrders, customSampleOrderCount as usize, 24, |at| {
-                length_vk_coarse_sample_order_custom_nv(at)
-            })
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_SET_COARSE_SAMPLE_ORDER_NV,
-                17usize.saturating_add(p_custom_sample_orders_length),
-            )
-        {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(sampleOrderType);
             to.put(customSampleOrderCount);
             to.structures(pCustomSampleOrders, customSampleOrderCount as usize, 24, |to, at| {
                 put_vk_coarse_sample_order_custom_nv(to, at)
-            });
+            })?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COARSE_SAMPLE_ORDER_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -539,9 +556,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetLineStipple(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LINE_STIPPLE, 14) {
+        let put = |to: &mut Straight| {
+            to.need(6)?;
             to.put(lineStippleFactor);
             to.put(lineStipplePattern);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_LINE_STIPPLE, put).is_some() {
             return;
         }
         forward::record(
@@ -555,8 +576,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetLineStipple(
 pub(crate) unsafe extern "system" fn vkCmdSetCullMode(commandBuffer: *mut c_void, cullMode: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_CULL_MODE, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(cullMode);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_CULL_MODE, put).is_some() {
             return;
         }
         forward::record(
@@ -570,8 +595,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetCullMode(commandBuffer: *mut c_void
 pub(crate) unsafe extern "system" fn vkCmdSetFrontFace(commandBuffer: *mut c_void, frontFace: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_FRONT_FACE, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(frontFace);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_FRONT_FACE, put).is_some() {
             return;
         }
         forward::record(
@@ -588,8 +617,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetPrimitiveTopology(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_PRIMITIVE_TOPOLOGY, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(primitiveTopology);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_PRIMITIVE_TOPOLOGY, put).is_some() {
             return;
         }
         forward::record(
@@ -607,14 +640,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportWithCount(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_viewports_length = straight::length(pViewports, viewportCount as usize, 24);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_VIEWPORT_WITH_COUNT,
-            13usize.saturating_add(p_viewports_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(viewportCount);
-            to.array(pViewports, p_viewports_length);
+            to.array(pViewports, viewportCount as usize, 24)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_VIEWPORT_WITH_COUNT, put).is_some() {
             return;
         }
         forward::record(
@@ -632,14 +664,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetScissorWithCount(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_scissors_length = straight::length(pScissors, scissorCount as usize, 16);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_SCISSOR_WITH_COUNT,
-            13usize.saturating_add(p_scissors_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(scissorCount);
-            to.array(pScissors, p_scissors_length);
+            to.array(pScissors, scissorCount as usize, 16)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_SCISSOR_WITH_COUNT, put).is_some() {
             return;
         }
         forward::record(
@@ -656,8 +687,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthTestEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_TEST_ENABLE, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(depthTestEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_TEST_ENABLE, put).is_some() {
             return;
         }
         forward::record(
@@ -674,8 +709,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthWriteEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_WRITE_ENABLE, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(depthWriteEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_WRITE_ENABLE, put).is_some() {
             return;
         }
         forward::record(
@@ -689,8 +728,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthWriteEnable(
 pub(crate) unsafe extern "system" fn vkCmdSetDepthCompareOp(commandBuffer: *mut c_void, depthCompareOp: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_COMPARE_OP, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(depthCompareOp);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_COMPARE_OP, put).is_some() {
             return;
         }
         forward::record(
@@ -707,9 +750,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBoundsTestEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BOUNDS_TEST_ENABLE, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(depthBoundsTestEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BOUNDS_TEST_ENABLE, put).is_some() {
             return;
         }
         forward::record(
@@ -726,8 +772,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilTestEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_TEST_ENABLE, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(stencilTestEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_STENCIL_TEST_ENABLE, put).is_some() {
             return;
         }
         forward::record(
@@ -748,12 +798,16 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilOp(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_OP, 28) {
+        let put = |to: &mut Straight| {
+            to.need(20)?;
             to.put(faceMask);
             to.put(failOp);
             to.put(passOp);
             to.put(depthFailOp);
             to.put(compareOp);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_STENCIL_OP, put).is_some() {
             return;
         }
         forward::record(
@@ -777,9 +831,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetPatchControlPointsEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_PATCH_CONTROL_POINTS_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(patchControlPoints);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_PATCH_CONTROL_POINTS_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -796,10 +853,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetRasterizerDiscardEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_RASTERIZER_DISCARD_ENABLE, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(rasterizerDiscardEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_RASTERIZER_DISCARD_ENABLE, put).is_some() {
             return;
         }
         forward::record(
@@ -816,8 +875,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBiasEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BIAS_ENABLE, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(depthBiasEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BIAS_ENABLE, put).is_some() {
             return;
         }
         forward::record(
@@ -831,8 +894,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBiasEnable(
 pub(crate) unsafe extern "system" fn vkCmdSetLogicOpEXT(commandBuffer: *mut c_void, logicOp: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LOGIC_OP_EXT, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(logicOp);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_LOGIC_OP_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -849,9 +916,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetPrimitiveRestartEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_PRIMITIVE_RESTART_ENABLE, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(primitiveRestartEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_PRIMITIVE_RESTART_ENABLE, put).is_some() {
             return;
         }
         forward::record(
@@ -868,10 +938,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetTessellationDomainOriginEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_TESSELLATION_DOMAIN_ORIGIN_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(domainOrigin);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_TESSELLATION_DOMAIN_ORIGIN_EXT, put).is_some()
+        {
             return;
         }
         forward::record(
@@ -888,8 +961,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClampEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLAMP_ENABLE_EXT, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(depthClampEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLAMP_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -903,8 +980,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClampEnableEXT(
 pub(crate) unsafe extern "system" fn vkCmdSetPolygonModeEXT(commandBuffer: *mut c_void, polygonMode: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_POLYGON_MODE_EXT, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(polygonMode);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_POLYGON_MODE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -921,10 +1002,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetRasterizationSamplesEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_RASTERIZATION_SAMPLES_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(rasterizationSamples);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_RASTERIZATION_SAMPLES_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -942,14 +1025,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetSampleMaskEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_sample_mask_length = straight::length(pSampleMask, (samples as usize).div_ceil(32), 4);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_SAMPLE_MASK_EXT,
-            13usize.saturating_add(p_sample_mask_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(samples);
-            to.array(pSampleMask, p_sample_mask_length);
+            to.array(pSampleMask, (samples as usize).div_ceil(32), 4)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_SAMPLE_MASK_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -966,10 +1048,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetAlphaToCoverageEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_ALPHA_TO_COVERAGE_ENABLE_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(alphaToCoverageEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_ALPHA_TO_COVERAGE_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -986,9 +1070,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetAlphaToOneEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_ALPHA_TO_ONE_ENABLE_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(alphaToOneEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_ALPHA_TO_ONE_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1005,8 +1092,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetLogicOpEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LOGIC_OP_ENABLE_EXT, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(logicOpEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_LOGIC_OP_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1025,15 +1116,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorBlendEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_color_blend_enables_length = straight::length(pColorBlendEnables, attachmentCount as usize, 4);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_COLOR_BLEND_ENABLE_EXT,
-            17usize.saturating_add(p_color_blend_enables_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstAttachment);
             to.put(attachmentCount);
-            to.array(pColorBlendEnables, p_color_blend_enables_length);
+            to.array(pColorBlendEnables, attachmentCount as usize, 4)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COLOR_BLEND_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1057,16 +1147,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorBlendEquationEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_color_blend_equations_length =
-            straight::length(pColorBlendEquations, attachmentCount as usize, 24);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_COLOR_BLEND_EQUATION_EXT,
-            17usize.saturating_add(p_color_blend_equations_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstAttachment);
             to.put(attachmentCount);
-            to.array(pColorBlendEquations, p_color_blend_equations_length);
+            to.array(pColorBlendEquations, attachmentCount as usize, 24)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COLOR_BLEND_EQUATION_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1090,15 +1178,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorWriteMaskEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_color_write_masks_length = straight::length(pColorWriteMasks, attachmentCount as usize, 4);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_COLOR_WRITE_MASK_EXT,
-            17usize.saturating_add(p_color_write_masks_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstAttachment);
             to.put(attachmentCount);
-            to.array(pColorWriteMasks, p_color_write_masks_length);
+            to.array(pColorWriteMasks, attachmentCount as usize, 4)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COLOR_WRITE_MASK_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1120,9 +1207,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetRasterizationStreamEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_RASTERIZATION_STREAM_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(rasterizationStream);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_RASTERIZATION_STREAM_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1139,10 +1229,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetConservativeRasterizationModeEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_CONSERVATIVE_RASTERIZATION_MODE_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(conservativeRasterizationMode);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_CONSERVATIVE_RASTERIZATION_MODE_EXT, put)
+            .is_some()
+        {
             return;
         }
         forward::record(
@@ -1159,10 +1253,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetExtraPrimitiveOverestimationSizeEXT
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_EXTRA_PRIMITIVE_OVERESTIMATION_SIZE_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(extraPrimitiveOverestimationSize);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_EXTRA_PRIMITIVE_OVERESTIMATION_SIZE_EXT, put)
+            .is_some()
+        {
             return;
         }
         forward::record(
@@ -1179,8 +1277,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClipEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLIP_ENABLE_EXT, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(depthClipEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLIP_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1197,10 +1299,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetSampleLocationsEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_SAMPLE_LOCATIONS_ENABLE_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(sampleLocationsEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_SAMPLE_LOCATIONS_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1219,16 +1323,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorBlendAdvancedEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_color_blend_advanced_length =
-            straight::length(pColorBlendAdvanced, attachmentCount as usize, 20);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_COLOR_BLEND_ADVANCED_EXT,
-            17usize.saturating_add(p_color_blend_advanced_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstAttachment);
             to.put(attachmentCount);
-            to.array(pColorBlendAdvanced, p_color_blend_advanced_length);
+            to.array(pColorBlendAdvanced, attachmentCount as usize, 20)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COLOR_BLEND_ADVANCED_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1250,10 +1352,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetProvokingVertexModeEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_PROVOKING_VERTEX_MODE_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(provokingVertexMode);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_PROVOKING_VERTEX_MODE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1270,10 +1374,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetLineRasterizationModeEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_LINE_RASTERIZATION_MODE_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(lineRasterizationMode);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_LINE_RASTERIZATION_MODE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1290,9 +1396,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetLineStippleEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LINE_STIPPLE_ENABLE_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(stippledLineEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_LINE_STIPPLE_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1309,10 +1418,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClipNegativeOneToOneEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLIP_NEGATIVE_ONE_TO_ONE_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(negativeOneToOne);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLIP_NEGATIVE_ONE_TO_ONE_EXT, put)
+            .is_some()
+        {
             return;
         }
         forward::record(
@@ -1329,10 +1442,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportWScalingEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_VIEWPORT_W_SCALING_ENABLE_NV, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(viewportWScalingEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_VIEWPORT_W_SCALING_ENABLE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1351,15 +1466,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportSwizzleNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_viewport_swizzles_length = straight::length(pViewportSwizzles, viewportCount as usize, 16);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_VIEWPORT_SWIZZLE_NV,
-            17usize.saturating_add(p_viewport_swizzles_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(firstViewport);
             to.put(viewportCount);
-            to.array(pViewportSwizzles, p_viewport_swizzles_length);
+            to.array(pViewportSwizzles, viewportCount as usize, 16)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_VIEWPORT_SWIZZLE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1381,10 +1495,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageToColorEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_TO_COLOR_ENABLE_NV, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(coverageToColorEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_TO_COLOR_ENABLE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1401,10 +1517,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageToColorLocationNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_TO_COLOR_LOCATION_NV, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(coverageToColorLocation);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_TO_COLOR_LOCATION_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1421,10 +1539,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageModulationModeNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_MODULATION_MODE_NV, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(coverageModulationMode);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_MODULATION_MODE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1441,10 +1561,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageModulationTableEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_MODULATION_TABLE_ENABLE_NV, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(coverageModulationTableEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_MODULATION_TABLE_ENABLE_NV, put)
+            .is_some()
+        {
             return;
         }
         forward::record(
@@ -1462,15 +1586,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageModulationTableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_coverage_modulation_table_length =
-            straight::length(pCoverageModulationTable, coverageModulationTableCount as usize, 4);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_COVERAGE_MODULATION_TABLE_NV,
-            13usize.saturating_add(p_coverage_modulation_table_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(coverageModulationTableCount);
-            to.array(pCoverageModulationTable, p_coverage_modulation_table_length);
+            to.array(pCoverageModulationTable, coverageModulationTableCount as usize, 4)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_MODULATION_TABLE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1487,10 +1609,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetShadingRateImageEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_SHADING_RATE_IMAGE_ENABLE_NV, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(shadingRateImageEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_SHADING_RATE_IMAGE_ENABLE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1507,10 +1631,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageReductionModeNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_REDUCTION_MODE_NV, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(coverageReductionMode);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_REDUCTION_MODE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1527,10 +1653,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetRepresentativeFragmentTestEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_REPRESENTATIVE_FRAGMENT_TEST_ENABLE_NV, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(representativeFragmentTestEnable);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_REPRESENTATIVE_FRAGMENT_TEST_ENABLE_NV, put)
+            .is_some()
+        {
             return;
         }
         forward::record(
@@ -1548,15 +1678,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetFragmentShadingRateKHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_fragment_size_length = straight::length(pFragmentSize, 1, 8);
-        let combiner_ops_length = straight::length(combinerOps, 2, 4);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_FRAGMENT_SHADING_RATE_KHR,
-            10usize.saturating_add(p_fragment_size_length).saturating_add(combiner_ops_length),
-        ) {
-            to.array(pFragmentSize, p_fragment_size_length);
-            to.array(combinerOps, combiner_ops_length);
+        let put = |to: &mut Straight| {
+            to.array(pFragmentSize, 1, 8)?;
+            to.array(combinerOps, 2, 4)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_FRAGMENT_SHADING_RATE_KHR, put).is_some() {
             return;
         }
         forward::record(
@@ -1574,14 +1701,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetFragmentShadingRateEnumNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let combiner_ops_length = straight::length(combinerOps, 2, 4);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_FRAGMENT_SHADING_RATE_ENUM_NV,
-            13usize.saturating_add(combiner_ops_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(shadingRate);
-            to.array(combinerOps, combiner_ops_length);
+            to.array(combinerOps, 2, 4)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_FRAGMENT_SHADING_RATE_ENUM_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1601,24 +1727,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetVertexInputEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_vertex_binding_descriptions_length) =
-            straight::lengths(pVertexBindingDescriptions, vertexBindingDescriptionCount as usize, 32, |at| {
-                length_vk_vertex_input_binding_description2_ext(at)
-            })
-            && let Some(p_vertex_attribute_descriptions_length) = straight::lengths(
-                pVertexAttributeDescriptions,
-                vertexAttributeDescriptionCount as usize,
-                32,
-                |at| length_vk_vertex_input_attribute_description2_ext(at),
-            )
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_SET_VERTEX_INPUT_EXT,
-                18usize
-                    .saturating_add(p_vertex_binding_descriptions_length)
-                    .saturating_add(p_vertex_attribute_descriptions_length),
-            )
-        {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(vertexBindingDescriptionCount);
             to.put(vertexAttributeDescriptionCount);
             to.structures(
@@ -1626,13 +1736,16 @@ pub(crate) unsafe extern "system" fn vkCmdSetVertexInputEXT(
                 vertexBindingDescriptionCount as usize,
                 32,
                 |to, at| put_vk_vertex_input_binding_description2_ext(to, at),
-            );
+            )?;
             to.structures(
                 pVertexAttributeDescriptions,
                 vertexAttributeDescriptionCount as usize,
                 32,
                 |to, at| put_vk_vertex_input_attribute_description2_ext(to, at),
-            );
+            )?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_VERTEX_INPUT_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1656,14 +1769,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorWriteEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_color_write_enables_length = straight::length(pColorWriteEnables, attachmentCount as usize, 4);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_COLOR_WRITE_ENABLE_EXT,
-            13usize.saturating_add(p_color_write_enables_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(attachmentCount);
-            to.array(pColorWriteEnables, p_color_write_enables_length);
+            to.array(pColorWriteEnables, attachmentCount as usize, 4)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COLOR_WRITE_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1681,16 +1793,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetEvent2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_dependency_info_length) =
-            straight::lengths(pDependencyInfo, 1, 64, |at| length_vk_dependency_info(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_SET_EVENT_2,
-                17usize.saturating_add(p_dependency_info_length),
-            )
-        {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(event);
-            to.structures(pDependencyInfo, 1, 64, |to, at| put_vk_dependency_info(to, at));
+            to.structure(pDependencyInfo, |to, at| put_vk_dependency_info(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_EVENT_2, put).is_some() {
             return;
         }
         forward::record(
@@ -1707,15 +1816,11 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBias2EXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_depth_bias_info_length) =
-            straight::lengths(pDepthBiasInfo, 1, 32, |at| length_vk_depth_bias_info_ext(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_SET_DEPTH_BIAS_2_EXT,
-                9usize.saturating_add(p_depth_bias_info_length),
-            )
-        {
-            to.structures(pDepthBiasInfo, 1, 32, |to, at| put_vk_depth_bias_info_ext(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pDepthBiasInfo, |to, at| put_vk_depth_bias_info_ext(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BIAS_2_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1733,14 +1838,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClampRangeEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_depth_clamp_range_length = straight::length(pDepthClampRange, 1, 8);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_SET_DEPTH_CLAMP_RANGE_EXT,
-            13usize.saturating_add(p_depth_clamp_range_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(depthClampMode);
-            to.array(pDepthClampRange, p_depth_clamp_range_length);
+            to.array(pDepthClampRange, 1, 8)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLAMP_RANGE_EXT, put).is_some() {
             return;
         }
         forward::record(

@@ -11,7 +11,7 @@ use vw_wire_protocol::generated::handles::HandleType;
 
 use super::structures::*;
 use crate::forward;
-use crate::straight;
+use crate::straight::{self, Straight};
 
 pub(crate) unsafe extern "system" fn vkCmdDrawIndirect(
     commandBuffer: *mut c_void,
@@ -22,11 +22,15 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndirect(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT, 32) {
+        let put = |to: &mut Straight| {
+            to.need(24)?;
             to.put(buffer);
             to.put(offset);
             to.put(drawCount);
             to.put(stride);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT, put).is_some() {
             return;
         }
         forward::record(
@@ -46,11 +50,15 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndexedIndirect(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDEXED_INDIRECT, 32) {
+        let put = |to: &mut Straight| {
+            to.need(24)?;
             to.put(buffer);
             to.put(offset);
             to.put(drawCount);
             to.put(stride);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_INDEXED_INDIRECT, put).is_some() {
             return;
         }
         forward::record(
@@ -68,9 +76,13 @@ pub(crate) unsafe extern "system" fn vkCmdDispatchIndirect(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DISPATCH_INDIRECT, 24) {
+        let put = |to: &mut Straight| {
+            to.need(16)?;
             to.put(buffer);
             to.put(offset);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_DISPATCH_INDIRECT, put).is_some() {
             return;
         }
         forward::record(
@@ -88,10 +100,13 @@ pub(crate) unsafe extern "system" fn vkCmdDrawClusterIndirectHUAWEI(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_CLUSTER_INDIRECT_HUAWEI, 24)
-        {
+        let put = |to: &mut Straight| {
+            to.need(16)?;
             to.put(buffer);
             to.put(offset);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_CLUSTER_INDIRECT_HUAWEI, put).is_some() {
             return;
         }
         forward::record(
@@ -109,11 +124,14 @@ pub(crate) unsafe extern "system" fn vkCmdUpdatePipelineIndirectBufferNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_UPDATE_PIPELINE_INDIRECT_BUFFER_NV, 20)
-        {
+        let put = |to: &mut Straight| {
+            to.need(12)?;
             to.put(pipelineBindPoint);
             to.put(pipeline);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_UPDATE_PIPELINE_INDIRECT_BUFFER_NV, put).is_some()
+        {
             return;
         }
         forward::record(
@@ -132,10 +150,14 @@ pub(crate) unsafe extern "system" fn vkCmdCopyMemoryIndirectNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_COPY_MEMORY_INDIRECT_NV, 24) {
+        let put = |to: &mut Straight| {
+            to.need(16)?;
             to.put(copyBufferAddress);
             to.put(copyCount);
             to.put(stride);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_MEMORY_INDIRECT_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -157,18 +179,17 @@ pub(crate) unsafe extern "system" fn vkCmdCopyMemoryToImageIndirectNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_image_subresources_length = straight::length(pImageSubresources, copyCount as usize, 16);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_COPY_MEMORY_TO_IMAGE_INDIRECT_NV,
-            37usize.saturating_add(p_image_subresources_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(28)?;
             to.put(copyBufferAddress);
             to.put(copyCount);
             to.put(stride);
             to.put(dstImage);
             to.put(dstImageLayout);
-            to.array(pImageSubresources, p_image_subresources_length);
+            to.array(pImageSubresources, copyCount as usize, 16)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_MEMORY_TO_IMAGE_INDIRECT_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -194,16 +215,13 @@ pub(crate) unsafe extern "system" fn vkCmdExecuteGeneratedCommandsNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_generated_commands_info_length) =
-            straight::lengths(pGeneratedCommandsInfo, 1, 120, |at| length_vk_generated_commands_info_nv(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_EXECUTE_GENERATED_COMMANDS_NV,
-                13usize.saturating_add(p_generated_commands_info_length),
-            )
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(isPreprocessed);
-            to.structures(pGeneratedCommandsInfo, 1, 120, |to, at| put_vk_generated_commands_info_nv(to, at));
+            to.structure(pGeneratedCommandsInfo, |to, at| put_vk_generated_commands_info_nv(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_EXECUTE_GENERATED_COMMANDS_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -220,15 +238,11 @@ pub(crate) unsafe extern "system" fn vkCmdPreprocessGeneratedCommandsNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_generated_commands_info_length) =
-            straight::lengths(pGeneratedCommandsInfo, 1, 120, |at| length_vk_generated_commands_info_nv(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_PREPROCESS_GENERATED_COMMANDS_NV,
-                9usize.saturating_add(p_generated_commands_info_length),
-            )
-        {
-            to.structures(pGeneratedCommandsInfo, 1, 120, |to, at| put_vk_generated_commands_info_nv(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pGeneratedCommandsInfo, |to, at| put_vk_generated_commands_info_nv(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_PREPROCESS_GENERATED_COMMANDS_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -293,16 +307,13 @@ pub(crate) unsafe extern "system" fn vkCmdExecuteGeneratedCommandsEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_generated_commands_info_length) =
-            straight::lengths(pGeneratedCommandsInfo, 1, 96, |at| length_vk_generated_commands_info_ext(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_EXECUTE_GENERATED_COMMANDS_EXT,
-                13usize.saturating_add(p_generated_commands_info_length),
-            )
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(isPreprocessed);
-            to.structures(pGeneratedCommandsInfo, 1, 96, |to, at| put_vk_generated_commands_info_ext(to, at));
+            to.structure(pGeneratedCommandsInfo, |to, at| put_vk_generated_commands_info_ext(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_EXECUTE_GENERATED_COMMANDS_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -432,13 +443,17 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndirectCount(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT_COUNT, 48) {
+        let put = |to: &mut Straight| {
+            to.need(40)?;
             to.put(buffer);
             to.put(offset);
             to.put(countBuffer);
             to.put(countBufferOffset);
             to.put(maxDrawCount);
             to.put(stride);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT_COUNT, put).is_some() {
             return;
         }
         forward::record(
@@ -468,14 +483,17 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndexedIndirectCount(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDEXED_INDIRECT_COUNT, 48)
-        {
+        let put = |to: &mut Straight| {
+            to.need(40)?;
             to.put(buffer);
             to.put(offset);
             to.put(countBuffer);
             to.put(countBufferOffset);
             to.put(maxDrawCount);
             to.put(stride);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_INDEXED_INDIRECT_COUNT, put).is_some() {
             return;
         }
         forward::record(
@@ -505,14 +523,17 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndirectByteCountEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT_BYTE_COUNT_EXT, 40)
-        {
+        let put = |to: &mut Straight| {
+            to.need(32)?;
             to.put(instanceCount);
             to.put(firstInstance);
             to.put(counterBuffer);
             to.put(counterBufferOffset);
             to.put(counterOffset);
             to.put(vertexStride);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT_BYTE_COUNT_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -540,12 +561,15 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_NV, 32)
-        {
+        let put = |to: &mut Straight| {
+            to.need(24)?;
             to.put(buffer);
             to.put(offset);
             to.put(drawCount);
             to.put(stride);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -567,15 +591,17 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectCountNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_NV, 48)
-        {
+        let put = |to: &mut Straight| {
+            to.need(40)?;
             to.put(buffer);
             to.put(offset);
             to.put(countBuffer);
             to.put(countBufferOffset);
             to.put(maxDrawCount);
             to.put(stride);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -603,12 +629,15 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_EXT, 32)
-        {
+        let put = |to: &mut Straight| {
+            to.need(24)?;
             to.put(buffer);
             to.put(offset);
             to.put(drawCount);
             to.put(stride);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -630,15 +659,18 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectCountEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_EXT, 48)
-        {
+        let put = |to: &mut Straight| {
+            to.need(40)?;
             to.put(buffer);
             to.put(offset);
             to.put(countBuffer);
             to.put(countBufferOffset);
             to.put(maxDrawCount);
             to.put(stride);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_EXT, put).is_some()
+        {
             return;
         }
         forward::record(
@@ -667,24 +699,16 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysIndirectKHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_raygen_shader_binding_table_length = straight::length(pRaygenShaderBindingTable, 1, 24);
-        let p_miss_shader_binding_table_length = straight::length(pMissShaderBindingTable, 1, 24);
-        let p_hit_shader_binding_table_length = straight::length(pHitShaderBindingTable, 1, 24);
-        let p_callable_shader_binding_table_length = straight::length(pCallableShaderBindingTable, 1, 24);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_TRACE_RAYS_INDIRECT_KHR,
-            20usize
-                .saturating_add(p_raygen_shader_binding_table_length)
-                .saturating_add(p_miss_shader_binding_table_length)
-                .saturating_add(p_hit_shader_binding_table_length)
-                .saturating_add(p_callable_shader_binding_table_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(indirectDeviceAddress);
-            to.array(pRaygenShaderBindingTable, p_raygen_shader_binding_table_length);
-            to.array(pMissShaderBindingTable, p_miss_shader_binding_table_length);
-            to.array(pHitShaderBindingTable, p_hit_shader_binding_table_length);
-            to.array(pCallableShaderBindingTable, p_callable_shader_binding_table_length);
+            to.array(pRaygenShaderBindingTable, 1, 24)?;
+            to.array(pMissShaderBindingTable, 1, 24)?;
+            to.array(pHitShaderBindingTable, 1, 24)?;
+            to.array(pCallableShaderBindingTable, 1, 24)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_TRACE_RAYS_INDIRECT_KHR, put).is_some() {
             return;
         }
         forward::record(
@@ -708,8 +732,12 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysIndirect2KHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_TRACE_RAYS_INDIRECT_2_KHR, 16) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(indirectDeviceAddress);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_TRACE_RAYS_INDIRECT_2_KHR, put).is_some() {
             return;
         }
         forward::record(
@@ -784,12 +812,15 @@ pub(crate) unsafe extern "system" fn vkCmdDecompressMemoryIndirectCountNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_DECOMPRESS_MEMORY_INDIRECT_COUNT_NV, 28)
-        {
+        let put = |to: &mut Straight| {
+            to.need(20)?;
             to.put(indirectCommandsAddress);
             to.put(indirectCommandsCountAddress);
             to.put(stride);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_DECOMPRESS_MEMORY_INDIRECT_COUNT_NV, put).is_some()
+        {
             return;
         }
         forward::record(

@@ -9,7 +9,7 @@ use core::ffi::c_void;
 use vw_wire_protocol::generated::commands::{self, opcodes};
 
 use crate::forward;
-use crate::straight;
+use crate::straight::{self, Straight};
 
 pub(crate) unsafe extern "system" fn vkGetDeviceMemoryCommitment(
     device: *mut c_void,
@@ -55,15 +55,13 @@ pub(crate) unsafe extern "system" fn vkCmdDecompressMemoryNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_decompress_memory_regions_length =
-            straight::length(pDecompressMemoryRegions, decompressRegionCount as usize, 40);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_DECOMPRESS_MEMORY_NV,
-            13usize.saturating_add(p_decompress_memory_regions_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(decompressRegionCount);
-            to.array(pDecompressMemoryRegions, p_decompress_memory_regions_length);
+            to.array(pDecompressMemoryRegions, decompressRegionCount as usize, 40)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_DECOMPRESS_MEMORY_NV, put).is_some() {
             return;
         }
         forward::record(

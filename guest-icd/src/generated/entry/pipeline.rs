@@ -11,7 +11,7 @@ use vw_wire_protocol::generated::handles::HandleType;
 
 use super::structures::*;
 use crate::forward;
-use crate::straight;
+use crate::straight::{self, Straight};
 
 pub(crate) unsafe extern "system" fn vkCreateShaderModule(
     device: *mut c_void,
@@ -184,9 +184,13 @@ pub(crate) unsafe extern "system" fn vkCmdBindPipeline(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BIND_PIPELINE, 20) {
+        let put = |to: &mut Straight| {
+            to.need(12)?;
             to.put(pipelineBindPoint);
             to.put(pipeline);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_PIPELINE, put).is_some() {
             return;
         }
         forward::record(
@@ -211,27 +215,8 @@ pub(crate) unsafe extern "system" fn vkCmdPipelineBarrier(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_memory_barriers_length) =
-            straight::lengths(pMemoryBarriers, memoryBarrierCount as usize, 24, |at| {
-                length_vk_memory_barrier(at)
-            })
-            && let Some(p_buffer_memory_barriers_length) =
-                straight::lengths(pBufferMemoryBarriers, bufferMemoryBarrierCount as usize, 56, |at| {
-                    length_vk_buffer_memory_barrier(at)
-                })
-            && let Some(p_image_memory_barriers_length) =
-                straight::lengths(pImageMemoryBarriers, imageMemoryBarrierCount as usize, 72, |at| {
-                    length_vk_image_memory_barrier(at)
-                })
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_PIPELINE_BARRIER,
-                35usize
-                    .saturating_add(p_memory_barriers_length)
-                    .saturating_add(p_buffer_memory_barriers_length)
-                    .saturating_add(p_image_memory_barriers_length),
-            )
-        {
+        let put = |to: &mut Straight| {
+            to.need(24)?;
             to.put(srcStageMask);
             to.put(dstStageMask);
             to.put(dependencyFlags);
@@ -240,13 +225,16 @@ pub(crate) unsafe extern "system" fn vkCmdPipelineBarrier(
             to.put(imageMemoryBarrierCount);
             to.structures(pMemoryBarriers, memoryBarrierCount as usize, 24, |to, at| {
                 put_vk_memory_barrier(to, at)
-            });
+            })?;
             to.structures(pBufferMemoryBarriers, bufferMemoryBarrierCount as usize, 56, |to, at| {
                 put_vk_buffer_memory_barrier(to, at)
-            });
+            })?;
             to.structures(pImageMemoryBarriers, imageMemoryBarrierCount as usize, 72, |to, at| {
                 put_vk_image_memory_barrier(to, at)
-            });
+            })?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_PIPELINE_BARRIER, put).is_some() {
             return;
         }
         forward::record(
@@ -276,12 +264,14 @@ pub(crate) unsafe extern "system" fn vkCmdBindPipelineShaderGroupNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_BIND_PIPELINE_SHADER_GROUP_NV, 24)
-        {
+        let put = |to: &mut Straight| {
+            to.need(16)?;
             to.put(pipelineBindPoint);
             to.put(pipeline);
             to.put(groupIndex);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_PIPELINE_SHADER_GROUP_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -359,15 +349,11 @@ pub(crate) unsafe extern "system" fn vkCmdPipelineBarrier2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_dependency_info_length) =
-            straight::lengths(pDependencyInfo, 1, 64, |at| length_vk_dependency_info(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_PIPELINE_BARRIER_2,
-                9usize.saturating_add(p_dependency_info_length),
-            )
-        {
-            to.structures(pDependencyInfo, 1, 64, |to, at| put_vk_dependency_info(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pDependencyInfo, |to, at| put_vk_dependency_info(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_PIPELINE_BARRIER_2, put).is_some() {
             return;
         }
         forward::record(
@@ -439,16 +425,14 @@ pub(crate) unsafe extern "system" fn vkCmdBindShadersEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_stages_length = straight::length(pStages, stageCount as usize, 4);
-        let p_shaders_length = straight::length(pShaders, stageCount as usize, 8);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_BIND_SHADERS_EXT,
-            14usize.saturating_add(p_stages_length).saturating_add(p_shaders_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(stageCount);
-            to.array(pStages, p_stages_length);
-            to.array(pShaders, p_shaders_length);
+            to.array(pStages, stageCount as usize, 4)?;
+            to.array(pShaders, stageCount as usize, 8)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_SHADERS_EXT, put).is_some() {
             return;
         }
         forward::record(

@@ -10,7 +10,7 @@ use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
-use crate::straight;
+use crate::straight::{self, Straight};
 
 pub(crate) unsafe extern "system" fn vkCreateQueryPool(
     device: *mut c_void,
@@ -56,10 +56,14 @@ pub(crate) unsafe extern "system" fn vkCmdBeginQuery(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BEGIN_QUERY, 24) {
+        let put = |to: &mut Straight| {
+            to.need(16)?;
             to.put(queryPool);
             to.put(query);
             to.put(flags);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BEGIN_QUERY, put).is_some() {
             return;
         }
         forward::record(
@@ -73,9 +77,13 @@ pub(crate) unsafe extern "system" fn vkCmdBeginQuery(
 pub(crate) unsafe extern "system" fn vkCmdEndQuery(commandBuffer: *mut c_void, queryPool: u64, query: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_END_QUERY, 20) {
+        let put = |to: &mut Straight| {
+            to.need(12)?;
             to.put(queryPool);
             to.put(query);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_END_QUERY, put).is_some() {
             return;
         }
         forward::record(
@@ -94,10 +102,14 @@ pub(crate) unsafe extern "system" fn vkCmdResetQueryPool(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_RESET_QUERY_POOL, 24) {
+        let put = |to: &mut Straight| {
+            to.need(16)?;
             to.put(queryPool);
             to.put(firstQuery);
             to.put(queryCount);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_RESET_QUERY_POOL, put).is_some() {
             return;
         }
         forward::record(
@@ -120,7 +132,8 @@ pub(crate) unsafe extern "system" fn vkCmdCopyQueryPoolResults(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_COPY_QUERY_POOL_RESULTS, 52) {
+        let put = |to: &mut Straight| {
+            to.need(44)?;
             to.put(queryPool);
             to.put(firstQuery);
             to.put(queryCount);
@@ -128,6 +141,9 @@ pub(crate) unsafe extern "system" fn vkCmdCopyQueryPoolResults(
             to.put(dstOffset);
             to.put(stride);
             to.put(flags);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_QUERY_POOL_RESULTS, put).is_some() {
             return;
         }
         forward::record(
@@ -156,11 +172,15 @@ pub(crate) unsafe extern "system" fn vkCmdBeginQueryIndexedEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BEGIN_QUERY_INDEXED_EXT, 28) {
+        let put = |to: &mut Straight| {
+            to.need(20)?;
             to.put(queryPool);
             to.put(query);
             to.put(flags);
             to.put(index);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BEGIN_QUERY_INDEXED_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -179,10 +199,14 @@ pub(crate) unsafe extern "system" fn vkCmdEndQueryIndexedEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_END_QUERY_INDEXED_EXT, 24) {
+        let put = |to: &mut Straight| {
+            to.need(16)?;
             to.put(queryPool);
             to.put(query);
             to.put(index);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_END_QUERY_INDEXED_EXT, put).is_some() {
             return;
         }
         forward::record(

@@ -11,7 +11,7 @@ use vw_wire_protocol::generated::handles::HandleType;
 
 use super::structures::*;
 use crate::forward;
-use crate::straight;
+use crate::straight::{self, Straight};
 
 pub(crate) unsafe extern "system" fn vkCreateAccelerationStructureNV(
     device: *mut c_void,
@@ -96,12 +96,14 @@ pub(crate) unsafe extern "system" fn vkCmdCopyAccelerationStructureNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_COPY_ACCELERATION_STRUCTURE_NV, 28)
-        {
+        let put = |to: &mut Straight| {
+            to.need(20)?;
             to.put(dst);
             to.put(src);
             to.put(mode);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_ACCELERATION_STRUCTURE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -118,15 +120,11 @@ pub(crate) unsafe extern "system" fn vkCmdCopyAccelerationStructureKHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_info_length) =
-            straight::lengths(pInfo, 1, 40, |at| length_vk_copy_acceleration_structure_info_khr(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_COPY_ACCELERATION_STRUCTURE_KHR,
-                9usize.saturating_add(p_info_length),
-            )
-        {
-            to.structures(pInfo, 1, 40, |to, at| put_vk_copy_acceleration_structure_info_khr(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pInfo, |to, at| put_vk_copy_acceleration_structure_info_khr(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_ACCELERATION_STRUCTURE_KHR, put).is_some() {
             return;
         }
         forward::record(
@@ -143,17 +141,13 @@ pub(crate) unsafe extern "system" fn vkCmdCopyAccelerationStructureToMemoryKHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_info_length) =
-            straight::lengths(pInfo, 1, 40, |at| length_vk_copy_acceleration_structure_to_memory_info_khr(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_COPY_ACCELERATION_STRUCTURE_TO_MEMORY_KHR,
-                9usize.saturating_add(p_info_length),
-            )
+        let put = |to: &mut Straight| {
+            to.structure(pInfo, |to, at| put_vk_copy_acceleration_structure_to_memory_info_khr(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_ACCELERATION_STRUCTURE_TO_MEMORY_KHR, put)
+            .is_some()
         {
-            to.structures(pInfo, 1, 40, |to, at| {
-                put_vk_copy_acceleration_structure_to_memory_info_khr(to, at)
-            });
             return;
         }
         forward::record(
@@ -170,17 +164,13 @@ pub(crate) unsafe extern "system" fn vkCmdCopyMemoryToAccelerationStructureKHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_info_length) =
-            straight::lengths(pInfo, 1, 40, |at| length_vk_copy_memory_to_acceleration_structure_info_khr(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_COPY_MEMORY_TO_ACCELERATION_STRUCTURE_KHR,
-                9usize.saturating_add(p_info_length),
-            )
+        let put = |to: &mut Straight| {
+            to.structure(pInfo, |to, at| put_vk_copy_memory_to_acceleration_structure_info_khr(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_MEMORY_TO_ACCELERATION_STRUCTURE_KHR, put)
+            .is_some()
         {
-            to.structures(pInfo, 1, 40, |to, at| {
-                put_vk_copy_memory_to_acceleration_structure_info_khr(to, at)
-            });
             return;
         }
         forward::record(
@@ -201,18 +191,18 @@ pub(crate) unsafe extern "system" fn vkCmdWriteAccelerationStructuresPropertiesK
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_acceleration_structures_length =
-            straight::length(pAccelerationStructures, accelerationStructureCount as usize, 8);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_KHR,
-            29usize.saturating_add(p_acceleration_structures_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(20)?;
             to.put(accelerationStructureCount);
             to.put(queryType);
             to.put(queryPool);
             to.put(firstQuery);
-            to.array(pAccelerationStructures, p_acceleration_structures_length);
+            to.array(pAccelerationStructures, accelerationStructureCount as usize, 8)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_KHR, put)
+            .is_some()
+        {
             return;
         }
         forward::record(
@@ -240,18 +230,18 @@ pub(crate) unsafe extern "system" fn vkCmdWriteAccelerationStructuresPropertiesN
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_acceleration_structures_length =
-            straight::length(pAccelerationStructures, accelerationStructureCount as usize, 8);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_NV,
-            29usize.saturating_add(p_acceleration_structures_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(20)?;
             to.put(accelerationStructureCount);
             to.put(queryType);
             to.put(queryPool);
             to.put(firstQuery);
-            to.array(pAccelerationStructures, p_acceleration_structures_length);
+            to.array(pAccelerationStructures, accelerationStructureCount as usize, 8)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_NV, put)
+            .is_some()
+        {
             return;
         }
         forward::record(
@@ -282,14 +272,8 @@ pub(crate) unsafe extern "system" fn vkCmdBuildAccelerationStructureNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_info_length) =
-            straight::lengths(pInfo, 1, 40, |at| length_vk_acceleration_structure_info_nv(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_BUILD_ACCELERATION_STRUCTURE_NV,
-                61usize.saturating_add(p_info_length),
-            )
-        {
+        let put = |to: &mut Straight| {
+            to.need(52)?;
             to.put(instanceData);
             to.put(instanceOffset);
             to.put(update);
@@ -297,7 +281,10 @@ pub(crate) unsafe extern "system" fn vkCmdBuildAccelerationStructureNV(
             to.put(src);
             to.put(scratch);
             to.put(scratchOffset);
-            to.structures(pInfo, 1, 40, |to, at| put_vk_acceleration_structure_info_nv(to, at));
+            to.structure(pInfo, |to, at| put_vk_acceleration_structure_info_nv(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BUILD_ACCELERATION_STRUCTURE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -330,26 +317,18 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysKHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_raygen_shader_binding_table_length = straight::length(pRaygenShaderBindingTable, 1, 24);
-        let p_miss_shader_binding_table_length = straight::length(pMissShaderBindingTable, 1, 24);
-        let p_hit_shader_binding_table_length = straight::length(pHitShaderBindingTable, 1, 24);
-        let p_callable_shader_binding_table_length = straight::length(pCallableShaderBindingTable, 1, 24);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_TRACE_RAYS_KHR,
-            24usize
-                .saturating_add(p_raygen_shader_binding_table_length)
-                .saturating_add(p_miss_shader_binding_table_length)
-                .saturating_add(p_hit_shader_binding_table_length)
-                .saturating_add(p_callable_shader_binding_table_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(12)?;
             to.put(width);
             to.put(height);
             to.put(depth);
-            to.array(pRaygenShaderBindingTable, p_raygen_shader_binding_table_length);
-            to.array(pMissShaderBindingTable, p_miss_shader_binding_table_length);
-            to.array(pHitShaderBindingTable, p_hit_shader_binding_table_length);
-            to.array(pCallableShaderBindingTable, p_callable_shader_binding_table_length);
+            to.array(pRaygenShaderBindingTable, 1, 24)?;
+            to.array(pMissShaderBindingTable, 1, 24)?;
+            to.array(pHitShaderBindingTable, 1, 24)?;
+            to.array(pCallableShaderBindingTable, 1, 24)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_TRACE_RAYS_KHR, put).is_some() {
             return;
         }
         forward::record(
@@ -388,7 +367,8 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_TRACE_RAYS_NV, 108) {
+        let put = |to: &mut Straight| {
+            to.need(100)?;
             to.put(raygenShaderBindingTableBuffer);
             to.put(raygenShaderBindingOffset);
             to.put(missShaderBindingTableBuffer);
@@ -403,6 +383,9 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysNV(
             to.put(width);
             to.put(height);
             to.put(depth);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_TRACE_RAYS_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -510,10 +493,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetRayTracingPipelineStackSizeKHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_RAY_TRACING_PIPELINE_STACK_SIZE_KHR, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(pipelineStackSize);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_RAY_TRACING_PIPELINE_STACK_SIZE_KHR, put)
+            .is_some()
+        {
             return;
         }
         forward::record(
@@ -599,16 +586,15 @@ pub(crate) unsafe extern "system" fn vkCmdBuildPartitionedAccelerationStructures
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_build_info_length) = straight::lengths(pBuildInfo, 1, 96, |at| {
-            length_vk_build_partitioned_acceleration_structure_info_nv(at)
-        }) && let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_BUILD_PARTITIONED_ACCELERATION_STRUCTURES_NV,
-            9usize.saturating_add(p_build_info_length),
-        ) {
-            to.structures(pBuildInfo, 1, 96, |to, at| {
+        let put = |to: &mut Straight| {
+            to.structure(pBuildInfo, |to, at| {
                 put_vk_build_partitioned_acceleration_structure_info_nv(to, at)
-            });
+            })?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BUILD_PARTITIONED_ACCELERATION_STRUCTURES_NV, put)
+            .is_some()
+        {
             return;
         }
         forward::record(
@@ -657,15 +643,11 @@ pub(crate) unsafe extern "system" fn vkDestroyMicromapEXT(
 pub(crate) unsafe extern "system" fn vkCmdCopyMicromapEXT(commandBuffer: *mut c_void, pInfo: *const c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_info_length) =
-            straight::lengths(pInfo, 1, 40, |at| length_vk_copy_micromap_info_ext(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_COPY_MICROMAP_EXT,
-                9usize.saturating_add(p_info_length),
-            )
-        {
-            to.structures(pInfo, 1, 40, |to, at| put_vk_copy_micromap_info_ext(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pInfo, |to, at| put_vk_copy_micromap_info_ext(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_MICROMAP_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -682,15 +664,11 @@ pub(crate) unsafe extern "system" fn vkCmdCopyMicromapToMemoryEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_info_length) =
-            straight::lengths(pInfo, 1, 40, |at| length_vk_copy_micromap_to_memory_info_ext(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_COPY_MICROMAP_TO_MEMORY_EXT,
-                9usize.saturating_add(p_info_length),
-            )
-        {
-            to.structures(pInfo, 1, 40, |to, at| put_vk_copy_micromap_to_memory_info_ext(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pInfo, |to, at| put_vk_copy_micromap_to_memory_info_ext(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_MICROMAP_TO_MEMORY_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -707,15 +685,11 @@ pub(crate) unsafe extern "system" fn vkCmdCopyMemoryToMicromapEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_info_length) =
-            straight::lengths(pInfo, 1, 40, |at| length_vk_copy_memory_to_micromap_info_ext(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_COPY_MEMORY_TO_MICROMAP_EXT,
-                9usize.saturating_add(p_info_length),
-            )
-        {
-            to.structures(pInfo, 1, 40, |to, at| put_vk_copy_memory_to_micromap_info_ext(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pInfo, |to, at| put_vk_copy_memory_to_micromap_info_ext(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_MEMORY_TO_MICROMAP_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -736,17 +710,16 @@ pub(crate) unsafe extern "system" fn vkCmdWriteMicromapsPropertiesEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_micromaps_length = straight::length(pMicromaps, micromapCount as usize, 8);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_WRITE_MICROMAPS_PROPERTIES_EXT,
-            29usize.saturating_add(p_micromaps_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(20)?;
             to.put(micromapCount);
             to.put(queryType);
             to.put(queryPool);
             to.put(firstQuery);
-            to.array(pMicromaps, p_micromaps_length);
+            to.array(pMicromaps, micromapCount as usize, 8)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_WRITE_MICROMAPS_PROPERTIES_EXT, put).is_some() {
             return;
         }
         forward::record(

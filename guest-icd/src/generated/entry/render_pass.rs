@@ -11,7 +11,7 @@ use vw_wire_protocol::generated::handles::HandleType;
 
 use super::structures::*;
 use crate::forward;
-use crate::straight;
+use crate::straight::{self, Straight};
 
 pub(crate) unsafe extern "system" fn vkGetDeviceSubpassShadingMaxWorkgroupSizeHUAWEI(
     device: *mut c_void,
@@ -98,10 +98,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetAttachmentFeedbackLoopEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) =
-            straight::begin(commandBuffer, opcodes::VK_CMD_SET_ATTACHMENT_FEEDBACK_LOOP_ENABLE_EXT, 12)
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(aspectMask);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_ATTACHMENT_FEEDBACK_LOOP_ENABLE_EXT, put)
+            .is_some()
+        {
             return;
         }
         forward::record(
@@ -115,7 +119,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetAttachmentFeedbackLoopEnableEXT(
 pub(crate) unsafe extern "system" fn vkCmdSubpassShadingHUAWEI(commandBuffer: *mut c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if straight::begin(commandBuffer, opcodes::VK_CMD_SUBPASS_SHADING_HUAWEI, 8).is_some() {
+        let put = |_: &mut Straight| Some(());
+        if straight::record(commandBuffer, opcodes::VK_CMD_SUBPASS_SHADING_HUAWEI, put).is_some() {
             return;
         }
         forward::record(commandBuffer, &commands::VK_CMD_SUBPASS_SHADING_HUAWEI, &[commandBuffer as u64]);
@@ -131,17 +136,15 @@ pub(crate) unsafe extern "system" fn vkCmdClearAttachments(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_attachments_length = straight::length(pAttachments, attachmentCount as usize, 24);
-        let p_rects_length = straight::length(pRects, rectCount as usize, 24);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_CLEAR_ATTACHMENTS,
-            18usize.saturating_add(p_attachments_length).saturating_add(p_rects_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(8)?;
             to.put(attachmentCount);
             to.put(rectCount);
-            to.array(pAttachments, p_attachments_length);
-            to.array(pRects, p_rects_length);
+            to.array(pAttachments, attachmentCount as usize, 24)?;
+            to.array(pRects, rectCount as usize, 24)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_CLEAR_ATTACHMENTS, put).is_some() {
             return;
         }
         forward::record(
@@ -164,19 +167,13 @@ pub(crate) unsafe extern "system" fn vkCmdBeginConditionalRenderingEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_conditional_rendering_begin_length) =
-            straight::lengths(pConditionalRenderingBegin, 1, 40, |at| {
-                length_vk_conditional_rendering_begin_info_ext(at)
-            })
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_BEGIN_CONDITIONAL_RENDERING_EXT,
-                9usize.saturating_add(p_conditional_rendering_begin_length),
-            )
-        {
-            to.structures(pConditionalRenderingBegin, 1, 40, |to, at| {
+        let put = |to: &mut Straight| {
+            to.structure(pConditionalRenderingBegin, |to, at| {
                 put_vk_conditional_rendering_begin_info_ext(to, at)
-            });
+            })?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BEGIN_CONDITIONAL_RENDERING_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -190,7 +187,8 @@ pub(crate) unsafe extern "system" fn vkCmdBeginConditionalRenderingEXT(
 pub(crate) unsafe extern "system" fn vkCmdEndConditionalRenderingEXT(commandBuffer: *mut c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if straight::begin(commandBuffer, opcodes::VK_CMD_END_CONDITIONAL_RENDERING_EXT, 8).is_some() {
+        let put = |_: &mut Straight| Some(());
+        if straight::record(commandBuffer, opcodes::VK_CMD_END_CONDITIONAL_RENDERING_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -208,16 +206,13 @@ pub(crate) unsafe extern "system" fn vkCmdBeginRenderPass(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_render_pass_begin_length) =
-            straight::lengths(pRenderPassBegin, 1, 64, |at| length_vk_render_pass_begin_info(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_BEGIN_RENDER_PASS,
-                13usize.saturating_add(p_render_pass_begin_length),
-            )
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(contents);
-            to.structures(pRenderPassBegin, 1, 64, |to, at| put_vk_render_pass_begin_info(to, at));
+            to.structure(pRenderPassBegin, |to, at| put_vk_render_pass_begin_info(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BEGIN_RENDER_PASS, put).is_some() {
             return;
         }
         forward::record(
@@ -231,8 +226,12 @@ pub(crate) unsafe extern "system" fn vkCmdBeginRenderPass(
 pub(crate) unsafe extern "system" fn vkCmdNextSubpass(commandBuffer: *mut c_void, contents: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_NEXT_SUBPASS, 12) {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(contents);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_NEXT_SUBPASS, put).is_some() {
             return;
         }
         forward::record(
@@ -246,7 +245,8 @@ pub(crate) unsafe extern "system" fn vkCmdNextSubpass(commandBuffer: *mut c_void
 pub(crate) unsafe extern "system" fn vkCmdEndRenderPass(commandBuffer: *mut c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if straight::begin(commandBuffer, opcodes::VK_CMD_END_RENDER_PASS, 8).is_some() {
+        let put = |_: &mut Straight| Some(());
+        if straight::record(commandBuffer, opcodes::VK_CMD_END_RENDER_PASS, put).is_some() {
             return;
         }
         forward::record(commandBuffer, &commands::VK_CMD_END_RENDER_PASS, &[commandBuffer as u64]);
@@ -273,20 +273,12 @@ pub(crate) unsafe extern "system" fn vkCmdBeginRenderPass2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_render_pass_begin_length) =
-            straight::lengths(pRenderPassBegin, 1, 64, |at| length_vk_render_pass_begin_info(at))
-            && let Some(p_subpass_begin_info_length) =
-                straight::lengths(pSubpassBeginInfo, 1, 24, |at| length_vk_subpass_begin_info(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_BEGIN_RENDER_PASS_2,
-                10usize
-                    .saturating_add(p_render_pass_begin_length)
-                    .saturating_add(p_subpass_begin_info_length),
-            )
-        {
-            to.structures(pRenderPassBegin, 1, 64, |to, at| put_vk_render_pass_begin_info(to, at));
-            to.structures(pSubpassBeginInfo, 1, 24, |to, at| put_vk_subpass_begin_info(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pRenderPassBegin, |to, at| put_vk_render_pass_begin_info(to, at))?;
+            to.structure(pSubpassBeginInfo, |to, at| put_vk_subpass_begin_info(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BEGIN_RENDER_PASS_2, put).is_some() {
             return;
         }
         forward::record(
@@ -304,18 +296,12 @@ pub(crate) unsafe extern "system" fn vkCmdNextSubpass2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_subpass_begin_info_length) =
-            straight::lengths(pSubpassBeginInfo, 1, 24, |at| length_vk_subpass_begin_info(at))
-            && let Some(p_subpass_end_info_length) =
-                straight::lengths(pSubpassEndInfo, 1, 16, |at| length_vk_subpass_end_info(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_NEXT_SUBPASS_2,
-                10usize.saturating_add(p_subpass_begin_info_length).saturating_add(p_subpass_end_info_length),
-            )
-        {
-            to.structures(pSubpassBeginInfo, 1, 24, |to, at| put_vk_subpass_begin_info(to, at));
-            to.structures(pSubpassEndInfo, 1, 16, |to, at| put_vk_subpass_end_info(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pSubpassBeginInfo, |to, at| put_vk_subpass_begin_info(to, at))?;
+            to.structure(pSubpassEndInfo, |to, at| put_vk_subpass_end_info(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_NEXT_SUBPASS_2, put).is_some() {
             return;
         }
         forward::record(
@@ -332,15 +318,11 @@ pub(crate) unsafe extern "system" fn vkCmdEndRenderPass2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_subpass_end_info_length) =
-            straight::lengths(pSubpassEndInfo, 1, 16, |at| length_vk_subpass_end_info(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_END_RENDER_PASS_2,
-                9usize.saturating_add(p_subpass_end_info_length),
-            )
-        {
-            to.structures(pSubpassEndInfo, 1, 16, |to, at| put_vk_subpass_end_info(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pSubpassEndInfo, |to, at| put_vk_subpass_end_info(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_END_RENDER_PASS_2, put).is_some() {
             return;
         }
         forward::record(
@@ -357,15 +339,11 @@ pub(crate) unsafe extern "system" fn vkCmdBeginRendering(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_rendering_info_length) =
-            straight::lengths(pRenderingInfo, 1, 72, |at| length_vk_rendering_info(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_BEGIN_RENDERING,
-                9usize.saturating_add(p_rendering_info_length),
-            )
-        {
-            to.structures(pRenderingInfo, 1, 72, |to, at| put_vk_rendering_info(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pRenderingInfo, |to, at| put_vk_rendering_info(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BEGIN_RENDERING, put).is_some() {
             return;
         }
         forward::record(
@@ -379,7 +357,8 @@ pub(crate) unsafe extern "system" fn vkCmdBeginRendering(
 pub(crate) unsafe extern "system" fn vkCmdEndRendering(commandBuffer: *mut c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if straight::begin(commandBuffer, opcodes::VK_CMD_END_RENDERING, 8).is_some() {
+        let put = |_: &mut Straight| Some(());
+        if straight::record(commandBuffer, opcodes::VK_CMD_END_RENDERING, put).is_some() {
             return;
         }
         forward::record(commandBuffer, &commands::VK_CMD_END_RENDERING, &[commandBuffer as u64]);
@@ -422,19 +401,15 @@ pub(crate) unsafe extern "system" fn vkCmdSetRenderingInputAttachmentIndices(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_input_attachment_index_info_length) =
-            straight::lengths(pInputAttachmentIndexInfo, 1, 48, |at| {
-                length_vk_rendering_input_attachment_index_info(at)
-            })
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_SET_RENDERING_INPUT_ATTACHMENT_INDICES,
-                9usize.saturating_add(p_input_attachment_index_info_length),
-            )
-        {
-            to.structures(pInputAttachmentIndexInfo, 1, 48, |to, at| {
+        let put = |to: &mut Straight| {
+            to.structure(pInputAttachmentIndexInfo, |to, at| {
                 put_vk_rendering_input_attachment_index_info(to, at)
-            });
+            })?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_SET_RENDERING_INPUT_ATTACHMENT_INDICES, put)
+            .is_some()
+        {
             return;
         }
         forward::record(

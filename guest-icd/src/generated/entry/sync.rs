@@ -11,7 +11,7 @@ use vw_wire_protocol::generated::handles::HandleType;
 
 use super::structures::*;
 use crate::forward;
-use crate::straight;
+use crate::straight::{self, Straight};
 
 pub(crate) unsafe extern "system" fn vkCreateEvent(
     device: *mut c_void,
@@ -55,9 +55,13 @@ pub(crate) unsafe extern "system" fn vkResetEvent(device: *mut c_void, event: u6
 pub(crate) unsafe extern "system" fn vkCmdResetEvent(commandBuffer: *mut c_void, event: u64, stageMask: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_RESET_EVENT, 20) {
+        let put = |to: &mut Straight| {
+            to.need(12)?;
             to.put(event);
             to.put(stageMask);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_RESET_EVENT, put).is_some() {
             return;
         }
         forward::record(
@@ -83,45 +87,27 @@ pub(crate) unsafe extern "system" fn vkCmdWaitEvents(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_events_length = straight::length(pEvents, eventCount as usize, 8);
-        if let Some(p_memory_barriers_length) =
-            straight::lengths(pMemoryBarriers, memoryBarrierCount as usize, 24, |at| {
-                length_vk_memory_barrier(at)
-            })
-            && let Some(p_buffer_memory_barriers_length) =
-                straight::lengths(pBufferMemoryBarriers, bufferMemoryBarrierCount as usize, 56, |at| {
-                    length_vk_buffer_memory_barrier(at)
-                })
-            && let Some(p_image_memory_barriers_length) =
-                straight::lengths(pImageMemoryBarriers, imageMemoryBarrierCount as usize, 72, |at| {
-                    length_vk_image_memory_barrier(at)
-                })
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_WAIT_EVENTS,
-                36usize
-                    .saturating_add(p_events_length)
-                    .saturating_add(p_memory_barriers_length)
-                    .saturating_add(p_buffer_memory_barriers_length)
-                    .saturating_add(p_image_memory_barriers_length),
-            )
-        {
+        let put = |to: &mut Straight| {
+            to.need(24)?;
             to.put(eventCount);
             to.put(srcStageMask);
             to.put(dstStageMask);
             to.put(memoryBarrierCount);
             to.put(bufferMemoryBarrierCount);
             to.put(imageMemoryBarrierCount);
-            to.array(pEvents, p_events_length);
+            to.array(pEvents, eventCount as usize, 8)?;
             to.structures(pMemoryBarriers, memoryBarrierCount as usize, 24, |to, at| {
                 put_vk_memory_barrier(to, at)
-            });
+            })?;
             to.structures(pBufferMemoryBarriers, bufferMemoryBarrierCount as usize, 56, |to, at| {
                 put_vk_buffer_memory_barrier(to, at)
-            });
+            })?;
             to.structures(pImageMemoryBarriers, imageMemoryBarrierCount as usize, 72, |to, at| {
                 put_vk_image_memory_barrier(to, at)
-            });
+            })?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_WAIT_EVENTS, put).is_some() {
             return;
         }
         forward::record(
@@ -151,9 +137,13 @@ pub(crate) unsafe extern "system" fn vkCmdResetEvent2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_RESET_EVENT_2, 24) {
+        let put = |to: &mut Straight| {
+            to.need(16)?;
             to.put(event);
             to.put(stageMask);
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_RESET_EVENT_2, put).is_some() {
             return;
         }
         forward::record(
@@ -172,18 +162,16 @@ pub(crate) unsafe extern "system" fn vkCmdWaitEvents2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_events_length = straight::length(pEvents, eventCount as usize, 8);
-        if let Some(p_dependency_infos_length) =
-            straight::lengths(pDependencyInfos, eventCount as usize, 64, |at| length_vk_dependency_info(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_WAIT_EVENTS_2,
-                14usize.saturating_add(p_events_length).saturating_add(p_dependency_infos_length),
-            )
-        {
+        let put = |to: &mut Straight| {
+            to.need(4)?;
             to.put(eventCount);
-            to.array(pEvents, p_events_length);
-            to.structures(pDependencyInfos, eventCount as usize, 64, |to, at| put_vk_dependency_info(to, at));
+            to.array(pEvents, eventCount as usize, 8)?;
+            to.structures(pDependencyInfos, eventCount as usize, 64, |to, at| {
+                put_vk_dependency_info(to, at)
+            })?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_WAIT_EVENTS_2, put).is_some() {
             return;
         }
         forward::record(

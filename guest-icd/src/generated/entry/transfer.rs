@@ -10,7 +10,7 @@ use vw_wire_protocol::generated::commands::{self, opcodes};
 
 use super::structures::*;
 use crate::forward;
-use crate::straight;
+use crate::straight::{self, Straight};
 
 pub(crate) unsafe extern "system" fn vkCmdCopyBuffer(
     commandBuffer: *mut c_void,
@@ -21,16 +21,15 @@ pub(crate) unsafe extern "system" fn vkCmdCopyBuffer(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_regions_length = straight::length(pRegions, regionCount as usize, 24);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_COPY_BUFFER,
-            29usize.saturating_add(p_regions_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(20)?;
             to.put(srcBuffer);
             to.put(dstBuffer);
             to.put(regionCount);
-            to.array(pRegions, p_regions_length);
+            to.array(pRegions, regionCount as usize, 24)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_BUFFER, put).is_some() {
             return;
         }
         forward::record(
@@ -52,18 +51,17 @@ pub(crate) unsafe extern "system" fn vkCmdCopyImage(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_regions_length = straight::length(pRegions, regionCount as usize, 68);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_COPY_IMAGE,
-            37usize.saturating_add(p_regions_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(28)?;
             to.put(srcImage);
             to.put(srcImageLayout);
             to.put(dstImage);
             to.put(dstImageLayout);
             to.put(regionCount);
-            to.array(pRegions, p_regions_length);
+            to.array(pRegions, regionCount as usize, 68)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_IMAGE, put).is_some() {
             return;
         }
         forward::record(
@@ -94,19 +92,18 @@ pub(crate) unsafe extern "system" fn vkCmdBlitImage(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_regions_length = straight::length(pRegions, regionCount as usize, 80);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_BLIT_IMAGE,
-            41usize.saturating_add(p_regions_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(32)?;
             to.put(srcImage);
             to.put(srcImageLayout);
             to.put(dstImage);
             to.put(dstImageLayout);
             to.put(regionCount);
             to.put(filter);
-            to.array(pRegions, p_regions_length);
+            to.array(pRegions, regionCount as usize, 80)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BLIT_IMAGE, put).is_some() {
             return;
         }
         forward::record(
@@ -136,17 +133,16 @@ pub(crate) unsafe extern "system" fn vkCmdCopyBufferToImage(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_regions_length = straight::length(pRegions, regionCount as usize, 56);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_COPY_BUFFER_TO_IMAGE,
-            33usize.saturating_add(p_regions_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(24)?;
             to.put(srcBuffer);
             to.put(dstImage);
             to.put(dstImageLayout);
             to.put(regionCount);
-            to.array(pRegions, p_regions_length);
+            to.array(pRegions, regionCount as usize, 56)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_BUFFER_TO_IMAGE, put).is_some() {
             return;
         }
         forward::record(
@@ -174,17 +170,16 @@ pub(crate) unsafe extern "system" fn vkCmdCopyImageToBuffer(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_regions_length = straight::length(pRegions, regionCount as usize, 56);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_COPY_IMAGE_TO_BUFFER,
-            33usize.saturating_add(p_regions_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(24)?;
             to.put(srcImage);
             to.put(srcImageLayout);
             to.put(dstBuffer);
             to.put(regionCount);
-            to.array(pRegions, p_regions_length);
+            to.array(pRegions, regionCount as usize, 56)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_IMAGE_TO_BUFFER, put).is_some() {
             return;
         }
         forward::record(
@@ -212,18 +207,16 @@ pub(crate) unsafe extern "system" fn vkCmdClearColorImage(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_color_length = straight::length(pColor, 1, 16);
-        let p_ranges_length = straight::length(pRanges, rangeCount as usize, 20);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_CLEAR_COLOR_IMAGE,
-            26usize.saturating_add(p_color_length).saturating_add(p_ranges_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(16)?;
             to.put(image);
             to.put(imageLayout);
             to.put(rangeCount);
-            to.array(pColor, p_color_length);
-            to.array(pRanges, p_ranges_length);
+            to.array(pColor, 1, 16)?;
+            to.array(pRanges, rangeCount as usize, 20)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_CLEAR_COLOR_IMAGE, put).is_some() {
             return;
         }
         forward::record(
@@ -251,18 +244,16 @@ pub(crate) unsafe extern "system" fn vkCmdClearDepthStencilImage(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_depth_stencil_length = straight::length(pDepthStencil, 1, 8);
-        let p_ranges_length = straight::length(pRanges, rangeCount as usize, 20);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_CLEAR_DEPTH_STENCIL_IMAGE,
-            26usize.saturating_add(p_depth_stencil_length).saturating_add(p_ranges_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(16)?;
             to.put(image);
             to.put(imageLayout);
             to.put(rangeCount);
-            to.array(pDepthStencil, p_depth_stencil_length);
-            to.array(pRanges, p_ranges_length);
+            to.array(pDepthStencil, 1, 8)?;
+            to.array(pRanges, rangeCount as usize, 20)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_CLEAR_DEPTH_STENCIL_IMAGE, put).is_some() {
             return;
         }
         forward::record(
@@ -291,18 +282,17 @@ pub(crate) unsafe extern "system" fn vkCmdResolveImage(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let p_regions_length = straight::length(pRegions, regionCount as usize, 68);
-        if let Some(mut to) = straight::begin(
-            commandBuffer,
-            opcodes::VK_CMD_RESOLVE_IMAGE,
-            37usize.saturating_add(p_regions_length),
-        ) {
+        let put = |to: &mut Straight| {
+            to.need(28)?;
             to.put(srcImage);
             to.put(srcImageLayout);
             to.put(dstImage);
             to.put(dstImageLayout);
             to.put(regionCount);
-            to.array(pRegions, p_regions_length);
+            to.array(pRegions, regionCount as usize, 68)?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_RESOLVE_IMAGE, put).is_some() {
             return;
         }
         forward::record(
@@ -327,15 +317,11 @@ pub(crate) unsafe extern "system" fn vkCmdCopyBuffer2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_copy_buffer_info_length) =
-            straight::lengths(pCopyBufferInfo, 1, 48, |at| length_vk_copy_buffer_info2(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_COPY_BUFFER_2,
-                9usize.saturating_add(p_copy_buffer_info_length),
-            )
-        {
-            to.structures(pCopyBufferInfo, 1, 48, |to, at| put_vk_copy_buffer_info2(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pCopyBufferInfo, |to, at| put_vk_copy_buffer_info2(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_BUFFER_2, put).is_some() {
             return;
         }
         forward::record(
@@ -352,15 +338,11 @@ pub(crate) unsafe extern "system" fn vkCmdCopyImage2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_copy_image_info_length) =
-            straight::lengths(pCopyImageInfo, 1, 56, |at| length_vk_copy_image_info2(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_COPY_IMAGE_2,
-                9usize.saturating_add(p_copy_image_info_length),
-            )
-        {
-            to.structures(pCopyImageInfo, 1, 56, |to, at| put_vk_copy_image_info2(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pCopyImageInfo, |to, at| put_vk_copy_image_info2(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_IMAGE_2, put).is_some() {
             return;
         }
         forward::record(
@@ -377,15 +359,11 @@ pub(crate) unsafe extern "system" fn vkCmdBlitImage2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_blit_image_info_length) =
-            straight::lengths(pBlitImageInfo, 1, 64, |at| length_vk_blit_image_info2(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_BLIT_IMAGE_2,
-                9usize.saturating_add(p_blit_image_info_length),
-            )
-        {
-            to.structures(pBlitImageInfo, 1, 64, |to, at| put_vk_blit_image_info2(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pBlitImageInfo, |to, at| put_vk_blit_image_info2(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_BLIT_IMAGE_2, put).is_some() {
             return;
         }
         forward::record(
@@ -402,15 +380,11 @@ pub(crate) unsafe extern "system" fn vkCmdCopyBufferToImage2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_copy_buffer_to_image_info_length) =
-            straight::lengths(pCopyBufferToImageInfo, 1, 48, |at| length_vk_copy_buffer_to_image_info2(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_COPY_BUFFER_TO_IMAGE_2,
-                9usize.saturating_add(p_copy_buffer_to_image_info_length),
-            )
-        {
-            to.structures(pCopyBufferToImageInfo, 1, 48, |to, at| put_vk_copy_buffer_to_image_info2(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pCopyBufferToImageInfo, |to, at| put_vk_copy_buffer_to_image_info2(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_BUFFER_TO_IMAGE_2, put).is_some() {
             return;
         }
         forward::record(
@@ -427,15 +401,11 @@ pub(crate) unsafe extern "system" fn vkCmdCopyImageToBuffer2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_copy_image_to_buffer_info_length) =
-            straight::lengths(pCopyImageToBufferInfo, 1, 56, |at| length_vk_copy_image_to_buffer_info2(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_COPY_IMAGE_TO_BUFFER_2,
-                9usize.saturating_add(p_copy_image_to_buffer_info_length),
-            )
-        {
-            to.structures(pCopyImageToBufferInfo, 1, 56, |to, at| put_vk_copy_image_to_buffer_info2(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pCopyImageToBufferInfo, |to, at| put_vk_copy_image_to_buffer_info2(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_IMAGE_TO_BUFFER_2, put).is_some() {
             return;
         }
         forward::record(
@@ -452,15 +422,11 @@ pub(crate) unsafe extern "system" fn vkCmdResolveImage2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        if let Some(p_resolve_image_info_length) =
-            straight::lengths(pResolveImageInfo, 1, 56, |at| length_vk_resolve_image_info2(at))
-            && let Some(mut to) = straight::begin(
-                commandBuffer,
-                opcodes::VK_CMD_RESOLVE_IMAGE_2,
-                9usize.saturating_add(p_resolve_image_info_length),
-            )
-        {
-            to.structures(pResolveImageInfo, 1, 56, |to, at| put_vk_resolve_image_info2(to, at));
+        let put = |to: &mut Straight| {
+            to.structure(pResolveImageInfo, |to, at| put_vk_resolve_image_info2(to, at))?;
+            Some(())
+        };
+        if straight::record(commandBuffer, opcodes::VK_CMD_RESOLVE_IMAGE_2, put).is_some() {
             return;
         }
         forward::record(

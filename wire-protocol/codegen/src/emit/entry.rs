@@ -31,8 +31,8 @@ pub fn emit(model: &Model) -> Result<Files> {
     let entries: String = families.values().map(String::as_str).chain([infos.as_str()]).collect();
     files.insert(
         format!("{DIR}/entry/structures.rs"),
-        banner("Structures without a chain, written without the tables.")
-            + "use core::ffi::c_void;\n\nuse vw_wire_protocol::generated::commands::opcodes;\nuse vw_wire_protocol::rules::{Ctx, Hook, Part};\n\nuse crate::straight::{self, Measure, NO_CHAIN, Put, Straight};\n\n"
+        banner("Structures that are written without the tables.")
+            + "use core::ffi::c_void;\n\nuse vw_wire_protocol::generated::commands::opcodes;\nuse vw_wire_protocol::rules::{Ctx, Hook, Part};\n\nuse crate::straight::{self, Put, Straight};\n\n"
             + &infos
             + &structures.text(&entries),
     );
@@ -64,9 +64,9 @@ pub fn emit(model: &Model) -> Result<Files> {
         }
         head.push_str("\nuse crate::forward;\n");
         if text.contains("straight::") {
-            head.push_str("use crate::straight;\n");
+            head.push_str("use crate::straight::{self, Straight};\n");
         }
-        if text.contains("to.structures(") {
+        if text.contains("to.structure") {
             head.push_str("use super::structures::*;\n");
         }
         head.push('\n');

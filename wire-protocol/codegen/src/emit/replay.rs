@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use heck::AsSnakeCase;
 
 use super::commands::signature;
-use super::straight::{count_field, of_command_buffers, s_type, submissions};
+use super::straight::{LINKS, count_field, of_command_buffers, s_type, submissions};
 use super::{Files, banner, static_name};
 use crate::class::class;
 use crate::lower::{Elem, Step, has_s_type, lower_command, lower_struct};
@@ -228,15 +228,28 @@ impl Readers<'_> {
 
     fn reader(&mut self, name: &str) -> Result<Option<String>> {
         let record = self.model.record(name).context("not a structure")?;
-        let (mut early, mut late) = (String::new(), String::new());
+        let (mut first, mut early, mut late) = (String::new(), String::new(), String::new());
         let mut fixed = 0;
         if has_s_type(record) {
             let value = s_type(self.model, name)?;
-            fixed += 4;
-            let _ = writeln!(
-                early,
-                "if from.get::<u32>() != END {{\nreturn None;\n}}\nat.cast::<i32>().write({value});"
-            );
+            let _ = writeln!(first, "at.cast::<i32>().write({value});");
+            let link = LINKS.iter().find(|(owner, _)| *owner == name).map(|(_, link)| *link);
+            if let Some(link) = link.filter(|link| self.model.record(link).is_some()) {
+                if !self.reads(link)? {
+                    return Ok(None);
+                }
+                let (value, size) = (s_type(self.model, link)?, self.model.layout(link)?.size);
+                let _ = writeln!(
+                    first,
+                    "let link = to.chain(from, {value}, {size}, |to, from, at| {}(to, from, at))?;\n\
+                     at.add(8).cast::<*mut u8>().write(link);",
+                    reader_name(link)
+                );
+            } else if !LINKS.iter().any(|(_, link)| *link == name) {
+                // What a link begins with has led here.
+                fixed += 4;
+                early.push_str("if from.get::<u32>() != END {\nreturn None;\n}\n");
+            }
         }
         for step in lower_struct(self.model, name)? {
             match &step {
@@ -269,12 +282,12 @@ impl Readers<'_> {
                 _ => return Ok(None),
             }
         }
-        let used = ["to.", "(to,"].iter().any(|part| early.contains(part) || late.contains(part));
+        let used = ["to.", "(to,"].iter().any(|part| [&first, &early, &late].iter().any(|text| text.contains(part)));
         let to = if used { "to" } else { "_" };
         Ok(Some(format!(
             "/// `{name}`, into zeroed memory.\nunsafe fn {}<H: Host>({to}: &mut Target<'_, H>, from: &mut Record, at: *mut u8) -> Option<()> {{\n\
              // SAFETY: what is read was asked for before; `at` has room for the structure.\n\
-             unsafe {{\nfrom.need({fixed})?;\n{early}{late}}}\nSome(())\n}}\n\n",
+             unsafe {{\n{first}from.need({fixed})?;\n{early}{late}}}\nSome(())\n}}\n\n",
             reader_name(name),
         )))
     }

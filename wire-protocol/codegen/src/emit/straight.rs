@@ -19,24 +19,18 @@ use crate::registry::CommandDecl;
 /// What the registry does not say.
 pub fn body(structures: &mut Structures<'_>, c: &CommandDecl, steps: &[Step]) -> Result<Option<String>> {
     let param = |off: u32| c.params.get(off as usize / 8).map(|p| raw(&p.name)).context("no such parameter");
-    let (mut lengths, mut conditions, mut puts) = (String::new(), Vec::new(), String::new());
-    let mut size = String::new();
-    // What has the same size in every record, the command buffer's id first.
-    let mut fixed = 8;
+    let mut puts = Puts::default();
     for step in steps {
         match step {
             Step::Handle { off: 0, .. } => {}
             // The program's is a pointer, the id is behind it.
             Step::Handle { ty, .. } if ty == "CommandBuffer" => return Ok(None),
-            Step::Handle { off, .. } => {
-                fixed += 8;
-                let _ = writeln!(puts, "to.put({});", param(*off)?);
-            }
+            Step::Handle { off, .. } => puts.fixed(8, &format!("to.put({});", param(*off)?)),
             // Neighbours may have been joined: they fill their slots.
             Step::Bytes { off, len } => {
-                fixed += len;
+                puts.fixed(*len, "");
                 for slot in (*off..off + len).step_by(8) {
-                    let _ = writeln!(puts, "to.put({});", param(slot)?);
+                    puts.fixed(0, &format!("to.put({});", param(slot)?));
                 }
             }
             Step::Pointer { off, rule, .. } if rule == "Rule::Always" => {
@@ -45,51 +39,73 @@ pub fn body(structures: &mut Structures<'_>, c: &CommandDecl, steps: &[Step]) ->
                 if of_command_buffers(step) || structures.needs_parts(step)? {
                     return Ok(None);
                 }
-                let Some(array) = structures.array(step, &name, &count)? else { return Ok(None) };
-                let length = format!("{}_length", AsSnakeCase(&name));
-                // The byte that says whether there is an array.
-                fixed += 1;
-                if array.plain {
-                    let _ = writeln!(lengths, "let {length} = {};", array.length);
-                } else {
-                    conditions.push(format!("let Some({length}) = {}", array.length));
-                }
-                let _ = write!(size, ".saturating_add({length})");
-                let _ = writeln!(puts, "{};", array.put.replace("LENGTH", &length));
+                let Some(put) = structures.array(step, &name, &count)? else { return Ok(None) };
+                puts.other(&format!("{put}?;"));
             }
             _ => return Ok(None),
         }
     }
-    let suffix = if size.is_empty() { "" } else { "usize" };
-    let begin =
-        format!("straight::begin({}, opcodes::{}, {fixed}{suffix}{size})", param(0)?, static_name(&c.name));
-    Ok(Some(if puts.is_empty() {
-        format!("if {begin}.is_some() {{\nreturn;\n}}\n")
-    } else {
-        conditions.push(format!("let Some(mut to) = {begin}"));
-        format!("{lengths}if {} {{\n{puts}return;\n}}\n", conditions.join("\n&& "))
-    }))
+    let puts = puts.finish();
+    let to = if puts.is_empty() { "_" } else { "to" };
+    Ok(Some(format!(
+        "let put = |{to}: &mut Straight| {{\n{puts}Some(())\n}};\n\
+         if straight::record({}, opcodes::{}, put).is_some() {{\nreturn;\n}}\n",
+        param(0)?,
+        static_name(&c.name),
+    )))
 }
 
 /// The one structure that may stand in the chain of another where that is written straight: what most of today's programs put
 /// there.
-const LINKS: [(&str, &str); 1] = [("VkGraphicsPipelineCreateInfo", "VkPipelineRenderingCreateInfo")];
+pub const LINKS: [(&str, &str); 2] = [
+    ("VkGraphicsPipelineCreateInfo", "VkPipelineRenderingCreateInfo"),
+    ("VkSubmitInfo", "VkTimelineSemaphoreSubmitInfo"),
+];
 
-/// Functions that measure and write a structure each.
+/// Statements that write a record, or a part of one: room is asked for once for what follows each other and always has the
+/// same size.
+#[derive(Default)]
+struct Puts {
+    text: String,
+    /// What follows, and its bytes.
+    run: String,
+    bytes: u32,
+}
+
+impl Puts {
+    /// Adds what writes `bytes` bytes whatever the program says.
+    fn fixed(&mut self, bytes: u32, put: &str) {
+        self.bytes += bytes;
+        if !put.is_empty() {
+            let _ = writeln!(self.run, "{put}");
+        }
+    }
+
+    /// Adds what asks for room itself.
+    fn other(&mut self, put: &str) {
+        self.end_run();
+        let _ = writeln!(self.text, "{put}");
+    }
+
+    fn end_run(&mut self) {
+        if self.bytes > 0 {
+            let _ = writeln!(self.text, "to.need({})?;", self.bytes);
+        }
+        self.text.push_str(&std::mem::take(&mut self.run));
+        self.bytes = 0;
+    }
+
+    fn finish(mut self) -> String {
+        self.end_run();
+        self.text
+    }
+}
+
+/// Functions that write a structure each.
 pub struct Structures<'m> {
     model: &'m Model<'m>,
     /// None for those that need the tables.
     by_name: BTreeMap<String, Option<String>>,
-}
-
-/// Expressions for what a pointer points to.
-struct Array {
-    /// Plain data or handles.
-    plain: bool,
-    /// Its bytes; of structures as an option, none when the tables are needed.
-    length: String,
-    /// Writes it; `LENGTH` stands for the number of bytes.
-    put: String,
 }
 
 impl<'m> Structures<'m> {
@@ -109,20 +125,14 @@ impl<'m> Structures<'m> {
             let steps = lower_command(self.model, c)?;
             let Some(info) = info_of(c, &steps) else { continue };
             if class(self.model, c, &steps) == "Send" && self.has(info)? && !self.is_part(info)? {
-                let _ = writeln!(
-                    arms,
-                    "opcodes::{} => ({}, {}),",
-                    static_name(&c.name),
-                    length_name(info),
-                    put_name(info)
-                );
+                let size = self.model.layout(info)?.size;
+                let _ = writeln!(arms, "opcodes::{} => ({size}, {}),", static_name(&c.name), put_name(info));
             }
         }
         Ok(format!(
-            "/// What measures and writes the structure of the command with this opcode, `vkCreateX(device, info, allocator, x)`,\n\
-             /// `vkX(object, info)` or `vkCreateXPipelines(device, cache, count, infos, allocator, pipelines)`; none when it needs the\n\
-             /// tables.\n\
-             pub(crate) fn info(opcode: u16) -> Option<(Measure, Put)> {{\nSome(match opcode {{\n{arms}_ => return None,\n}})\n}}\n\n"
+            "/// Size of the structure of the command with this opcode, `vkCreateX(device, info, allocator, x)`, `vkX(object, info)` or\n\
+             /// `vkCreateXPipelines(device, cache, count, infos, allocator, pipelines)`, and what writes it; none when it needs the tables.\n\
+             pub(crate) fn info(opcode: u16) -> Option<(usize, Put)> {{\nSome(match opcode {{\n{arms}_ => return None,\n}})\n}}\n\n"
         ))
     }
 
@@ -134,20 +144,14 @@ impl<'m> Structures<'m> {
         let mut arms = String::new();
         for (c, info) in submissions(self.model)? {
             if self.has(&info)? {
-                let _ = writeln!(
-                    arms,
-                    "opcodes::{} => ({}, {}, {}),",
-                    static_name(&c.name),
-                    self.model.layout(&info)?.size,
-                    length_name(&info),
-                    put_name(&info)
-                );
+                let size = self.model.layout(&info)?.size;
+                let _ = writeln!(arms, "opcodes::{} => ({size}, {}),", static_name(&c.name), put_name(&info));
             }
         }
         Ok(format!(
-            "/// Size of each structure of the submission with this opcode, `vkX(queue, count, infos, fence)`, and what measures and\n\
-             /// writes it; none for other commands.\n\
-             #[inline(always)]\npub(crate) fn submission(opcode: u16) -> Option<(usize, Measure, Put)> {{\nSome(match opcode {{\n{arms}_ => return None,\n}})\n}}\n\n"
+            "/// Size of each structure of the submission with this opcode, `vkX(queue, count, infos, fence)`, and what writes it; none\n\
+             /// for other commands.\n\
+             #[inline(always)]\npub(crate) fn submission(opcode: u16) -> Option<(usize, Put)> {{\nSome(match opcode {{\n{arms}_ => return None,\n}})\n}}\n\n"
         ))
     }
 
@@ -164,20 +168,16 @@ impl<'m> Structures<'m> {
         }
     }
 
-    /// What stands behind the pointer `name`; `count` makes an expression of the number at an offset.
+    /// Writes what stands behind the pointer `name`; `count` makes an expression of the number at an offset.
     fn array(
         &mut self,
         step: &Step,
         name: &str,
         count: &dyn Fn(u32, &str) -> Result<String>,
-    ) -> Result<Option<Array>> {
+    ) -> Result<Option<String>> {
         let Step::Pointer { elem, count: number, dir: "In", .. } = step else { return Ok(None) };
         if number == "Count::Terminated" {
-            return Ok(Some(Array {
-                plain: true,
-                length: format!("straight::string_length({name})"),
-                put: format!("to.string({name}, LENGTH)"),
-            }));
+            return Ok(Some(format!("to.string({name})")));
         }
         let n = match count_field(number) {
             Some((off, size)) => count(off, size)?,
@@ -191,40 +191,30 @@ impl<'m> Structures<'m> {
                 None => return Ok(None),
             },
         };
-        let size = match elem {
-            Elem::Bytes { size, .. } => *size,
-            Elem::Handle { .. } => 8,
-            Elem::Struct(desc) => {
-                if !self.has(desc)? {
-                    return Ok(None);
-                }
+        Ok(Some(match elem {
+            Elem::Bytes { size, .. } => format!("to.array({name}, {n}, {size})"),
+            Elem::Handle { .. } if of_command_buffers(step) => format!("to.objects({name}, {n})"),
+            Elem::Handle { .. } => format!("to.array({name}, {n}, 8)"),
+            Elem::Struct(desc) if self.has(desc)? => {
                 let size = self.model.layout(desc)?.size;
                 let at = if self.is_part(desc)? { "at, parts" } else { "at" };
-                return Ok(Some(Array {
-                    plain: false,
-                    length: format!(
-                        "straight::lengths({name}, {n}, {size}, |at| {}({at}))",
-                        length_name(desc)
-                    ),
-                    put: format!("to.structures({name}, {n}, {size}, |to, at| {}(to, {at}))", put_name(desc)),
-                }));
+                let put = format!("|to, at| {}(to, {at})", put_name(desc));
+                if n == "1" {
+                    format!("to.structure({name}, {put})")
+                } else {
+                    format!("to.structures({name}, {n}, {size}, {put})")
+                }
             }
             _ => return Ok(None),
-        };
-        let put = if of_command_buffers(step) { "to.objects" } else { "to.array" };
-        Ok(Some(Array {
-            plain: true,
-            length: format!("straight::length({name}, {n}, {size})"),
-            put: format!("{put}({name}, LENGTH)"),
         }))
     }
 
-    /// Whether there are functions for the structure.
+    /// Whether there is a function for the structure.
     fn has(&mut self, name: &str) -> Result<bool> {
         if !self.by_name.contains_key(name) {
             // One that leads to itself needs the tables.
             self.by_name.insert(name.to_owned(), None);
-            let text = self.functions(name)?;
+            let text = self.function(name)?;
             self.by_name.insert(name.to_owned(), text);
         }
         Ok(self.by_name[name].is_some())
@@ -246,27 +236,19 @@ impl<'m> Structures<'m> {
         }
     }
 
-    /// What tells whether a structure has a chain that needs the tables, what the rest of its chain takes, and what writes it.
-    fn chain(&mut self, name: &str) -> Result<(String, String, String)> {
+    /// Writes the one link that a structure may have in its chain, and the chain's end; none when it may have none.
+    fn chain(&mut self, name: &str) -> Result<Option<String>> {
         let link = LINKS.iter().find(|(owner, _)| *owner == name).map(|(_, link)| *link);
-        let Some(link) = link.filter(|link| self.model.record(link).is_some()) else {
-            let check = "if straight::has_chain(at) {\nreturn None;\n}\n".to_owned();
-            return Ok((check, String::new(), "to.put(NO_CHAIN);\n".to_owned()));
-        };
+        let Some(link) = link.filter(|link| self.model.record(link).is_some()) else { return Ok(None) };
         anyhow::ensure!(self.has(link)?, "{link} cannot be written straight");
         let s_type = s_type(self.model, link)?;
         let at = if self.is_part(link)? { "at, parts" } else { "at" };
-        let (length, put) = (length_name(link), put_name(link));
-        Ok((
-            format!("let link = straight::link_length(at, {s_type}, |at| {length}({at}))?;\n"),
-            ".saturating_add(link)".to_owned(),
-            format!("to.chain(at, |to, at| {put}(to, {at}));\n"),
-        ))
+        Ok(Some(format!("to.chain(at, {s_type}, |to, at| {}(to, {at}))?;", put_name(link))))
     }
 
-    fn functions(&mut self, name: &str) -> Result<Option<String>> {
+    fn function(&mut self, name: &str) -> Result<Option<String>> {
         let record = self.model.record(name).context("not a structure")?;
-        let (mut checks, mut size, mut puts) = (String::new(), String::new(), String::new());
+        let mut puts = Puts::default();
         let part = self.is_part(name)?;
         let whole = match self.model.overlay.hooks.get(name).map(String::as_str) {
             None => false,
@@ -274,69 +256,51 @@ impl<'m> Structures<'m> {
             Some(_) => return Ok(None),
         };
         if whole {
-            let parts = "let parts = Hook::GraphicsPipeline.enter(Ctx::default(), at);\n";
-            checks.push_str(parts);
-            puts.push_str(parts);
+            puts.other("let parts = Hook::GraphicsPipeline.enter(Ctx::default(), at);");
         }
-        let mut fixed = 0;
         if has_s_type(record) {
-            fixed += 4;
-            let (check, length, put) = self.chain(name)?;
-            checks.push_str(&check);
-            size.push_str(&length);
-            puts.push_str(&put);
+            match self.chain(name)? {
+                Some(chain) => puts.other(&chain),
+                None => puts.fixed(4, "to.no_chain(at)?;"),
+            }
         }
         for step in lower_struct(self.model, name)? {
             if !part && !whole && self.needs_parts(&step)? {
                 return Ok(None);
             }
             match &step {
-                Step::Bytes { off, len } => {
-                    fixed += len;
-                    let _ = writeln!(puts, "to.copy::<{len}>(at.add({off}));");
-                }
+                Step::Bytes { off, len } => puts.fixed(*len, &format!("to.copy::<{len}>(at.add({off}));")),
                 Step::Handle { off, ty, .. } => {
-                    fixed += 8;
                     let put = if ty == "CommandBuffer" { "object" } else { "copy::<8>" };
-                    let _ = writeln!(puts, "to.{put}(at.add({off}));");
+                    puts.fixed(8, &format!("to.{put}(at.add({off}));"));
                 }
                 Step::Inline { off, count: 1, desc } => {
                     if !self.has(desc)? || self.is_part(desc)? {
                         return Ok(None);
                     }
-                    let _ = write!(size, ".saturating_add({}(at.add({off}))?)", length_name(desc));
-                    let _ = writeln!(puts, "{}(to, at.add({off}));", put_name(desc));
+                    puts.other(&format!("{}(to, at.add({off}))?;", put_name(desc)));
                 }
                 Step::Pointer { off, rule, .. } => {
-                    fixed += 1;
                     let load = format!("straight::load::<*const c_void>(at, {off})");
                     let Some(pointer) = allowed(rule, &load) else { return Ok(None) };
                     let count = |off: u32, size: &str| {
                         let bits = 8 * size.parse::<u32>()?;
                         Ok(format!("straight::load::<u{bits}>(at, {off}) as usize"))
                     };
-                    let Some(array) = self.array(&step, &pointer, &count)? else { return Ok(None) };
-                    let length = if array.plain { array.length } else { format!("{}?", array.length) };
-                    let _ = write!(size, ".saturating_add({length})");
-                    let _ = writeln!(puts, "{};", array.put.replace("LENGTH", &length));
+                    let Some(put) = self.array(&step, &pointer, &count)? else { return Ok(None) };
+                    puts.other(&format!("{put}?;"));
                 }
                 _ => return Ok(None),
             }
         }
-        let (length, put) = (length_name(name), put_name(name));
-        let at = |text: &str| if text.contains("at") { "at" } else { "_" };
-        let measured = format!("{checks}Some({fixed}usize{size})");
-        let (measures, puts_from) = (at(&measured), at(&puts));
         let parts = if part { ", parts: Ctx" } else { "" };
-        let measured = if measures == "at" {
-            format!("// SAFETY: `at` is such a structure of the application's.\nunsafe {{\n{measured}\n}}")
-        } else {
-            measured
-        };
         Ok(Some(format!(
-            "/// Bytes that a `{name}` takes; none when it needs the tables.\n#[inline(always)]\npub(super) unsafe fn {length}({measures}: *const u8{parts}) -> Option<usize> {{\n{measured}\n}}\n\n\
-             /// Writes it.\n#[inline(always)]\npub(super) unsafe fn {put}(to: &mut Straight, {puts_from}: *const u8{parts}) {{\n\
-             // SAFETY: `at` is such a structure of the application's; there is room for it.\nunsafe {{\n{puts}}}\n}}\n\n"
+            "/// Writes a `{name}`; none when it needs the tables.\n#[inline(always)]\n\
+             pub(super) unsafe fn {}(to: &mut Straight, at: *const u8{parts}) -> Option<()> {{\n\
+             // SAFETY: `at` is such a structure of the application's; there is room for what is put.\n\
+             unsafe {{\n{}}}\nSome(())\n}}\n\n",
+            put_name(name),
+            puts.finish()
         )))
     }
 }
@@ -425,10 +389,6 @@ fn ceil_div(count: &str) -> Option<(u32, &str, u32)> {
     let (off, rest) = count.strip_prefix("Count::CeilDiv { off: ")?.split_once(", size: ")?;
     let (size, by) = rest.strip_suffix(" }")?.split_once(", by: ")?;
     Some((off.parse().ok()?, size, by.parse().ok()?))
-}
-
-fn length_name(name: &str) -> String {
-    format!("length_{}", AsSnakeCase(name))
 }
 
 fn put_name(name: &str) -> String {
