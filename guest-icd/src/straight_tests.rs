@@ -22,8 +22,8 @@ use crate::dispatch::Head;
 use crate::generated::entry::structures::info;
 use crate::generated::procs::PROCS;
 use crate::queue::{Queue, QueueAddress, vkQueueSubmit, vkQueueSubmit2};
-use crate::straight::{self, Straight};
 use crate::session::Session;
+use crate::straight::{self, Straight};
 use crate::submission::{Info, Plain};
 use crate::test_host;
 
@@ -335,14 +335,8 @@ fn pipeline_when_it_is_usual_is_written_straight_and_only_then() {
     let cmd = &commands::VK_CREATE_GRAPHICS_PIPELINES;
     let mut create = |info: &vk::GraphicsPipelineCreateInfo<'_>, count: usize| {
         let (infos, mut new) = (vec![*info; count], vec![0u64; count]);
-        let args = [
-            (&raw mut object) as u64,
-            0,
-            count as u64,
-            infos.as_ptr() as u64,
-            0,
-            new.as_mut_ptr() as u64,
-        ];
+        let args =
+            [(&raw mut object) as u64, 0, count as u64, infos.as_ptr() as u64, 0, new.as_mut_ptr() as u64];
         // SAFETY: valid arguments, of a live device; ignored pointers lead nowhere.
         let result = unsafe { straight::create(&session, cmd, &args, HandleType::Pipeline) };
         assert!(new.iter().all(|id| (*id != 0) == result.is_some()));

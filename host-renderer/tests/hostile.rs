@@ -233,19 +233,23 @@ fn submission_when_its_objects_are_wrong_is_refused() {
         let args = [dispatchable(queue), 1, std::ptr::from_ref(info) as u64, fence];
         (commands::VK_QUEUE_SUBMIT.opcode, request(&commands::VK_QUEUE_SUBMIT, &args))
     };
-    let second = vk::SubmitInfo2::default().command_buffer_infos(&infos);
-    let args = [dispatchable(1), 1, std::ptr::from_ref(&second) as u64, 0];
+    let second = |infos| {
+        let info = vk::SubmitInfo2::default().command_buffer_infos(infos);
+        let args = [dispatchable(1), 1, std::ptr::from_ref(&info) as u64, 0];
+        (commands::VK_QUEUE_SUBMIT_2.opcode, request(&commands::VK_QUEUE_SUBMIT_2, &args))
+    };
+    let null = [one[0], vk::CommandBuffer::null()];
+    let null_infos = null.map(|buffer| vk::CommandBufferSubmitInfo::default().command_buffer(buffer));
     let (opcode, whole) = payload(1, &good, 0);
     let waits = vk::SubmitInfo::default().wait_semaphores(&semaphores).wait_dst_stage_mask(&stages);
     let cases = [
         ("queue", payload(2, &good, 0), "Queue 0x2"),
         ("fence", payload(1, &good, 7), "Fence 0x7"),
         ("command buffer", payload(1, &vk::SubmitInfo::default().command_buffers(&nine), 0), "Buffer 0x9"),
-        (
-            "second command",
-            (commands::VK_QUEUE_SUBMIT_2.opcode, request(&commands::VK_QUEUE_SUBMIT_2, &args)),
-            "Buffer 0x9",
-        ),
+        ("second command", second(&infos), "Buffer 0x9"),
+        ("null", payload(1, &vk::SubmitInfo::default().command_buffers(&null), 0), "Buffer 0x0"),
+        ("null of the second command", second(&null_infos), "Buffer 0x0"),
+        ("null queue", payload(0, &good, 0), "Queue 0x0"),
         ("semaphore", payload(1, &waits, 0), "Semaphore 0x9"),
         ("cut off", (opcode, whole[..16].to_vec()), "vkQueueSubmit"),
         ("empty", (opcode, Vec::new()), "vkQueueSubmit"),
@@ -258,6 +262,27 @@ fn submission_when_its_objects_are_wrong_is_refused() {
             assert!(guest.is_ended(), "{name}");
         });
         assert!(text.contains(needle), "{name}: {text}");
+    }
+}
+
+#[test]
+fn command_buffer_when_null_is_freed_and_used_for_nothing_else() {
+    let buffers = [vk::CommandBuffer::null(), vk::Handle::from_raw(dispatchable(1))];
+    let free = [dispatchable(1), 1, 2, buffers.as_ptr() as u64];
+    let ended = in_process(|guest| {
+        record_commands(guest);
+        end(guest);
+        guest.command(&commands::VK_FREE_COMMAND_BUFFERS, &free).unwrap();
+        assert!(!is_lost(guest));
+    });
+    assert_eq!(ended, End::Disconnected);
+    for cmd in [&commands::VK_END_COMMAND_BUFFER, &commands::VK_RESET_COMMAND_BUFFER] {
+        let text = violates(|guest| {
+            record_commands(guest);
+            guest.command(cmd, &[0; 2][..usize::from(cmd.param_count)]).unwrap();
+            assert!(guest.is_ended());
+        });
+        assert!(text.contains("Buffer 0x0"), "{}: {text}", cmd.name);
     }
 }
 

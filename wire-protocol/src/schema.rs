@@ -70,7 +70,8 @@ pub enum Op {
         /// Type of the handle.
         ty: HandleType,
         /// The specification lets the application leave it as garbage in some states: an id that names no
-        /// live object is taken as `VK_NULL_HANDLE` instead of a violation.
+        /// live object is taken as `VK_NULL_HANDLE` instead of a violation. A dispatchable handle that is not lenient must
+        /// not be null either.
         lenient: bool,
     },
     /// `count` consecutive structures by value at `off`.

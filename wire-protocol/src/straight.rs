@@ -192,7 +192,7 @@ impl<'a, H: Host> Target<'a, H> {
     #[inline(always)]
     pub(crate) fn handle(&self, ty: HandleType, id: u64) -> Option<u64> {
         if id == 0 {
-            return Some(0);
+            return (!ty.dispatchable()).then_some(0);
         }
         self.host.handle(self.device, ty, id).ok()
     }

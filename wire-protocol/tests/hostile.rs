@@ -210,19 +210,27 @@ fn id_when_unknown_is_refused_but_where_the_field_is_lenient() {
             let Op::Handle { off, ty, lenient } = op else { continue };
             let mut args = vec![0u64; cmd.param_count.into()];
             let mut objects = Objects::default();
-            args[usize::from(*off) / 8] = objects.handle(*ty, UNKNOWN);
-            let arena = Arena::default();
-            // SAFETY: null is read nowhere.
-            let res = unsafe {
-                let bytes = written(|w| encode_request(cmd, &args, w));
-                decode_request(cmd, &mut Reader::new(&bytes), &arena, &mut objects)
-            };
-            if *lenient {
-                assert_eq!(res.expect("lenient").args[usize::from(*off) / 8], 0, "{}", cmd.name);
-            } else {
-                let want = DecodeError::Handle { ty: *ty, id: UNKNOWN, reason: HandleError::Unknown };
-                assert_eq!(res.expect_err("unknown"), want, "{}", cmd.name);
-                refused += 1;
+            for op in cmd.params {
+                if let Op::Handle { off, ty, .. } = op {
+                    args[usize::from(*off) / 8] = objects.handle(*ty, 1);
+                }
+            }
+            for id in [UNKNOWN, 0] {
+                args[usize::from(*off) / 8] = objects.handle(*ty, id);
+                let arena = Arena::default();
+                // SAFETY: null is read nowhere.
+                let res = unsafe {
+                    let bytes = written(|w| encode_request(cmd, &args, w));
+                    decode_request(cmd, &mut Reader::new(&bytes), &arena, &mut objects)
+                };
+                // A dispatchable handle is never null.
+                if *lenient || id == 0 && !ty.dispatchable() {
+                    assert_eq!(res.expect("null").args[usize::from(*off) / 8], 0, "{}", cmd.name);
+                } else {
+                    let want = DecodeError::Handle { ty: *ty, id, reason: HandleError::Unknown };
+                    assert_eq!(res.expect_err("unknown"), want, "{}", cmd.name);
+                    refused += 1;
+                }
             }
         }
     }

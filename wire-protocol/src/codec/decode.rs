@@ -234,7 +234,13 @@ impl<'d, 'r, 'm, R: Resolve + ?Sized> Decoder<'d, 'r, 'm, R> {
     fn handle(&mut self, ty: HandleType, lenient: bool) -> Result<u64, DecodeError> {
         let id = self.r.take_u64()?;
         if id == 0 {
-            return Ok(0);
+            // Drivers follow dispatchable handles without a look.
+            let reason = HandleError::Unknown;
+            return if ty.dispatchable() && !lenient {
+                Err(DecodeError::Handle { ty, id, reason })
+            } else {
+                Ok(0)
+            };
         }
         match self.res.resolve(ty, id) {
             Ok(raw) => Ok(raw),

@@ -121,7 +121,7 @@ impl<'p> Builder<'p> {
                 match op {
                     Op::Bytes { off, len } => self.noise(base.add((*off).into()), (*len).into()),
                     Op::Len { off, size } => put(base, (*off).into(), *size, self.rng.below(4)),
-                    Op::Handle { off, ty, .. } => self.handle(base.add((*off).into()), *ty),
+                    Op::Handle { off, ty, lenient } => self.handle(base.add((*off).into()), *ty, *lenient),
                     Op::Select { selector, arms } => {
                         let values: Vec<i32> = arms.iter().flat_map(|a| a.values.iter().copied()).collect();
                         if !self.rng.one_in(10) {
@@ -255,9 +255,9 @@ impl<'p> Builder<'p> {
                 Elem::Struct(desc) => {
                     (0..n).for_each(|i| self.fill_struct(desc, array.add(i * stride), sizes));
                 }
-                Elem::Handle { ty, .. } => {
+                Elem::Handle { ty, lenient } => {
                     for i in 0..n {
-                        self.handle(array.add(8 * i), *ty);
+                        self.handle(array.add(8 * i), *ty, *lenient);
                         if new && get(array, 8 * i, 8) == 0 {
                             let id = self.objects.handle(*ty, 1 + i as u64);
                             put(array, 8 * i, 8, id);
@@ -285,9 +285,9 @@ impl<'p> Builder<'p> {
         }
     }
 
-    unsafe fn handle(&mut self, at: *mut u8, ty: HandleType) {
+    unsafe fn handle(&mut self, at: *mut u8, ty: HandleType, lenient: bool) {
         let id = match self.rng.below(6) {
-            0 => 0,
+            0 if lenient || !ty.dispatchable() => 0,
             _ => (self.rng.next() << 12) | (1 + self.rng.below(0xBAC)),
         };
         let handle = self.objects.handle(ty, id);

@@ -282,7 +282,8 @@ impl Readers<'_> {
                 _ => return Ok(None),
             }
         }
-        let used = ["to.", "(to,"].iter().any(|part| [&first, &early, &late].iter().any(|text| text.contains(part)));
+        let used =
+            ["to.", "(to,"].iter().any(|part| [&first, &early, &late].iter().any(|text| text.contains(part)));
         let to = if used { "to" } else { "_" };
         Ok(Some(format!(
             "/// `{name}`, into zeroed memory.\nunsafe fn {}<H: Host>({to}: &mut Target<'_, H>, from: &mut Record, at: *mut u8) -> Option<()> {{\n\

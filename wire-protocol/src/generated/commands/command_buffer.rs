@@ -118,7 +118,7 @@ pub static VK_FREE_COMMAND_BUFFERS: Command = Command {
         Op::Bytes { off: 16, len: 4 },
         Op::Pointer(Pointer {
             off: 24,
-            elem: Elem::Handle { ty: HandleType::CommandBuffer, lenient: false },
+            elem: Elem::Handle { ty: HandleType::CommandBuffer, lenient: true },
             count: Count::Field { off: 16, size: 4 },
             dir: Dir::In,
             rule: Rule::Always,
