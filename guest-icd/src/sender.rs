@@ -16,6 +16,9 @@ const PUBLISH_AT: u64 = 16 << 10;
 /// Space asked for before a record's size is known: more than nearly all records take.
 const FIRST_TRY: usize = 512;
 
+/// Largest record that is written straight.
+const MOST_STRAIGHT: usize = 16 << 10;
+
 /// Largest part of a record that is larger than the ring takes, header included.
 const PART: usize = 256 << 10;
 
@@ -141,7 +144,7 @@ impl Sender {
         self.close();
         let (start, room) = self.reserve(FIRST_TRY)?;
         // SAFETY: so much was reserved for this producer, aligned to 8 bytes.
-        unsafe { Straight::new(start, room.min(self.producer.max_reserve())) }.ok_or(Failure::TooLarge)
+        unsafe { Straight::new(start, room.min(MOST_STRAIGHT)) }.ok_or(Failure::TooLarge)
     }
 
     /// Appends the record that was begun.

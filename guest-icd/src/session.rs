@@ -240,6 +240,8 @@ impl Session {
             if room.is_none() {
                 return Ok(false);
             }
+            // SAFETY: there is room for this, and for the ids.
+            unsafe { to.put(1u8) };
             for i in 0..count {
                 let new = sender.spare.take(ty).or_else(|| lock(&self.ids[ty as usize]).allocate());
                 let Some(id) = new else {
@@ -247,11 +249,12 @@ impl Session {
                     (0..i).for_each(|i| self.free_id(ty, unsafe { first.add(i).read() }));
                     return Ok(false);
                 };
-                // SAFETY: the caller's promise.
-                unsafe { first.add(i).write(id) };
+                // SAFETY: the caller's promise, and as above.
+                unsafe {
+                    first.add(i).write(id);
+                    to.put(id);
+                }
             }
-            // SAFETY: there is room, which was asked for, and there are so many ids.
-            unsafe { to.array(first.cast(), count, size_of::<u64>()) };
             sender.end(to, opcode, 0);
             if forward::is_urgent(ty) {
                 sender.publish();

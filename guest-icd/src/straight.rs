@@ -20,7 +20,7 @@ use crate::session::Session;
 
 /// Bytes of an array's elements; a null one has none.
 #[inline(always)]
-fn length(array: *const c_void, count: usize, element: usize) -> usize {
+pub(crate) fn length(array: *const c_void, count: usize, element: usize) -> usize {
     if array.is_null() { 0 } else { count.saturating_mul(element) }
 }
 
@@ -153,15 +153,40 @@ pub(crate) unsafe fn record(
     // SAFETY: the caller's promise; command buffers are made by `command_buffer.rs`.
     let buffer = unsafe { object.cast::<CommandBuffer>().as_mut()? };
     let (start, room) = buffer.stream().straight()?;
-    // SAFETY: the room is this record's; that the id fits was asked for.
+    // SAFETY: the room is this record's; an id always fits.
     unsafe {
         let mut to = Straight::new(start, room)?;
-        to.need(size_of::<u64>())?;
         to.put(buffer.id());
         put(&mut to)?;
         buffer.stream().advance(to.end(opcode, 0));
     }
     Some(())
+}
+
+/// Begins a record in a command buffer's stream with `payload` bytes behind its header: the command buffer's id, which is
+/// written here, and what the caller puts. None when it has to go the common way.
+///
+/// # Safety
+/// As [`record`]; the caller puts exactly the rest of the payload, before anything else happens to the command buffer.
+#[inline(always)]
+pub(crate) unsafe fn begin(object: *mut c_void, opcode: u16, payload: usize) -> Option<Straight> {
+    // SAFETY: the caller's promise; command buffers are made by `command_buffer.rs`.
+    let buffer = unsafe { object.cast::<CommandBuffer>().as_mut()? };
+    let length = payload.checked_add(HEADER_SIZE + ALIGNMENT - 1)? & !(ALIGNMENT - 1);
+    let (start, room) = buffer.stream().straight()?;
+    if length > room {
+        return None;
+    }
+    buffer.stream().advance(length);
+    let header = Header { opcode, flags: 0, length: length as u32 };
+    // SAFETY: `length` bytes at `start` are this record's; an id always fits.
+    unsafe {
+        start.add(length - ALIGNMENT).cast::<u64>().write(0);
+        start.cast::<u64>().write(header.to_word().to_le());
+        let mut to = Straight { start, at: start.add(HEADER_SIZE), end: start.add(length) };
+        to.put(buffer.id());
+        Some(to)
+    }
 }
 
 /// A record that is being written, in room that may be too small for it: it counts only when it has [ended](Self::end).
@@ -176,13 +201,13 @@ pub(crate) struct Straight {
 }
 
 impl Straight {
-    /// A record in the `room` bytes at `start`, which is aligned to 8. None where there cannot be one.
+    /// A record in the `room` bytes at `start`, which is aligned to 8. None where there is no room even for an id.
     ///
     /// # Safety
     /// The bytes are this record's.
     #[inline(always)]
     pub(crate) unsafe fn new(start: *mut u8, room: usize) -> Option<Self> {
-        let end = room.checked_sub(ALIGNMENT).filter(|end| *end >= HEADER_SIZE)?;
+        let end = room.checked_sub(ALIGNMENT).filter(|end| *end >= HEADER_SIZE + size_of::<u64>())?;
         // SAFETY: within the room.
         unsafe { Some(Self { start, at: start.add(HEADER_SIZE), end: start.add(end) }) }
     }
@@ -206,6 +231,12 @@ impl Straight {
         (length <= self.end.addr() - self.at.addr()).then_some(())
     }
 
+    /// As [`need`](Self::need), and for the byte that says whether there is anything.
+    #[inline(always)]
+    fn need_behind_presence(&self, length: usize) -> Option<()> {
+        (length < self.end.addr() - self.at.addr()).then_some(())
+    }
+
     /// A scalar or a handle. (Little endian, as the wire is: vw is for such processors alone.)
     #[inline(always)]
     pub(crate) unsafe fn put<T: Copy>(&mut self, value: T) {
@@ -221,8 +252,16 @@ impl Straight {
     #[inline(always)]
     pub(crate) unsafe fn array(&mut self, array: *const c_void, count: usize, size: usize) -> Option<()> {
         let length = length(array, count, size);
-        self.need(length.saturating_add(1))?;
+        self.need_behind_presence(length)?;
         // SAFETY: there is room; the application's array is that long.
+        unsafe { self.flat(array, length) };
+        Some(())
+    }
+
+    /// As [`array`](Self::array), of [`length`] bytes that there is room for.
+    #[inline(always)]
+    pub(crate) unsafe fn flat(&mut self, array: *const c_void, length: usize) {
+        // SAFETY: the caller's promise; the application's array is that long.
         unsafe {
             self.put(u8::from(!array.is_null()));
             if !array.is_null() {
@@ -230,13 +269,12 @@ impl Straight {
                 self.at = self.at.add(length);
             }
         }
-        Some(())
     }
 
     /// Whether there is an array, and the ids of its command buffers.
     #[inline(always)]
     pub(crate) unsafe fn objects(&mut self, array: *const c_void, count: usize) -> Option<()> {
-        self.need(length(array, count, size_of::<u64>()).saturating_add(1))?;
+        self.need_behind_presence(length(array, count, size_of::<u64>()))?;
         // SAFETY: there is room; the application's array is that long.
         unsafe {
             self.put(u8::from(!array.is_null()));
@@ -253,7 +291,7 @@ impl Straight {
         // SAFETY: there is room; the application's string ends with a zero.
         unsafe {
             let length = if string.is_null() { 0 } else { CStr::from_ptr(string.cast()).count_bytes() + 1 };
-            self.need(length.saturating_add(1 + size_of::<u64>()))?;
+            self.need_behind_presence(length.saturating_add(size_of::<u64>()))?;
             self.put(u8::from(!string.is_null()));
             if !string.is_null() {
                 self.put(length as u64);

@@ -431,9 +431,9 @@ fn record_when_there_is_no_room_for_all_of_it_does_not_count() {
     assert_eq!(room[1], 0, "no array, and padding");
     // SAFETY: as above.
     unsafe {
-        assert!(Straight::new(room.as_mut_ptr().cast(), 15).is_none());
-        let to = Straight::new(room.as_mut_ptr().cast(), 16).unwrap();
-        assert!(to.need(0).is_some() && to.need(1).is_none());
+        assert!(Straight::new(room.as_mut_ptr().cast(), 23).is_none());
+        let to = Straight::new(room.as_mut_ptr().cast(), 24).unwrap();
+        assert!(to.need(8).is_some() && to.need(9).is_none());
         assert_eq!(to.end(7, 0), 8);
     }
 }

@@ -10,7 +10,7 @@ use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
-use crate::straight::{self, Straight};
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkBindBufferMemory(
     device: *mut c_void,
@@ -56,14 +56,10 @@ pub(crate) unsafe extern "system" fn vkCmdBindIndexBuffer(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(20)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BIND_INDEX_BUFFER, 28) {
             to.put(buffer);
             to.put(offset);
             to.put(indexType);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_INDEX_BUFFER, put).is_some() {
             return;
         }
         forward::record(
@@ -83,15 +79,17 @@ pub(crate) unsafe extern "system" fn vkCmdBindVertexBuffers(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_buffers_length = straight::length(pBuffers, bindingCount as usize, 8);
+        let p_offsets_length = straight::length(pOffsets, bindingCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_BIND_VERTEX_BUFFERS,
+            18usize.saturating_add(p_buffers_length).saturating_add(p_offsets_length),
+        ) {
             to.put(firstBinding);
             to.put(bindingCount);
-            to.array(pBuffers, bindingCount as usize, 8)?;
-            to.array(pOffsets, bindingCount as usize, 8)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_VERTEX_BUFFERS, put).is_some() {
+            to.flat(pBuffers, p_buffers_length);
+            to.flat(pOffsets, p_offsets_length);
             return;
         }
         forward::record(
@@ -117,15 +115,16 @@ pub(crate) unsafe extern "system" fn vkCmdUpdateBuffer(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(24)?;
+        let p_data_length = straight::length(pData, dataSize as usize, 1);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_UPDATE_BUFFER,
+            33usize.saturating_add(p_data_length),
+        ) {
             to.put(dstBuffer);
             to.put(dstOffset);
             to.put(dataSize);
-            to.array(pData, dataSize as usize, 1)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_UPDATE_BUFFER, put).is_some() {
+            to.flat(pData, p_data_length);
             return;
         }
         forward::record(
@@ -145,15 +144,11 @@ pub(crate) unsafe extern "system" fn vkCmdFillBuffer(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(28)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_FILL_BUFFER, 36) {
             to.put(dstBuffer);
             to.put(dstOffset);
             to.put(size);
             to.put(data);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_FILL_BUFFER, put).is_some() {
             return;
         }
         forward::record(
@@ -183,15 +178,11 @@ pub(crate) unsafe extern "system" fn vkCmdWriteBufferMarkerAMD(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(24)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_WRITE_BUFFER_MARKER_AMD, 32) {
             to.put(pipelineStage);
             to.put(dstBuffer);
             to.put(dstOffset);
             to.put(marker);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_WRITE_BUFFER_MARKER_AMD, put).is_some() {
             return;
         }
         forward::record(
@@ -212,17 +203,22 @@ pub(crate) unsafe extern "system" fn vkCmdBindTransformFeedbackBuffersEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_buffers_length = straight::length(pBuffers, bindingCount as usize, 8);
+        let p_offsets_length = straight::length(pOffsets, bindingCount as usize, 8);
+        let p_sizes_length = straight::length(pSizes, bindingCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_BIND_TRANSFORM_FEEDBACK_BUFFERS_EXT,
+            19usize
+                .saturating_add(p_buffers_length)
+                .saturating_add(p_offsets_length)
+                .saturating_add(p_sizes_length),
+        ) {
             to.put(firstBinding);
             to.put(bindingCount);
-            to.array(pBuffers, bindingCount as usize, 8)?;
-            to.array(pOffsets, bindingCount as usize, 8)?;
-            to.array(pSizes, bindingCount as usize, 8)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_TRANSFORM_FEEDBACK_BUFFERS_EXT, put).is_some()
-        {
+            to.flat(pBuffers, p_buffers_length);
+            to.flat(pOffsets, p_offsets_length);
+            to.flat(pSizes, p_sizes_length);
             return;
         }
         forward::record(
@@ -267,15 +263,11 @@ pub(crate) unsafe extern "system" fn vkCmdBindIndexBuffer2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(28)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BIND_INDEX_BUFFER_2, 36) {
             to.put(buffer);
             to.put(offset);
             to.put(size);
             to.put(indexType);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_INDEX_BUFFER_2, put).is_some() {
             return;
         }
         forward::record(
@@ -297,17 +289,25 @@ pub(crate) unsafe extern "system" fn vkCmdBindVertexBuffers2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_buffers_length = straight::length(pBuffers, bindingCount as usize, 8);
+        let p_offsets_length = straight::length(pOffsets, bindingCount as usize, 8);
+        let p_sizes_length = straight::length(pSizes, bindingCount as usize, 8);
+        let p_strides_length = straight::length(pStrides, bindingCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_BIND_VERTEX_BUFFERS_2,
+            20usize
+                .saturating_add(p_buffers_length)
+                .saturating_add(p_offsets_length)
+                .saturating_add(p_sizes_length)
+                .saturating_add(p_strides_length),
+        ) {
             to.put(firstBinding);
             to.put(bindingCount);
-            to.array(pBuffers, bindingCount as usize, 8)?;
-            to.array(pOffsets, bindingCount as usize, 8)?;
-            to.array(pSizes, bindingCount as usize, 8)?;
-            to.array(pStrides, bindingCount as usize, 8)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_VERTEX_BUFFERS_2, put).is_some() {
+            to.flat(pBuffers, p_buffers_length);
+            to.flat(pOffsets, p_offsets_length);
+            to.flat(pSizes, p_sizes_length);
+            to.flat(pStrides, p_strides_length);
             return;
         }
         forward::record(
@@ -335,15 +335,11 @@ pub(crate) unsafe extern "system" fn vkCmdWriteBufferMarker2AMD(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(28)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_WRITE_BUFFER_MARKER_2_AMD, 36) {
             to.put(stage);
             to.put(dstBuffer);
             to.put(dstOffset);
             to.put(marker);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_WRITE_BUFFER_MARKER_2_AMD, put).is_some() {
             return;
         }
         forward::record(

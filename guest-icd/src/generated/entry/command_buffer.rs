@@ -20,14 +20,10 @@ pub(crate) unsafe extern "system" fn vkCmdWriteTimestamp(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(16)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_WRITE_TIMESTAMP, 24) {
             to.put(pipelineStage);
             to.put(queryPool);
             to.put(query);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_WRITE_TIMESTAMP, put).is_some() {
             return;
         }
         forward::record(
@@ -48,16 +44,17 @@ pub(crate) unsafe extern "system" fn vkCmdPushConstants(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(20)?;
+        let p_values_length = straight::length(pValues, size as usize, 1);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_PUSH_CONSTANTS,
+            29usize.saturating_add(p_values_length),
+        ) {
             to.put(layout);
             to.put(stageFlags);
             to.put(offset);
             to.put(size);
-            to.array(pValues, size as usize, 1)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_PUSH_CONSTANTS, put).is_some() {
+            to.flat(pValues, p_values_length);
             return;
         }
         forward::record(
@@ -99,8 +96,7 @@ pub(crate) unsafe extern "system" fn vkCmdBeginDebugUtilsLabelEXT(
 pub(crate) unsafe extern "system" fn vkCmdEndDebugUtilsLabelEXT(commandBuffer: *mut c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |_: &mut Straight| Some(());
-        if straight::record(commandBuffer, opcodes::VK_CMD_END_DEBUG_UTILS_LABEL_EXT, put).is_some() {
+        if straight::begin(commandBuffer, opcodes::VK_CMD_END_DEBUG_UTILS_LABEL_EXT, 8).is_some() {
             return;
         }
         forward::record(commandBuffer, &commands::VK_CMD_END_DEBUG_UTILS_LABEL_EXT, &[commandBuffer as u64]);
@@ -137,15 +133,18 @@ pub(crate) unsafe extern "system" fn vkCmdBeginTransformFeedbackEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_counter_buffers_length = straight::length(pCounterBuffers, counterBufferCount as usize, 8);
+        let p_counter_buffer_offsets_length =
+            straight::length(pCounterBufferOffsets, counterBufferCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_BEGIN_TRANSFORM_FEEDBACK_EXT,
+            18usize.saturating_add(p_counter_buffers_length).saturating_add(p_counter_buffer_offsets_length),
+        ) {
             to.put(firstCounterBuffer);
             to.put(counterBufferCount);
-            to.array(pCounterBuffers, counterBufferCount as usize, 8)?;
-            to.array(pCounterBufferOffsets, counterBufferCount as usize, 8)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BEGIN_TRANSFORM_FEEDBACK_EXT, put).is_some() {
+            to.flat(pCounterBuffers, p_counter_buffers_length);
+            to.flat(pCounterBufferOffsets, p_counter_buffer_offsets_length);
             return;
         }
         forward::record(
@@ -171,15 +170,18 @@ pub(crate) unsafe extern "system" fn vkCmdEndTransformFeedbackEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_counter_buffers_length = straight::length(pCounterBuffers, counterBufferCount as usize, 8);
+        let p_counter_buffer_offsets_length =
+            straight::length(pCounterBufferOffsets, counterBufferCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_END_TRANSFORM_FEEDBACK_EXT,
+            18usize.saturating_add(p_counter_buffers_length).saturating_add(p_counter_buffer_offsets_length),
+        ) {
             to.put(firstCounterBuffer);
             to.put(counterBufferCount);
-            to.array(pCounterBuffers, counterBufferCount as usize, 8)?;
-            to.array(pCounterBufferOffsets, counterBufferCount as usize, 8)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_END_TRANSFORM_FEEDBACK_EXT, put).is_some() {
+            to.flat(pCounterBuffers, p_counter_buffers_length);
+            to.flat(pCounterBufferOffsets, p_counter_buffer_offsets_length);
             return;
         }
         forward::record(
@@ -203,13 +205,10 @@ pub(crate) unsafe extern "system" fn vkCmdBindInvocationMaskHUAWEI(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(12)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BIND_INVOCATION_MASK_HUAWEI, 20)
+        {
             to.put(imageView);
             to.put(imageLayout);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_INVOCATION_MASK_HUAWEI, put).is_some() {
             return;
         }
         forward::record(
@@ -228,14 +227,10 @@ pub(crate) unsafe extern "system" fn vkCmdWriteTimestamp2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(20)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_WRITE_TIMESTAMP_2, 28) {
             to.put(stage);
             to.put(queryPool);
             to.put(query);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_WRITE_TIMESTAMP_2, put).is_some() {
             return;
         }
         forward::record(

@@ -44,18 +44,20 @@ pub(crate) unsafe extern "system" fn vkCmdBindDescriptorSets(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(24)?;
+        let p_descriptor_sets_length = straight::length(pDescriptorSets, descriptorSetCount as usize, 8);
+        let p_dynamic_offsets_length = straight::length(pDynamicOffsets, dynamicOffsetCount as usize, 4);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_BIND_DESCRIPTOR_SETS,
+            34usize.saturating_add(p_descriptor_sets_length).saturating_add(p_dynamic_offsets_length),
+        ) {
             to.put(pipelineBindPoint);
             to.put(layout);
             to.put(firstSet);
             to.put(descriptorSetCount);
             to.put(dynamicOffsetCount);
-            to.array(pDescriptorSets, descriptorSetCount as usize, 8)?;
-            to.array(pDynamicOffsets, dynamicOffsetCount as usize, 4)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_DESCRIPTOR_SETS, put).is_some() {
+            to.flat(pDescriptorSets, p_descriptor_sets_length);
+            to.flat(pDynamicOffsets, p_dynamic_offsets_length);
             return;
         }
         forward::record(
@@ -163,17 +165,19 @@ pub(crate) unsafe extern "system" fn vkCmdSetDescriptorBufferOffsetsEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(20)?;
+        let p_buffer_indices_length = straight::length(pBufferIndices, setCount as usize, 4);
+        let p_offsets_length = straight::length(pOffsets, setCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_EXT,
+            30usize.saturating_add(p_buffer_indices_length).saturating_add(p_offsets_length),
+        ) {
             to.put(pipelineBindPoint);
             to.put(layout);
             to.put(firstSet);
             to.put(setCount);
-            to.array(pBufferIndices, setCount as usize, 4)?;
-            to.array(pOffsets, setCount as usize, 8)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DESCRIPTOR_BUFFER_OFFSETS_EXT, put).is_some() {
+            to.flat(pBufferIndices, p_buffer_indices_length);
+            to.flat(pOffsets, p_offsets_length);
             return;
         }
         forward::record(
@@ -200,16 +204,12 @@ pub(crate) unsafe extern "system" fn vkCmdBindDescriptorBufferEmbeddedSamplersEX
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(16)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_EXT, 24)
+        {
             to.put(pipelineBindPoint);
             to.put(layout);
             to.put(set);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_DESCRIPTOR_BUFFER_EMBEDDED_SAMPLERS_EXT, put)
-            .is_some()
-        {
             return;
         }
         forward::record(

@@ -9,7 +9,7 @@ use core::ffi::c_void;
 use vw_wire_protocol::generated::commands::{self, opcodes};
 
 use crate::forward;
-use crate::straight::{self, Straight};
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkCmdDraw(
     commandBuffer: *mut c_void,
@@ -20,15 +20,11 @@ pub(crate) unsafe extern "system" fn vkCmdDraw(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(16)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW, 24) {
             to.put(vertexCount);
             to.put(instanceCount);
             to.put(firstVertex);
             to.put(firstInstance);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW, put).is_some() {
             return;
         }
         forward::record(
@@ -55,16 +51,12 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndexed(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(20)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDEXED, 28) {
             to.put(indexCount);
             to.put(instanceCount);
             to.put(firstIndex);
             to.put(vertexOffset);
             to.put(firstInstance);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_INDEXED, put).is_some() {
             return;
         }
         forward::record(
@@ -132,14 +124,10 @@ pub(crate) unsafe extern "system" fn vkCmdDispatch(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(12)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DISPATCH, 20) {
             to.put(groupCountX);
             to.put(groupCountY);
             to.put(groupCountZ);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DISPATCH, put).is_some() {
             return;
         }
         forward::record(
@@ -158,14 +146,10 @@ pub(crate) unsafe extern "system" fn vkCmdDrawClusterHUAWEI(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(12)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_CLUSTER_HUAWEI, 20) {
             to.put(groupCountX);
             to.put(groupCountY);
             to.put(groupCountZ);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_CLUSTER_HUAWEI, put).is_some() {
             return;
         }
         forward::record(
@@ -187,17 +171,13 @@ pub(crate) unsafe extern "system" fn vkCmdDispatchBase(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(24)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DISPATCH_BASE, 32) {
             to.put(baseGroupX);
             to.put(baseGroupY);
             to.put(baseGroupZ);
             to.put(groupCountX);
             to.put(groupCountY);
             to.put(groupCountZ);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DISPATCH_BASE, put).is_some() {
             return;
         }
         forward::record(
@@ -223,13 +203,9 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_NV, 16) {
             to.put(taskCount);
             to.put(firstTask);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -248,14 +224,10 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(12)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_EXT, 20) {
             to.put(groupCountX);
             to.put(groupCountY);
             to.put(groupCountZ);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_EXT, put).is_some() {
             return;
         }
         forward::record(

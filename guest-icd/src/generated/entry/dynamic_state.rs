@@ -20,14 +20,15 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewport(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_viewports_length = straight::length(pViewports, viewportCount as usize, 24);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_VIEWPORT,
+            17usize.saturating_add(p_viewports_length),
+        ) {
             to.put(firstViewport);
             to.put(viewportCount);
-            to.array(pViewports, viewportCount as usize, 24)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_VIEWPORT, put).is_some() {
+            to.flat(pViewports, p_viewports_length);
             return;
         }
         forward::record(
@@ -46,14 +47,15 @@ pub(crate) unsafe extern "system" fn vkCmdSetScissor(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_scissors_length = straight::length(pScissors, scissorCount as usize, 16);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_SCISSOR,
+            17usize.saturating_add(p_scissors_length),
+        ) {
             to.put(firstScissor);
             to.put(scissorCount);
-            to.array(pScissors, scissorCount as usize, 16)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_SCISSOR, put).is_some() {
+            to.flat(pScissors, p_scissors_length);
             return;
         }
         forward::record(
@@ -67,12 +69,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetScissor(
 pub(crate) unsafe extern "system" fn vkCmdSetLineWidth(commandBuffer: *mut c_void, lineWidth: f32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LINE_WIDTH, 12) {
             to.put(lineWidth);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_LINE_WIDTH, put).is_some() {
             return;
         }
         forward::record(
@@ -91,14 +89,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBias(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(12)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BIAS, 20) {
             to.put(depthBiasConstantFactor);
             to.put(depthBiasClamp);
             to.put(depthBiasSlopeFactor);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BIAS, put).is_some() {
             return;
         }
         forward::record(
@@ -120,11 +114,13 @@ pub(crate) unsafe extern "system" fn vkCmdSetBlendConstants(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.array(blendConstants, 4, 4)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_BLEND_CONSTANTS, put).is_some() {
+        let blend_constants_length = straight::length(blendConstants, 4, 4);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_BLEND_CONSTANTS,
+            9usize.saturating_add(blend_constants_length),
+        ) {
+            to.flat(blendConstants, blend_constants_length);
             return;
         }
         forward::record(
@@ -142,13 +138,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBounds(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BOUNDS, 16) {
             to.put(minDepthBounds);
             to.put(maxDepthBounds);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BOUNDS, put).is_some() {
             return;
         }
         forward::record(
@@ -166,13 +158,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilCompareMask(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_COMPARE_MASK, 16) {
             to.put(faceMask);
             to.put(compareMask);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_STENCIL_COMPARE_MASK, put).is_some() {
             return;
         }
         forward::record(
@@ -190,13 +178,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilWriteMask(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_WRITE_MASK, 16) {
             to.put(faceMask);
             to.put(writeMask);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_STENCIL_WRITE_MASK, put).is_some() {
             return;
         }
         forward::record(
@@ -214,13 +198,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilReference(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_REFERENCE, 16) {
             to.put(faceMask);
             to.put(reference);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_STENCIL_REFERENCE, put).is_some() {
             return;
         }
         forward::record(
@@ -234,13 +214,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilReference(
 pub(crate) unsafe extern "system" fn vkCmdSetEvent(commandBuffer: *mut c_void, event: u64, stageMask: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(12)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_EVENT, 20) {
             to.put(event);
             to.put(stageMask);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_EVENT, put).is_some() {
             return;
         }
         forward::record(
@@ -254,12 +230,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetEvent(commandBuffer: *mut c_void, e
 pub(crate) unsafe extern "system" fn vkCmdSetDeviceMask(commandBuffer: *mut c_void, deviceMask: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEVICE_MASK, 12) {
             to.put(deviceMask);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEVICE_MASK, put).is_some() {
             return;
         }
         forward::record(
@@ -278,14 +250,15 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportWScalingNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_viewport_w_scalings_length = straight::length(pViewportWScalings, viewportCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_VIEWPORT_W_SCALING_NV,
+            17usize.saturating_add(p_viewport_w_scalings_length),
+        ) {
             to.put(firstViewport);
             to.put(viewportCount);
-            to.array(pViewportWScalings, viewportCount as usize, 8)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_VIEWPORT_W_SCALING_NV, put).is_some() {
+            to.flat(pViewportWScalings, p_viewport_w_scalings_length);
             return;
         }
         forward::record(
@@ -309,14 +282,16 @@ pub(crate) unsafe extern "system" fn vkCmdSetDiscardRectangleEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_discard_rectangles_length =
+            straight::length(pDiscardRectangles, discardRectangleCount as usize, 16);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_DISCARD_RECTANGLE_EXT,
+            17usize.saturating_add(p_discard_rectangles_length),
+        ) {
             to.put(firstDiscardRectangle);
             to.put(discardRectangleCount);
-            to.array(pDiscardRectangles, discardRectangleCount as usize, 16)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DISCARD_RECTANGLE_EXT, put).is_some() {
+            to.flat(pDiscardRectangles, p_discard_rectangles_length);
             return;
         }
         forward::record(
@@ -338,12 +313,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetDiscardRectangleEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_DISCARD_RECTANGLE_ENABLE_EXT, 12)
+        {
             to.put(discardRectangleEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DISCARD_RECTANGLE_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -360,12 +333,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetDiscardRectangleModeEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_DISCARD_RECTANGLE_MODE_EXT, 12)
+        {
             to.put(discardRectangleMode);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DISCARD_RECTANGLE_MODE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -403,12 +374,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetCheckpointNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_CHECKPOINT_NV, 16) {
             to.put(pCheckpointMarker);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_CHECKPOINT_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -427,14 +394,16 @@ pub(crate) unsafe extern "system" fn vkCmdSetExclusiveScissorNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_exclusive_scissors_length =
+            straight::length(pExclusiveScissors, exclusiveScissorCount as usize, 16);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_EXCLUSIVE_SCISSOR_NV,
+            17usize.saturating_add(p_exclusive_scissors_length),
+        ) {
             to.put(firstExclusiveScissor);
             to.put(exclusiveScissorCount);
-            to.array(pExclusiveScissors, exclusiveScissorCount as usize, 16)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_EXCLUSIVE_SCISSOR_NV, put).is_some() {
+            to.flat(pExclusiveScissors, p_exclusive_scissors_length);
             return;
         }
         forward::record(
@@ -458,14 +427,16 @@ pub(crate) unsafe extern "system" fn vkCmdSetExclusiveScissorEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_exclusive_scissor_enables_length =
+            straight::length(pExclusiveScissorEnables, exclusiveScissorCount as usize, 4);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_EXCLUSIVE_SCISSOR_ENABLE_NV,
+            17usize.saturating_add(p_exclusive_scissor_enables_length),
+        ) {
             to.put(firstExclusiveScissor);
             to.put(exclusiveScissorCount);
-            to.array(pExclusiveScissorEnables, exclusiveScissorCount as usize, 4)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_EXCLUSIVE_SCISSOR_ENABLE_NV, put).is_some() {
+            to.flat(pExclusiveScissorEnables, p_exclusive_scissor_enables_length);
             return;
         }
         forward::record(
@@ -556,13 +527,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetLineStipple(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(6)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LINE_STIPPLE, 14) {
             to.put(lineStippleFactor);
             to.put(lineStipplePattern);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_LINE_STIPPLE, put).is_some() {
             return;
         }
         forward::record(
@@ -576,12 +543,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetLineStipple(
 pub(crate) unsafe extern "system" fn vkCmdSetCullMode(commandBuffer: *mut c_void, cullMode: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_CULL_MODE, 12) {
             to.put(cullMode);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_CULL_MODE, put).is_some() {
             return;
         }
         forward::record(
@@ -595,12 +558,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetCullMode(commandBuffer: *mut c_void
 pub(crate) unsafe extern "system" fn vkCmdSetFrontFace(commandBuffer: *mut c_void, frontFace: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_FRONT_FACE, 12) {
             to.put(frontFace);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_FRONT_FACE, put).is_some() {
             return;
         }
         forward::record(
@@ -617,12 +576,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetPrimitiveTopology(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_PRIMITIVE_TOPOLOGY, 12) {
             to.put(primitiveTopology);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_PRIMITIVE_TOPOLOGY, put).is_some() {
             return;
         }
         forward::record(
@@ -640,13 +595,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportWithCount(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        let p_viewports_length = straight::length(pViewports, viewportCount as usize, 24);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_VIEWPORT_WITH_COUNT,
+            13usize.saturating_add(p_viewports_length),
+        ) {
             to.put(viewportCount);
-            to.array(pViewports, viewportCount as usize, 24)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_VIEWPORT_WITH_COUNT, put).is_some() {
+            to.flat(pViewports, p_viewports_length);
             return;
         }
         forward::record(
@@ -664,13 +620,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetScissorWithCount(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        let p_scissors_length = straight::length(pScissors, scissorCount as usize, 16);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_SCISSOR_WITH_COUNT,
+            13usize.saturating_add(p_scissors_length),
+        ) {
             to.put(scissorCount);
-            to.array(pScissors, scissorCount as usize, 16)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_SCISSOR_WITH_COUNT, put).is_some() {
+            to.flat(pScissors, p_scissors_length);
             return;
         }
         forward::record(
@@ -687,12 +644,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthTestEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_TEST_ENABLE, 12) {
             to.put(depthTestEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_TEST_ENABLE, put).is_some() {
             return;
         }
         forward::record(
@@ -709,12 +662,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthWriteEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_WRITE_ENABLE, 12) {
             to.put(depthWriteEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_WRITE_ENABLE, put).is_some() {
             return;
         }
         forward::record(
@@ -728,12 +677,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthWriteEnable(
 pub(crate) unsafe extern "system" fn vkCmdSetDepthCompareOp(commandBuffer: *mut c_void, depthCompareOp: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_COMPARE_OP, 12) {
             to.put(depthCompareOp);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_COMPARE_OP, put).is_some() {
             return;
         }
         forward::record(
@@ -750,12 +695,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBoundsTestEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BOUNDS_TEST_ENABLE, 12)
+        {
             to.put(depthBoundsTestEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BOUNDS_TEST_ENABLE, put).is_some() {
             return;
         }
         forward::record(
@@ -772,12 +714,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilTestEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_TEST_ENABLE, 12) {
             to.put(stencilTestEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_STENCIL_TEST_ENABLE, put).is_some() {
             return;
         }
         forward::record(
@@ -798,16 +736,12 @@ pub(crate) unsafe extern "system" fn vkCmdSetStencilOp(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(20)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_STENCIL_OP, 28) {
             to.put(faceMask);
             to.put(failOp);
             to.put(passOp);
             to.put(depthFailOp);
             to.put(compareOp);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_STENCIL_OP, put).is_some() {
             return;
         }
         forward::record(
@@ -831,12 +765,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetPatchControlPointsEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_PATCH_CONTROL_POINTS_EXT, 12)
+        {
             to.put(patchControlPoints);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_PATCH_CONTROL_POINTS_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -853,12 +784,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetRasterizerDiscardEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_RASTERIZER_DISCARD_ENABLE, 12)
+        {
             to.put(rasterizerDiscardEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_RASTERIZER_DISCARD_ENABLE, put).is_some() {
             return;
         }
         forward::record(
@@ -875,12 +804,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBiasEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BIAS_ENABLE, 12) {
             to.put(depthBiasEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_BIAS_ENABLE, put).is_some() {
             return;
         }
         forward::record(
@@ -894,12 +819,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthBiasEnable(
 pub(crate) unsafe extern "system" fn vkCmdSetLogicOpEXT(commandBuffer: *mut c_void, logicOp: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LOGIC_OP_EXT, 12) {
             to.put(logicOp);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_LOGIC_OP_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -916,12 +837,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetPrimitiveRestartEnable(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_PRIMITIVE_RESTART_ENABLE, 12)
+        {
             to.put(primitiveRestartEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_PRIMITIVE_RESTART_ENABLE, put).is_some() {
             return;
         }
         forward::record(
@@ -938,13 +856,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetTessellationDomainOriginEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
-            to.put(domainOrigin);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_TESSELLATION_DOMAIN_ORIGIN_EXT, put).is_some()
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_TESSELLATION_DOMAIN_ORIGIN_EXT, 12)
         {
+            to.put(domainOrigin);
             return;
         }
         forward::record(
@@ -961,12 +876,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClampEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLAMP_ENABLE_EXT, 12) {
             to.put(depthClampEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLAMP_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -980,12 +891,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClampEnableEXT(
 pub(crate) unsafe extern "system" fn vkCmdSetPolygonModeEXT(commandBuffer: *mut c_void, polygonMode: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_POLYGON_MODE_EXT, 12) {
             to.put(polygonMode);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_POLYGON_MODE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1002,12 +909,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetRasterizationSamplesEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_RASTERIZATION_SAMPLES_EXT, 12)
+        {
             to.put(rasterizationSamples);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_RASTERIZATION_SAMPLES_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1025,13 +930,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetSampleMaskEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        let p_sample_mask_length = straight::length(pSampleMask, (samples as usize).div_ceil(32), 4);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_SAMPLE_MASK_EXT,
+            13usize.saturating_add(p_sample_mask_length),
+        ) {
             to.put(samples);
-            to.array(pSampleMask, (samples as usize).div_ceil(32), 4)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_SAMPLE_MASK_EXT, put).is_some() {
+            to.flat(pSampleMask, p_sample_mask_length);
             return;
         }
         forward::record(
@@ -1048,12 +954,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetAlphaToCoverageEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_ALPHA_TO_COVERAGE_ENABLE_EXT, 12)
+        {
             to.put(alphaToCoverageEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_ALPHA_TO_COVERAGE_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1070,12 +974,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetAlphaToOneEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_ALPHA_TO_ONE_ENABLE_EXT, 12)
+        {
             to.put(alphaToOneEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_ALPHA_TO_ONE_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1092,12 +993,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetLogicOpEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LOGIC_OP_ENABLE_EXT, 12) {
             to.put(logicOpEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_LOGIC_OP_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1116,14 +1013,15 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorBlendEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_color_blend_enables_length = straight::length(pColorBlendEnables, attachmentCount as usize, 4);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_COLOR_BLEND_ENABLE_EXT,
+            17usize.saturating_add(p_color_blend_enables_length),
+        ) {
             to.put(firstAttachment);
             to.put(attachmentCount);
-            to.array(pColorBlendEnables, attachmentCount as usize, 4)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COLOR_BLEND_ENABLE_EXT, put).is_some() {
+            to.flat(pColorBlendEnables, p_color_blend_enables_length);
             return;
         }
         forward::record(
@@ -1147,14 +1045,16 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorBlendEquationEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_color_blend_equations_length =
+            straight::length(pColorBlendEquations, attachmentCount as usize, 24);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_COLOR_BLEND_EQUATION_EXT,
+            17usize.saturating_add(p_color_blend_equations_length),
+        ) {
             to.put(firstAttachment);
             to.put(attachmentCount);
-            to.array(pColorBlendEquations, attachmentCount as usize, 24)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COLOR_BLEND_EQUATION_EXT, put).is_some() {
+            to.flat(pColorBlendEquations, p_color_blend_equations_length);
             return;
         }
         forward::record(
@@ -1178,14 +1078,15 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorWriteMaskEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_color_write_masks_length = straight::length(pColorWriteMasks, attachmentCount as usize, 4);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_COLOR_WRITE_MASK_EXT,
+            17usize.saturating_add(p_color_write_masks_length),
+        ) {
             to.put(firstAttachment);
             to.put(attachmentCount);
-            to.array(pColorWriteMasks, attachmentCount as usize, 4)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COLOR_WRITE_MASK_EXT, put).is_some() {
+            to.flat(pColorWriteMasks, p_color_write_masks_length);
             return;
         }
         forward::record(
@@ -1207,12 +1108,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetRasterizationStreamEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_RASTERIZATION_STREAM_EXT, 12)
+        {
             to.put(rasterizationStream);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_RASTERIZATION_STREAM_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1229,14 +1127,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetConservativeRasterizationModeEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
-            to.put(conservativeRasterizationMode);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_CONSERVATIVE_RASTERIZATION_MODE_EXT, put)
-            .is_some()
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_CONSERVATIVE_RASTERIZATION_MODE_EXT, 12)
         {
+            to.put(conservativeRasterizationMode);
             return;
         }
         forward::record(
@@ -1253,14 +1147,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetExtraPrimitiveOverestimationSizeEXT
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
-            to.put(extraPrimitiveOverestimationSize);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_EXTRA_PRIMITIVE_OVERESTIMATION_SIZE_EXT, put)
-            .is_some()
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_EXTRA_PRIMITIVE_OVERESTIMATION_SIZE_EXT, 12)
         {
+            to.put(extraPrimitiveOverestimationSize);
             return;
         }
         forward::record(
@@ -1277,12 +1167,8 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClipEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLIP_ENABLE_EXT, 12) {
             to.put(depthClipEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLIP_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1299,12 +1185,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetSampleLocationsEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_SAMPLE_LOCATIONS_ENABLE_EXT, 12)
+        {
             to.put(sampleLocationsEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_SAMPLE_LOCATIONS_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1323,14 +1207,16 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorBlendAdvancedEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_color_blend_advanced_length =
+            straight::length(pColorBlendAdvanced, attachmentCount as usize, 20);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_COLOR_BLEND_ADVANCED_EXT,
+            17usize.saturating_add(p_color_blend_advanced_length),
+        ) {
             to.put(firstAttachment);
             to.put(attachmentCount);
-            to.array(pColorBlendAdvanced, attachmentCount as usize, 20)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COLOR_BLEND_ADVANCED_EXT, put).is_some() {
+            to.flat(pColorBlendAdvanced, p_color_blend_advanced_length);
             return;
         }
         forward::record(
@@ -1352,12 +1238,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetProvokingVertexModeEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_PROVOKING_VERTEX_MODE_EXT, 12)
+        {
             to.put(provokingVertexMode);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_PROVOKING_VERTEX_MODE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1374,12 +1258,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetLineRasterizationModeEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_LINE_RASTERIZATION_MODE_EXT, 12)
+        {
             to.put(lineRasterizationMode);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_LINE_RASTERIZATION_MODE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1396,12 +1278,9 @@ pub(crate) unsafe extern "system" fn vkCmdSetLineStippleEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_SET_LINE_STIPPLE_ENABLE_EXT, 12)
+        {
             to.put(stippledLineEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_LINE_STIPPLE_ENABLE_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -1418,14 +1297,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClipNegativeOneToOneEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
-            to.put(negativeOneToOne);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLIP_NEGATIVE_ONE_TO_ONE_EXT, put)
-            .is_some()
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLIP_NEGATIVE_ONE_TO_ONE_EXT, 12)
         {
+            to.put(negativeOneToOne);
             return;
         }
         forward::record(
@@ -1442,12 +1317,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportWScalingEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_VIEWPORT_W_SCALING_ENABLE_NV, 12)
+        {
             to.put(viewportWScalingEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_VIEWPORT_W_SCALING_ENABLE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1466,14 +1339,15 @@ pub(crate) unsafe extern "system" fn vkCmdSetViewportSwizzleNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_viewport_swizzles_length = straight::length(pViewportSwizzles, viewportCount as usize, 16);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_VIEWPORT_SWIZZLE_NV,
+            17usize.saturating_add(p_viewport_swizzles_length),
+        ) {
             to.put(firstViewport);
             to.put(viewportCount);
-            to.array(pViewportSwizzles, viewportCount as usize, 16)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_VIEWPORT_SWIZZLE_NV, put).is_some() {
+            to.flat(pViewportSwizzles, p_viewport_swizzles_length);
             return;
         }
         forward::record(
@@ -1495,12 +1369,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageToColorEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_TO_COLOR_ENABLE_NV, 12)
+        {
             to.put(coverageToColorEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_TO_COLOR_ENABLE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1517,12 +1389,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageToColorLocationNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_TO_COLOR_LOCATION_NV, 12)
+        {
             to.put(coverageToColorLocation);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_TO_COLOR_LOCATION_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1539,12 +1409,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageModulationModeNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_MODULATION_MODE_NV, 12)
+        {
             to.put(coverageModulationMode);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_MODULATION_MODE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1561,14 +1429,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageModulationTableEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
-            to.put(coverageModulationTableEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_MODULATION_TABLE_ENABLE_NV, put)
-            .is_some()
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_MODULATION_TABLE_ENABLE_NV, 12)
         {
+            to.put(coverageModulationTableEnable);
             return;
         }
         forward::record(
@@ -1586,13 +1450,15 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageModulationTableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        let p_coverage_modulation_table_length =
+            straight::length(pCoverageModulationTable, coverageModulationTableCount as usize, 4);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_COVERAGE_MODULATION_TABLE_NV,
+            13usize.saturating_add(p_coverage_modulation_table_length),
+        ) {
             to.put(coverageModulationTableCount);
-            to.array(pCoverageModulationTable, coverageModulationTableCount as usize, 4)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_MODULATION_TABLE_NV, put).is_some() {
+            to.flat(pCoverageModulationTable, p_coverage_modulation_table_length);
             return;
         }
         forward::record(
@@ -1609,12 +1475,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetShadingRateImageEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_SHADING_RATE_IMAGE_ENABLE_NV, 12)
+        {
             to.put(shadingRateImageEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_SHADING_RATE_IMAGE_ENABLE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1631,12 +1495,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetCoverageReductionModeNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_REDUCTION_MODE_NV, 12)
+        {
             to.put(coverageReductionMode);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COVERAGE_REDUCTION_MODE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -1653,14 +1515,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetRepresentativeFragmentTestEnableNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
-            to.put(representativeFragmentTestEnable);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_REPRESENTATIVE_FRAGMENT_TEST_ENABLE_NV, put)
-            .is_some()
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_REPRESENTATIVE_FRAGMENT_TEST_ENABLE_NV, 12)
         {
+            to.put(representativeFragmentTestEnable);
             return;
         }
         forward::record(
@@ -1678,12 +1536,15 @@ pub(crate) unsafe extern "system" fn vkCmdSetFragmentShadingRateKHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.array(pFragmentSize, 1, 8)?;
-            to.array(combinerOps, 2, 4)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_FRAGMENT_SHADING_RATE_KHR, put).is_some() {
+        let p_fragment_size_length = straight::length(pFragmentSize, 1, 8);
+        let combiner_ops_length = straight::length(combinerOps, 2, 4);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_FRAGMENT_SHADING_RATE_KHR,
+            10usize.saturating_add(p_fragment_size_length).saturating_add(combiner_ops_length),
+        ) {
+            to.flat(pFragmentSize, p_fragment_size_length);
+            to.flat(combinerOps, combiner_ops_length);
             return;
         }
         forward::record(
@@ -1701,13 +1562,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetFragmentShadingRateEnumNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        let combiner_ops_length = straight::length(combinerOps, 2, 4);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_FRAGMENT_SHADING_RATE_ENUM_NV,
+            13usize.saturating_add(combiner_ops_length),
+        ) {
             to.put(shadingRate);
-            to.array(combinerOps, 2, 4)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_FRAGMENT_SHADING_RATE_ENUM_NV, put).is_some() {
+            to.flat(combinerOps, combiner_ops_length);
             return;
         }
         forward::record(
@@ -1769,13 +1631,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetColorWriteEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        let p_color_write_enables_length = straight::length(pColorWriteEnables, attachmentCount as usize, 4);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_COLOR_WRITE_ENABLE_EXT,
+            13usize.saturating_add(p_color_write_enables_length),
+        ) {
             to.put(attachmentCount);
-            to.array(pColorWriteEnables, attachmentCount as usize, 4)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_COLOR_WRITE_ENABLE_EXT, put).is_some() {
+            to.flat(pColorWriteEnables, p_color_write_enables_length);
             return;
         }
         forward::record(
@@ -1838,13 +1701,14 @@ pub(crate) unsafe extern "system" fn vkCmdSetDepthClampRangeEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        let p_depth_clamp_range_length = straight::length(pDepthClampRange, 1, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_SET_DEPTH_CLAMP_RANGE_EXT,
+            13usize.saturating_add(p_depth_clamp_range_length),
+        ) {
             to.put(depthClampMode);
-            to.array(pDepthClampRange, 1, 8)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_DEPTH_CLAMP_RANGE_EXT, put).is_some() {
+            to.flat(pDepthClampRange, p_depth_clamp_range_length);
             return;
         }
         forward::record(

@@ -22,15 +22,11 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndirect(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(24)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT, 32) {
             to.put(buffer);
             to.put(offset);
             to.put(drawCount);
             to.put(stride);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT, put).is_some() {
             return;
         }
         forward::record(
@@ -50,15 +46,11 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndexedIndirect(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(24)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDEXED_INDIRECT, 32) {
             to.put(buffer);
             to.put(offset);
             to.put(drawCount);
             to.put(stride);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_INDEXED_INDIRECT, put).is_some() {
             return;
         }
         forward::record(
@@ -76,13 +68,9 @@ pub(crate) unsafe extern "system" fn vkCmdDispatchIndirect(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(16)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DISPATCH_INDIRECT, 24) {
             to.put(buffer);
             to.put(offset);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DISPATCH_INDIRECT, put).is_some() {
             return;
         }
         forward::record(
@@ -100,13 +88,10 @@ pub(crate) unsafe extern "system" fn vkCmdDrawClusterIndirectHUAWEI(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(16)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_CLUSTER_INDIRECT_HUAWEI, 24)
+        {
             to.put(buffer);
             to.put(offset);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_CLUSTER_INDIRECT_HUAWEI, put).is_some() {
             return;
         }
         forward::record(
@@ -124,14 +109,11 @@ pub(crate) unsafe extern "system" fn vkCmdUpdatePipelineIndirectBufferNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(12)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_UPDATE_PIPELINE_INDIRECT_BUFFER_NV, 20)
+        {
             to.put(pipelineBindPoint);
             to.put(pipeline);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_UPDATE_PIPELINE_INDIRECT_BUFFER_NV, put).is_some()
-        {
             return;
         }
         forward::record(
@@ -150,14 +132,10 @@ pub(crate) unsafe extern "system" fn vkCmdCopyMemoryIndirectNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(16)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_COPY_MEMORY_INDIRECT_NV, 24) {
             to.put(copyBufferAddress);
             to.put(copyCount);
             to.put(stride);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_MEMORY_INDIRECT_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -179,17 +157,18 @@ pub(crate) unsafe extern "system" fn vkCmdCopyMemoryToImageIndirectNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(28)?;
+        let p_image_subresources_length = straight::length(pImageSubresources, copyCount as usize, 16);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_COPY_MEMORY_TO_IMAGE_INDIRECT_NV,
+            37usize.saturating_add(p_image_subresources_length),
+        ) {
             to.put(copyBufferAddress);
             to.put(copyCount);
             to.put(stride);
             to.put(dstImage);
             to.put(dstImageLayout);
-            to.array(pImageSubresources, copyCount as usize, 16)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_MEMORY_TO_IMAGE_INDIRECT_NV, put).is_some() {
+            to.flat(pImageSubresources, p_image_subresources_length);
             return;
         }
         forward::record(
@@ -443,17 +422,13 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndirectCount(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(40)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT_COUNT, 48) {
             to.put(buffer);
             to.put(offset);
             to.put(countBuffer);
             to.put(countBufferOffset);
             to.put(maxDrawCount);
             to.put(stride);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT_COUNT, put).is_some() {
             return;
         }
         forward::record(
@@ -483,17 +458,14 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndexedIndirectCount(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(40)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDEXED_INDIRECT_COUNT, 48)
+        {
             to.put(buffer);
             to.put(offset);
             to.put(countBuffer);
             to.put(countBufferOffset);
             to.put(maxDrawCount);
             to.put(stride);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_INDEXED_INDIRECT_COUNT, put).is_some() {
             return;
         }
         forward::record(
@@ -523,17 +495,14 @@ pub(crate) unsafe extern "system" fn vkCmdDrawIndirectByteCountEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(32)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT_BYTE_COUNT_EXT, 40)
+        {
             to.put(instanceCount);
             to.put(firstInstance);
             to.put(counterBuffer);
             to.put(counterBufferOffset);
             to.put(counterOffset);
             to.put(vertexStride);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_INDIRECT_BYTE_COUNT_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -561,15 +530,12 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(24)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_NV, 32)
+        {
             to.put(buffer);
             to.put(offset);
             to.put(drawCount);
             to.put(stride);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -591,17 +557,15 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectCountNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(40)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_NV, 48)
+        {
             to.put(buffer);
             to.put(offset);
             to.put(countBuffer);
             to.put(countBufferOffset);
             to.put(maxDrawCount);
             to.put(stride);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -629,15 +593,12 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(24)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_EXT, 32)
+        {
             to.put(buffer);
             to.put(offset);
             to.put(drawCount);
             to.put(stride);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -659,18 +620,15 @@ pub(crate) unsafe extern "system" fn vkCmdDrawMeshTasksIndirectCountEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(40)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_EXT, 48)
+        {
             to.put(buffer);
             to.put(offset);
             to.put(countBuffer);
             to.put(countBufferOffset);
             to.put(maxDrawCount);
             to.put(stride);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DRAW_MESH_TASKS_INDIRECT_COUNT_EXT, put).is_some()
-        {
             return;
         }
         forward::record(
@@ -699,16 +657,24 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysIndirectKHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_raygen_shader_binding_table_length = straight::length(pRaygenShaderBindingTable, 1, 24);
+        let p_miss_shader_binding_table_length = straight::length(pMissShaderBindingTable, 1, 24);
+        let p_hit_shader_binding_table_length = straight::length(pHitShaderBindingTable, 1, 24);
+        let p_callable_shader_binding_table_length = straight::length(pCallableShaderBindingTable, 1, 24);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_TRACE_RAYS_INDIRECT_KHR,
+            20usize
+                .saturating_add(p_raygen_shader_binding_table_length)
+                .saturating_add(p_miss_shader_binding_table_length)
+                .saturating_add(p_hit_shader_binding_table_length)
+                .saturating_add(p_callable_shader_binding_table_length),
+        ) {
             to.put(indirectDeviceAddress);
-            to.array(pRaygenShaderBindingTable, 1, 24)?;
-            to.array(pMissShaderBindingTable, 1, 24)?;
-            to.array(pHitShaderBindingTable, 1, 24)?;
-            to.array(pCallableShaderBindingTable, 1, 24)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_TRACE_RAYS_INDIRECT_KHR, put).is_some() {
+            to.flat(pRaygenShaderBindingTable, p_raygen_shader_binding_table_length);
+            to.flat(pMissShaderBindingTable, p_miss_shader_binding_table_length);
+            to.flat(pHitShaderBindingTable, p_hit_shader_binding_table_length);
+            to.flat(pCallableShaderBindingTable, p_callable_shader_binding_table_length);
             return;
         }
         forward::record(
@@ -732,12 +698,8 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysIndirect2KHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_TRACE_RAYS_INDIRECT_2_KHR, 16) {
             to.put(indirectDeviceAddress);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_TRACE_RAYS_INDIRECT_2_KHR, put).is_some() {
             return;
         }
         forward::record(
@@ -812,15 +774,12 @@ pub(crate) unsafe extern "system" fn vkCmdDecompressMemoryIndirectCountNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(20)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_DECOMPRESS_MEMORY_INDIRECT_COUNT_NV, 28)
+        {
             to.put(indirectCommandsAddress);
             to.put(indirectCommandsCountAddress);
             to.put(stride);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DECOMPRESS_MEMORY_INDIRECT_COUNT_NV, put).is_some()
-        {
             return;
         }
         forward::record(

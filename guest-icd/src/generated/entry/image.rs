@@ -10,7 +10,7 @@ use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
-use crate::straight::{self, Straight};
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkBindImageMemory(
     device: *mut c_void,
@@ -169,13 +169,9 @@ pub(crate) unsafe extern "system" fn vkCmdBindShadingRateImageNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(12)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BIND_SHADING_RATE_IMAGE_NV, 20) {
             to.put(imageView);
             to.put(imageLayout);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_SHADING_RATE_IMAGE_NV, put).is_some() {
             return;
         }
         forward::record(

@@ -9,7 +9,7 @@ use core::ffi::c_void;
 use vw_wire_protocol::generated::commands::{self, opcodes};
 
 use crate::forward;
-use crate::straight::{self, Straight};
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkGetDeviceMemoryCommitment(
     device: *mut c_void,
@@ -55,13 +55,15 @@ pub(crate) unsafe extern "system" fn vkCmdDecompressMemoryNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        let p_decompress_memory_regions_length =
+            straight::length(pDecompressMemoryRegions, decompressRegionCount as usize, 40);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_DECOMPRESS_MEMORY_NV,
+            13usize.saturating_add(p_decompress_memory_regions_length),
+        ) {
             to.put(decompressRegionCount);
-            to.array(pDecompressMemoryRegions, decompressRegionCount as usize, 40)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_DECOMPRESS_MEMORY_NV, put).is_some() {
+            to.flat(pDecompressMemoryRegions, p_decompress_memory_regions_length);
             return;
         }
         forward::record(

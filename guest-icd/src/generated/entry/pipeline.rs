@@ -184,13 +184,9 @@ pub(crate) unsafe extern "system" fn vkCmdBindPipeline(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(12)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BIND_PIPELINE, 20) {
             to.put(pipelineBindPoint);
             to.put(pipeline);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_PIPELINE, put).is_some() {
             return;
         }
         forward::record(
@@ -264,14 +260,12 @@ pub(crate) unsafe extern "system" fn vkCmdBindPipelineShaderGroupNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(16)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_BIND_PIPELINE_SHADER_GROUP_NV, 24)
+        {
             to.put(pipelineBindPoint);
             to.put(pipeline);
             to.put(groupIndex);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_PIPELINE_SHADER_GROUP_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -425,14 +419,16 @@ pub(crate) unsafe extern "system" fn vkCmdBindShadersEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        let p_stages_length = straight::length(pStages, stageCount as usize, 4);
+        let p_shaders_length = straight::length(pShaders, stageCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_BIND_SHADERS_EXT,
+            14usize.saturating_add(p_stages_length).saturating_add(p_shaders_length),
+        ) {
             to.put(stageCount);
-            to.array(pStages, stageCount as usize, 4)?;
-            to.array(pShaders, stageCount as usize, 8)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BIND_SHADERS_EXT, put).is_some() {
+            to.flat(pStages, p_stages_length);
+            to.flat(pShaders, p_shaders_length);
             return;
         }
         forward::record(

@@ -10,7 +10,7 @@ use vw_wire_protocol::generated::commands::{self, opcodes};
 use vw_wire_protocol::generated::handles::HandleType;
 
 use crate::forward;
-use crate::straight::{self, Straight};
+use crate::straight;
 
 pub(crate) unsafe extern "system" fn vkCreateQueryPool(
     device: *mut c_void,
@@ -56,14 +56,10 @@ pub(crate) unsafe extern "system" fn vkCmdBeginQuery(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(16)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BEGIN_QUERY, 24) {
             to.put(queryPool);
             to.put(query);
             to.put(flags);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BEGIN_QUERY, put).is_some() {
             return;
         }
         forward::record(
@@ -77,13 +73,9 @@ pub(crate) unsafe extern "system" fn vkCmdBeginQuery(
 pub(crate) unsafe extern "system" fn vkCmdEndQuery(commandBuffer: *mut c_void, queryPool: u64, query: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(12)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_END_QUERY, 20) {
             to.put(queryPool);
             to.put(query);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_END_QUERY, put).is_some() {
             return;
         }
         forward::record(
@@ -102,14 +94,10 @@ pub(crate) unsafe extern "system" fn vkCmdResetQueryPool(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(16)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_RESET_QUERY_POOL, 24) {
             to.put(queryPool);
             to.put(firstQuery);
             to.put(queryCount);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_RESET_QUERY_POOL, put).is_some() {
             return;
         }
         forward::record(
@@ -132,8 +120,7 @@ pub(crate) unsafe extern "system" fn vkCmdCopyQueryPoolResults(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(44)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_COPY_QUERY_POOL_RESULTS, 52) {
             to.put(queryPool);
             to.put(firstQuery);
             to.put(queryCount);
@@ -141,9 +128,6 @@ pub(crate) unsafe extern "system" fn vkCmdCopyQueryPoolResults(
             to.put(dstOffset);
             to.put(stride);
             to.put(flags);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_QUERY_POOL_RESULTS, put).is_some() {
             return;
         }
         forward::record(
@@ -172,15 +156,11 @@ pub(crate) unsafe extern "system" fn vkCmdBeginQueryIndexedEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(20)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_BEGIN_QUERY_INDEXED_EXT, 28) {
             to.put(queryPool);
             to.put(query);
             to.put(flags);
             to.put(index);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BEGIN_QUERY_INDEXED_EXT, put).is_some() {
             return;
         }
         forward::record(
@@ -199,14 +179,10 @@ pub(crate) unsafe extern "system" fn vkCmdEndQueryIndexedEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(16)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_END_QUERY_INDEXED_EXT, 24) {
             to.put(queryPool);
             to.put(query);
             to.put(index);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_END_QUERY_INDEXED_EXT, put).is_some() {
             return;
         }
         forward::record(

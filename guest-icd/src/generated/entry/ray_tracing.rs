@@ -96,14 +96,12 @@ pub(crate) unsafe extern "system" fn vkCmdCopyAccelerationStructureNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(20)?;
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_COPY_ACCELERATION_STRUCTURE_NV, 28)
+        {
             to.put(dst);
             to.put(src);
             to.put(mode);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_ACCELERATION_STRUCTURE_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -191,18 +189,18 @@ pub(crate) unsafe extern "system" fn vkCmdWriteAccelerationStructuresPropertiesK
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(20)?;
+        let p_acceleration_structures_length =
+            straight::length(pAccelerationStructures, accelerationStructureCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_KHR,
+            29usize.saturating_add(p_acceleration_structures_length),
+        ) {
             to.put(accelerationStructureCount);
             to.put(queryType);
             to.put(queryPool);
             to.put(firstQuery);
-            to.array(pAccelerationStructures, accelerationStructureCount as usize, 8)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_KHR, put)
-            .is_some()
-        {
+            to.flat(pAccelerationStructures, p_acceleration_structures_length);
             return;
         }
         forward::record(
@@ -230,18 +228,18 @@ pub(crate) unsafe extern "system" fn vkCmdWriteAccelerationStructuresPropertiesN
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(20)?;
+        let p_acceleration_structures_length =
+            straight::length(pAccelerationStructures, accelerationStructureCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_NV,
+            29usize.saturating_add(p_acceleration_structures_length),
+        ) {
             to.put(accelerationStructureCount);
             to.put(queryType);
             to.put(queryPool);
             to.put(firstQuery);
-            to.array(pAccelerationStructures, accelerationStructureCount as usize, 8)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_WRITE_ACCELERATION_STRUCTURES_PROPERTIES_NV, put)
-            .is_some()
-        {
+            to.flat(pAccelerationStructures, p_acceleration_structures_length);
             return;
         }
         forward::record(
@@ -317,18 +315,26 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysKHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(12)?;
+        let p_raygen_shader_binding_table_length = straight::length(pRaygenShaderBindingTable, 1, 24);
+        let p_miss_shader_binding_table_length = straight::length(pMissShaderBindingTable, 1, 24);
+        let p_hit_shader_binding_table_length = straight::length(pHitShaderBindingTable, 1, 24);
+        let p_callable_shader_binding_table_length = straight::length(pCallableShaderBindingTable, 1, 24);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_TRACE_RAYS_KHR,
+            24usize
+                .saturating_add(p_raygen_shader_binding_table_length)
+                .saturating_add(p_miss_shader_binding_table_length)
+                .saturating_add(p_hit_shader_binding_table_length)
+                .saturating_add(p_callable_shader_binding_table_length),
+        ) {
             to.put(width);
             to.put(height);
             to.put(depth);
-            to.array(pRaygenShaderBindingTable, 1, 24)?;
-            to.array(pMissShaderBindingTable, 1, 24)?;
-            to.array(pHitShaderBindingTable, 1, 24)?;
-            to.array(pCallableShaderBindingTable, 1, 24)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_TRACE_RAYS_KHR, put).is_some() {
+            to.flat(pRaygenShaderBindingTable, p_raygen_shader_binding_table_length);
+            to.flat(pMissShaderBindingTable, p_miss_shader_binding_table_length);
+            to.flat(pHitShaderBindingTable, p_hit_shader_binding_table_length);
+            to.flat(pCallableShaderBindingTable, p_callable_shader_binding_table_length);
             return;
         }
         forward::record(
@@ -367,8 +373,7 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysNV(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(100)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_TRACE_RAYS_NV, 108) {
             to.put(raygenShaderBindingTableBuffer);
             to.put(raygenShaderBindingOffset);
             to.put(missShaderBindingTableBuffer);
@@ -383,9 +388,6 @@ pub(crate) unsafe extern "system" fn vkCmdTraceRaysNV(
             to.put(width);
             to.put(height);
             to.put(depth);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_TRACE_RAYS_NV, put).is_some() {
             return;
         }
         forward::record(
@@ -493,14 +495,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetRayTracingPipelineStackSizeKHR(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
-            to.put(pipelineStackSize);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_RAY_TRACING_PIPELINE_STACK_SIZE_KHR, put)
-            .is_some()
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_RAY_TRACING_PIPELINE_STACK_SIZE_KHR, 12)
         {
+            to.put(pipelineStackSize);
             return;
         }
         forward::record(
@@ -710,16 +708,17 @@ pub(crate) unsafe extern "system" fn vkCmdWriteMicromapsPropertiesEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(20)?;
+        let p_micromaps_length = straight::length(pMicromaps, micromapCount as usize, 8);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_WRITE_MICROMAPS_PROPERTIES_EXT,
+            29usize.saturating_add(p_micromaps_length),
+        ) {
             to.put(micromapCount);
             to.put(queryType);
             to.put(queryPool);
             to.put(firstQuery);
-            to.array(pMicromaps, micromapCount as usize, 8)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_WRITE_MICROMAPS_PROPERTIES_EXT, put).is_some() {
+            to.flat(pMicromaps, p_micromaps_length);
             return;
         }
         forward::record(

@@ -98,14 +98,10 @@ pub(crate) unsafe extern "system" fn vkCmdSetAttachmentFeedbackLoopEnableEXT(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
-            to.put(aspectMask);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_SET_ATTACHMENT_FEEDBACK_LOOP_ENABLE_EXT, put)
-            .is_some()
+        if let Some(mut to) =
+            straight::begin(commandBuffer, opcodes::VK_CMD_SET_ATTACHMENT_FEEDBACK_LOOP_ENABLE_EXT, 12)
         {
+            to.put(aspectMask);
             return;
         }
         forward::record(
@@ -119,8 +115,7 @@ pub(crate) unsafe extern "system" fn vkCmdSetAttachmentFeedbackLoopEnableEXT(
 pub(crate) unsafe extern "system" fn vkCmdSubpassShadingHUAWEI(commandBuffer: *mut c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |_: &mut Straight| Some(());
-        if straight::record(commandBuffer, opcodes::VK_CMD_SUBPASS_SHADING_HUAWEI, put).is_some() {
+        if straight::begin(commandBuffer, opcodes::VK_CMD_SUBPASS_SHADING_HUAWEI, 8).is_some() {
             return;
         }
         forward::record(commandBuffer, &commands::VK_CMD_SUBPASS_SHADING_HUAWEI, &[commandBuffer as u64]);
@@ -136,15 +131,17 @@ pub(crate) unsafe extern "system" fn vkCmdClearAttachments(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(8)?;
+        let p_attachments_length = straight::length(pAttachments, attachmentCount as usize, 24);
+        let p_rects_length = straight::length(pRects, rectCount as usize, 24);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_CLEAR_ATTACHMENTS,
+            18usize.saturating_add(p_attachments_length).saturating_add(p_rects_length),
+        ) {
             to.put(attachmentCount);
             to.put(rectCount);
-            to.array(pAttachments, attachmentCount as usize, 24)?;
-            to.array(pRects, rectCount as usize, 24)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_CLEAR_ATTACHMENTS, put).is_some() {
+            to.flat(pAttachments, p_attachments_length);
+            to.flat(pRects, p_rects_length);
             return;
         }
         forward::record(
@@ -187,8 +184,7 @@ pub(crate) unsafe extern "system" fn vkCmdBeginConditionalRenderingEXT(
 pub(crate) unsafe extern "system" fn vkCmdEndConditionalRenderingEXT(commandBuffer: *mut c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |_: &mut Straight| Some(());
-        if straight::record(commandBuffer, opcodes::VK_CMD_END_CONDITIONAL_RENDERING_EXT, put).is_some() {
+        if straight::begin(commandBuffer, opcodes::VK_CMD_END_CONDITIONAL_RENDERING_EXT, 8).is_some() {
             return;
         }
         forward::record(
@@ -226,12 +222,8 @@ pub(crate) unsafe extern "system" fn vkCmdBeginRenderPass(
 pub(crate) unsafe extern "system" fn vkCmdNextSubpass(commandBuffer: *mut c_void, contents: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(4)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_NEXT_SUBPASS, 12) {
             to.put(contents);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_NEXT_SUBPASS, put).is_some() {
             return;
         }
         forward::record(
@@ -245,8 +237,7 @@ pub(crate) unsafe extern "system" fn vkCmdNextSubpass(commandBuffer: *mut c_void
 pub(crate) unsafe extern "system" fn vkCmdEndRenderPass(commandBuffer: *mut c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |_: &mut Straight| Some(());
-        if straight::record(commandBuffer, opcodes::VK_CMD_END_RENDER_PASS, put).is_some() {
+        if straight::begin(commandBuffer, opcodes::VK_CMD_END_RENDER_PASS, 8).is_some() {
             return;
         }
         forward::record(commandBuffer, &commands::VK_CMD_END_RENDER_PASS, &[commandBuffer as u64]);
@@ -357,8 +348,7 @@ pub(crate) unsafe extern "system" fn vkCmdBeginRendering(
 pub(crate) unsafe extern "system" fn vkCmdEndRendering(commandBuffer: *mut c_void) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |_: &mut Straight| Some(());
-        if straight::record(commandBuffer, opcodes::VK_CMD_END_RENDERING, put).is_some() {
+        if straight::begin(commandBuffer, opcodes::VK_CMD_END_RENDERING, 8).is_some() {
             return;
         }
         forward::record(commandBuffer, &commands::VK_CMD_END_RENDERING, &[commandBuffer as u64]);

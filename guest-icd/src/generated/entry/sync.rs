@@ -55,13 +55,9 @@ pub(crate) unsafe extern "system" fn vkResetEvent(device: *mut c_void, event: u6
 pub(crate) unsafe extern "system" fn vkCmdResetEvent(commandBuffer: *mut c_void, event: u64, stageMask: u32) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(12)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_RESET_EVENT, 20) {
             to.put(event);
             to.put(stageMask);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_RESET_EVENT, put).is_some() {
             return;
         }
         forward::record(
@@ -137,13 +133,9 @@ pub(crate) unsafe extern "system" fn vkCmdResetEvent2(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(16)?;
+        if let Some(mut to) = straight::begin(commandBuffer, opcodes::VK_CMD_RESET_EVENT_2, 24) {
             to.put(event);
             to.put(stageMask);
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_RESET_EVENT_2, put).is_some() {
             return;
         }
         forward::record(

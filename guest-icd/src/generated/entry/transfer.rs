@@ -21,15 +21,16 @@ pub(crate) unsafe extern "system" fn vkCmdCopyBuffer(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(20)?;
+        let p_regions_length = straight::length(pRegions, regionCount as usize, 24);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_COPY_BUFFER,
+            29usize.saturating_add(p_regions_length),
+        ) {
             to.put(srcBuffer);
             to.put(dstBuffer);
             to.put(regionCount);
-            to.array(pRegions, regionCount as usize, 24)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_BUFFER, put).is_some() {
+            to.flat(pRegions, p_regions_length);
             return;
         }
         forward::record(
@@ -51,17 +52,18 @@ pub(crate) unsafe extern "system" fn vkCmdCopyImage(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(28)?;
+        let p_regions_length = straight::length(pRegions, regionCount as usize, 68);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_COPY_IMAGE,
+            37usize.saturating_add(p_regions_length),
+        ) {
             to.put(srcImage);
             to.put(srcImageLayout);
             to.put(dstImage);
             to.put(dstImageLayout);
             to.put(regionCount);
-            to.array(pRegions, regionCount as usize, 68)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_IMAGE, put).is_some() {
+            to.flat(pRegions, p_regions_length);
             return;
         }
         forward::record(
@@ -92,18 +94,19 @@ pub(crate) unsafe extern "system" fn vkCmdBlitImage(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(32)?;
+        let p_regions_length = straight::length(pRegions, regionCount as usize, 80);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_BLIT_IMAGE,
+            41usize.saturating_add(p_regions_length),
+        ) {
             to.put(srcImage);
             to.put(srcImageLayout);
             to.put(dstImage);
             to.put(dstImageLayout);
             to.put(regionCount);
             to.put(filter);
-            to.array(pRegions, regionCount as usize, 80)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_BLIT_IMAGE, put).is_some() {
+            to.flat(pRegions, p_regions_length);
             return;
         }
         forward::record(
@@ -133,16 +136,17 @@ pub(crate) unsafe extern "system" fn vkCmdCopyBufferToImage(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(24)?;
+        let p_regions_length = straight::length(pRegions, regionCount as usize, 56);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_COPY_BUFFER_TO_IMAGE,
+            33usize.saturating_add(p_regions_length),
+        ) {
             to.put(srcBuffer);
             to.put(dstImage);
             to.put(dstImageLayout);
             to.put(regionCount);
-            to.array(pRegions, regionCount as usize, 56)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_BUFFER_TO_IMAGE, put).is_some() {
+            to.flat(pRegions, p_regions_length);
             return;
         }
         forward::record(
@@ -170,16 +174,17 @@ pub(crate) unsafe extern "system" fn vkCmdCopyImageToBuffer(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(24)?;
+        let p_regions_length = straight::length(pRegions, regionCount as usize, 56);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_COPY_IMAGE_TO_BUFFER,
+            33usize.saturating_add(p_regions_length),
+        ) {
             to.put(srcImage);
             to.put(srcImageLayout);
             to.put(dstBuffer);
             to.put(regionCount);
-            to.array(pRegions, regionCount as usize, 56)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_COPY_IMAGE_TO_BUFFER, put).is_some() {
+            to.flat(pRegions, p_regions_length);
             return;
         }
         forward::record(
@@ -207,16 +212,18 @@ pub(crate) unsafe extern "system" fn vkCmdClearColorImage(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(16)?;
+        let p_color_length = straight::length(pColor, 1, 16);
+        let p_ranges_length = straight::length(pRanges, rangeCount as usize, 20);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_CLEAR_COLOR_IMAGE,
+            26usize.saturating_add(p_color_length).saturating_add(p_ranges_length),
+        ) {
             to.put(image);
             to.put(imageLayout);
             to.put(rangeCount);
-            to.array(pColor, 1, 16)?;
-            to.array(pRanges, rangeCount as usize, 20)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_CLEAR_COLOR_IMAGE, put).is_some() {
+            to.flat(pColor, p_color_length);
+            to.flat(pRanges, p_ranges_length);
             return;
         }
         forward::record(
@@ -244,16 +251,18 @@ pub(crate) unsafe extern "system" fn vkCmdClearDepthStencilImage(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(16)?;
+        let p_depth_stencil_length = straight::length(pDepthStencil, 1, 8);
+        let p_ranges_length = straight::length(pRanges, rangeCount as usize, 20);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_CLEAR_DEPTH_STENCIL_IMAGE,
+            26usize.saturating_add(p_depth_stencil_length).saturating_add(p_ranges_length),
+        ) {
             to.put(image);
             to.put(imageLayout);
             to.put(rangeCount);
-            to.array(pDepthStencil, 1, 8)?;
-            to.array(pRanges, rangeCount as usize, 20)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_CLEAR_DEPTH_STENCIL_IMAGE, put).is_some() {
+            to.flat(pDepthStencil, p_depth_stencil_length);
+            to.flat(pRanges, p_ranges_length);
             return;
         }
         forward::record(
@@ -282,17 +291,18 @@ pub(crate) unsafe extern "system" fn vkCmdResolveImage(
 ) {
     // SAFETY: the application's valid usage of this command.
     unsafe {
-        let put = |to: &mut Straight| {
-            to.need(28)?;
+        let p_regions_length = straight::length(pRegions, regionCount as usize, 68);
+        if let Some(mut to) = straight::begin(
+            commandBuffer,
+            opcodes::VK_CMD_RESOLVE_IMAGE,
+            37usize.saturating_add(p_regions_length),
+        ) {
             to.put(srcImage);
             to.put(srcImageLayout);
             to.put(dstImage);
             to.put(dstImageLayout);
             to.put(regionCount);
-            to.array(pRegions, regionCount as usize, 68)?;
-            Some(())
-        };
-        if straight::record(commandBuffer, opcodes::VK_CMD_RESOLVE_IMAGE, put).is_some() {
+            to.flat(pRegions, p_regions_length);
             return;
         }
         forward::record(

@@ -64,7 +64,8 @@ pub fn emit(model: &Model) -> Result<Files> {
         }
         head.push_str("\nuse crate::forward;\n");
         if text.contains("straight::") {
-            head.push_str("use crate::straight::{self, Straight};\n");
+            let names = if text.contains("Straight|") { "::{self, Straight}" } else { "" };
+            let _ = writeln!(head, "use crate::straight{names};");
         }
         if text.contains("to.structure") {
             head.push_str("use super::structures::*;\n");

@@ -19,40 +19,77 @@ use crate::registry::CommandDecl;
 /// What the registry does not say.
 pub fn body(structures: &mut Structures<'_>, c: &CommandDecl, steps: &[Step]) -> Result<Option<String>> {
     let param = |off: u32| c.params.get(off as usize / 8).map(|p| raw(&p.name)).context("no such parameter");
+    let count = |off: u32, _: &str| Ok(format!("{} as usize", param(off)?));
     let mut puts = Puts::default();
+    // Of flat arrays the lengths are known before: then room is asked for once. The command buffer's id is first.
+    let (mut flat, mut lengths, mut size, mut fixed) = (String::new(), String::new(), String::new(), 8);
+    let mut measured = true;
     for step in steps {
         match step {
             Step::Handle { off: 0, .. } => {}
             // The program's is a pointer, the id is behind it.
             Step::Handle { ty, .. } if ty == "CommandBuffer" => return Ok(None),
-            Step::Handle { off, .. } => puts.fixed(8, &format!("to.put({});", param(*off)?)),
             // Neighbours may have been joined: they fill their slots.
-            Step::Bytes { off, len } => {
-                puts.fixed(*len, "");
+            Step::Handle { off, .. } | Step::Bytes { off, .. } => {
+                let len = if let Step::Bytes { len, .. } = step { *len } else { 8 };
+                fixed += len;
+                puts.fixed(len, "");
                 for slot in (*off..off + len).step_by(8) {
-                    puts.fixed(0, &format!("to.put({});", param(slot)?));
+                    let put = format!("to.put({});", param(slot)?);
+                    puts.fixed(0, &put);
+                    let _ = writeln!(flat, "{put}");
                 }
             }
-            Step::Pointer { off, rule, .. } if rule == "Rule::Always" => {
+            Step::Pointer { off, elem, count: number, rule, .. } if rule == "Rule::Always" => {
                 let name = param(*off)?;
-                let count = |off: u32, _: &str| Ok(format!("{} as usize", param(off)?));
                 if of_command_buffers(step) || structures.needs_parts(step)? {
                     return Ok(None);
                 }
                 let Some(put) = structures.array(step, &name, &count)? else { return Ok(None) };
                 puts.other(&format!("{put}?;"));
+                fixed += 1;
+                match (elements(number, &count)?, elem) {
+                    (Some(n), Elem::Bytes { .. } | Elem::Handle { .. }) => {
+                        let each = if let Elem::Bytes { size, .. } = elem { *size } else { 8 };
+                        let length = format!("{}_length", AsSnakeCase(&name));
+                        let _ = writeln!(lengths, "let {length} = straight::length({name}, {n}, {each});");
+                        let _ = write!(size, ".saturating_add({length})");
+                        let _ = writeln!(flat, "to.flat({name}, {length});");
+                    }
+                    _ => measured = false,
+                }
             }
             _ => return Ok(None),
         }
     }
+    let (object, opcode) = (param(0)?, static_name(&c.name));
+    if measured {
+        let suffix = if size.is_empty() { "" } else { "usize" };
+        let begin = format!("straight::begin({object}, opcodes::{opcode}, {fixed}{suffix}{size})");
+        return Ok(Some(if flat.is_empty() {
+            format!("if {begin}.is_some() {{\nreturn;\n}}\n")
+        } else {
+            format!("{lengths}if let Some(mut to) = {begin} {{\n{flat}return;\n}}\n")
+        }));
+    }
     let puts = puts.finish();
-    let to = if puts.is_empty() { "_" } else { "to" };
     Ok(Some(format!(
-        "let put = |{to}: &mut Straight| {{\n{puts}Some(())\n}};\n\
-         if straight::record({}, opcodes::{}, put).is_some() {{\nreturn;\n}}\n",
-        param(0)?,
-        static_name(&c.name),
+        "let put = |to: &mut Straight| {{\n{puts}Some(())\n}};\n\
+         if straight::record({object}, opcodes::{opcode}, put).is_some() {{\nreturn;\n}}\n",
     )))
+}
+
+/// An expression for the number of an array's elements; none where the tables are needed.
+fn elements(number: &str, count: &dyn Fn(u32, &str) -> Result<String>) -> Result<Option<String>> {
+    Ok(match count_field(number) {
+        Some((off, size)) => Some(count(off, size)?),
+        None if number == "Count::One" => Some("1".to_owned()),
+        None if number.starts_with("Count::CeilDiv") => match ceil_div(number) {
+            Some((off, size, by)) => Some(format!("({}).div_ceil({by})", count(off, size)?)),
+            None => None,
+        },
+        None => number.strip_prefix("Count::Const(").and_then(|n| n.strip_suffix(')')).map(str::to_owned),
+    })
 }
 
 /// The one structure that may stand in the chain of another where that is written straight: what most of today's programs put
@@ -179,18 +216,7 @@ impl<'m> Structures<'m> {
         if number == "Count::Terminated" {
             return Ok(Some(format!("to.string({name})")));
         }
-        let n = match count_field(number) {
-            Some((off, size)) => count(off, size)?,
-            None if number == "Count::One" => "1".to_owned(),
-            None if number.starts_with("Count::CeilDiv") => match ceil_div(number) {
-                Some((off, size, by)) => format!("({}).div_ceil({by})", count(off, size)?),
-                None => return Ok(None),
-            },
-            None => match number.strip_prefix("Count::Const(").and_then(|n| n.strip_suffix(')')) {
-                Some(n) => n.to_owned(),
-                None => return Ok(None),
-            },
-        };
+        let Some(n) = elements(number, count)? else { return Ok(None) };
         Ok(Some(match elem {
             Elem::Bytes { size, .. } => format!("to.array({name}, {n}, {size})"),
             Elem::Handle { .. } if of_command_buffers(step) => format!("to.objects({name}, {n})"),
