@@ -121,23 +121,48 @@ impl Queue {
             }
             session.hand_over_oldest();
         }
+        if !session.objects.owed.has_any() {
+            // SAFETY: the caller's promise.
+            return unsafe { self.submit_all(session, infos, count, fence, None) };
+        }
+        // SAFETY: as above; what is left is as many infos, and as valid.
+        unsafe {
+            let left = Submissions::new(session, self, infos, count);
+            self.submit_all(session, left.infos(), count, fence, Some(&left))
+        }
+    }
+
+    /// As [`submit`](Self::submit), without what the guest does itself; `left`: what these infos are part of.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn submit_all<T: Lists>(
+        &self,
+        session: &Session,
+        infos: *const T,
+        count: u32,
+        fence: u64,
+        left: Option<&Submissions<T>>,
+    ) -> vk::Result {
+        let watch_end = fence != 0 || left.is_some_and(Submissions::leave_out_signal);
+        let note = |submitted: &Submitted| {
+            if let Some(left) = left {
+                left.signal_at(session, self, Point { slot: self.slot, seq: submitted.last });
+            }
+        };
         // SAFETY: the caller's promise.
-        let sent = unsafe { Submissions::new(session, self, infos, count) };
-        let infos = sent.infos();
-        let watch_end = fence != 0 || sent.leave_out_signal();
-        // SAFETY: as many as were given, and as valid.
         if let Some(plain) = unsafe { Plain::new(session, infos, count) }
             && let Some(result) = self.send(session, fence, |sender, submitted| {
                 let pushed = self.push_plain(session, sender, submitted, &plain, watch_end)?;
                 if pushed {
-                    sent.signal_at(session, self, Point { slot: self.slot, seq: submitted.last });
+                    note(submitted);
                 }
                 Ok(pushed)
             })
         {
             return result;
         }
-        // SAFETY: as above.
+        // SAFETY: the caller's promise.
         let batches = unsafe { cut(session, infos, count) };
         let result = self.send(session, fence, |sender, submitted| {
             for (i, batch) in batches.iter().enumerate() {
@@ -146,7 +171,7 @@ impl Queue {
                 // SAFETY: as above.
                 unsafe { self.push_batch(session, sender, submitted, T::COMMAND, batch, watch)? };
             }
-            sent.signal_at(session, self, Point { slot: self.slot, seq: submitted.last });
+            note(submitted);
             Ok(true)
         });
         result.unwrap_or(vk::Result::ERROR_DEVICE_LOST)

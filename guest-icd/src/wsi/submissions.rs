@@ -66,15 +66,13 @@ impl<T: Lists> Submissions<T> {
             structures: Vec::new(),
             unsignalled: Vec::new(),
         };
-        if session.objects.owed.has_any() {
-            for i in 0..count as usize {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    this.leave_out_waits(session, queue, i, count as usize);
-                    // What any but the last one signals is reached before the end.
-                    if i + 1 == count as usize {
-                        this.leave_out_signals(session, i, count as usize);
-                    }
+        for i in 0..count as usize {
+            // SAFETY: the caller's promise.
+            unsafe {
+                this.leave_out_waits(session, queue, i, count as usize);
+                // What any but the last one signals is reached before the end.
+                if i + 1 == count as usize {
+                    this.leave_out_signals(session, i, count as usize);
                 }
             }
         }
